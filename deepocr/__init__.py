@@ -1,0 +1,3 @@
+"""Pages in, text with boxes out: DeepSeek-OCR and PP-OCR behind one pipeline."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""What reads a page: one protocol (base), several engines, one registry."""

@@ -1,0 +1,49 @@
+"""The protocol every engine speaks."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from deepocr.errors import UnsupportedTask
+from deepocr.types import Event, Job, Page
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do. `engine` names it in results, with what changes its output
+    (`deepseek bf16`, `deepseek int8`); `concurrency` is how many pages it can use at once."""
+
+    engine: str
+    tasks: frozenset[str]
+    boxes: bool
+    live_text: bool
+    confidence: bool
+    concurrency: int = 1
+
+
+class Engine(Protocol):
+    """Reads pages. One engine serves many `read` calls at once."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def read(self, page: Page, job: Job) -> AsyncIterator[Event]:
+        """Events of one page: text as it is written, then one PageDone.
+
+        Closing the iterator (or canceling the task that runs it) stops the work and frees what it
+        held. Raises UnsupportedTask before any work, EngineError when the page cannot be read.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Stop everything and free the device; a second call does nothing."""
+        ...
+
+
+def check_task(capabilities: Capabilities, job: Job) -> None:
+    """Raises UnsupportedTask with the list of what the engine can do."""
+    if job.task not in capabilities.tasks:
+        raise UnsupportedTask(
+            f"engine {capabilities.engine!r} cannot do {job.task!r}; "
+            f"it can do: {', '.join(sorted(capabilities.tasks))}"
+        )

@@ -1,0 +1,1 @@
+"""DeepSeek-OCR: pictures to views, views to features, features to text."""

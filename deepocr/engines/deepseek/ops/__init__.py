@@ -1,0 +1,1 @@
+"""Operations with a plain version and fast ones beside it."""

@@ -1,0 +1,53 @@
+"""One tree of exceptions. Each message says what is wrong, the value, and the remedy."""
+
+
+class DeepOCRError(Exception):
+    """Everything this package raises on purpose."""
+
+
+class InvalidInput(DeepOCRError):
+    """The request itself is wrong; asking again unchanged will fail again."""
+
+
+class UnreadableDocument(InvalidInput):
+    """The bytes are no picture or PDF that can be opened: empty, damaged, unknown."""
+
+
+class DocumentTooLarge(InvalidInput):
+    """More pixels, bytes or pages than the settings allow; found before decoding."""
+
+
+class PasswordNeeded(InvalidInput):
+    """An encrypted PDF, and no password or a wrong one."""
+
+
+class PageRangeError(InvalidInput):
+    """A page range that cannot be read or does not fit the document."""
+
+
+class UnsupportedTask(InvalidInput):
+    """The engine in use cannot do this task."""
+
+
+class SettingsError(DeepOCRError):
+    """An environment variable that is unknown or has a value out of range."""
+
+
+class EngineError(DeepOCRError):
+    """The engine failed on a page or cannot be had."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine cannot run here: a package, weights or memory is missing."""
+
+
+class CheckpointError(EngineUnavailable):
+    """Weights, configuration or tokenizer are missing, damaged or of another model."""
+
+
+class DownloadError(EngineUnavailable):
+    """The weights could not be fetched."""
+
+
+class RemoteError(EngineError):
+    """Another server refused, failed or answered what cannot be understood."""

@@ -1,0 +1,1 @@
+"""From what an engine wrote to regions."""

@@ -1,0 +1,1 @@
+"""From results to what is handed out: Markdown, JSON, pictures, HTML, PDF."""

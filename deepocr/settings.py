@@ -1,0 +1,56 @@
+"""The environment, read once into one frozen object.
+
+Every variable is `DEEPOCR_` and the field's name in capitals. Unknown `DEEPOCR_*` names are
+refused: a misspelled setting that is silently ignored is worse than an error.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from deepocr.errors import SettingsError
+
+PREFIX = "DEEPOCR_"
+
+
+class Settings(BaseSettings):
+    """Defaults suit the container; see the README for each."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    engine: Literal["deepseek", "ppocr", "scripted", "remote"] = "deepseek"
+
+    # documents in
+    dpi: int = Field(default=144, ge=36, le=1200, description="resolution PDF pages are drawn at")
+    max_pixels: int = Field(default=180_000_000, ge=1, description="pixels a page may have")
+    max_bytes: int = Field(default=1 << 30, ge=1, description="bytes a document may have")
+    max_pages: int = Field(default=5000, ge=1, description="pages one request may read")
+
+    # pages in flight in one prediction, and tasks at once in the predictor
+    page_window: int = Field(default=8, ge=1, le=256)
+    warm_up: bool = Field(default=True, description="read a page in setup()")
+
+    script: Path | None = Field(default=None, description="JSON for the scripted engine")
+
+    # deepseek
+    checkpoints: Path = Path("checkpoints")
+
+
+def load_settings() -> Settings:
+    """Raises SettingsError naming the variable, its value and what would be right."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(sorted(known))}"
+            raise SettingsError(f"unknown setting {name}={os.environ[name]!r}; {hint}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"{name}={first['input']!r}: {first['msg']}") from error

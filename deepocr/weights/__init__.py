@@ -1,0 +1,1 @@
+"""Getting a checkpoint onto this machine, whole or not at all."""
