@@ -6,18 +6,37 @@ The pipeline sees the Engine protocol only; whoever starts the program builds th
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+
+from PIL import Image, ImageDraw
 
 from deepocr.documents import Document
 from deepocr.engines.base import Engine, check_task
 from deepocr.errors import EngineError, UnreadableDocument
 from deepocr.parsing.grounding import parse_regions
-from deepocr.types import Event, Job, Page, PageDone, PageResult, RegionFound, TextDelta
+from deepocr.types import (
+    DocumentResult,
+    Event,
+    FinishReason,
+    Job,
+    Page,
+    PageDone,
+    PageResult,
+    PageStatus,
+    RegionFound,
+    TextDelta,
+)
 
 Listener = Callable[[int, Event], None]
 """Called with the page number and each event as it happens, for live output."""
+
+STATUS_OF: Mapping[FinishReason, PageStatus] = {
+    "stop": "ok",
+    "length": "truncated",
+    "repetition": "repetition",
+}
 
 
 async def read_page(
@@ -33,7 +52,7 @@ async def read_page(
     found: list[RegionFound] = []
     done: PageDone | None = None
     try:
-        async with aclosing(engine.read(page, job)) as events:  # type: ignore[type-var]
+        async with aclosing(engine.read(page, job)) as events:
             async for event in events:
                 if listener:
                     listener(page.number, event)
@@ -53,10 +72,9 @@ async def read_page(
     raw = "".join(delta.text for delta in deltas)
     probabilities = [p for delta in deltas for p in delta.probabilities]
     regions = tuple(event.region for event in found) or parse_regions(raw, page.size_px, deltas)
-    status_of = {"stop": "ok", "length": "truncated", "repetition": "repetition"}
     return PageResult(
         number=page.number,
-        status=status_of[done.finish_reason],  # type: ignore[arg-type]
+        status=STATUS_OF[done.finish_reason],
         size_px=page.size_px,
         raw=raw,
         regions=regions,
@@ -114,3 +132,32 @@ async def read_pages(
 def with_stage(result: PageResult, stage: str, seconds: float) -> PageResult:
     """The same result with one more stage in its `seconds`."""
     return replace(result, seconds={stage: seconds, **result.seconds})
+
+
+async def read_document(
+    engine: Engine, document: Document, numbers: Sequence[int], job: Job, *, window: int
+) -> DocumentResult:
+    """All the pages `numbers` of a document, for whoever wants one answer.
+
+    A page that failed stands in its place with its reason. Raises EngineError when not a single
+    page could be read: an answer without any text would look like success.
+    """
+    pages = [page async for page in read_pages(engine, document, numbers, job, window=window)]
+    failed = [page for page in pages if page.status == "failed"]
+    if failed and len(failed) == len(pages):
+        which = "the page" if len(pages) == 1 else f"any of {len(pages)} pages"
+        raise EngineError(f"could not read {which}: {failed[0].error}")
+    return DocumentResult(document.name, engine.capabilities.engine, job, tuple(pages))
+
+
+async def warm_up(engine: Engine) -> None:
+    """Read a small page, so that the first user does not wait for what is done once.
+
+    Raises EngineError when it fails: an engine that cannot read this cannot read anything.
+    """
+    picture = Image.new("RGB", (640, 480), "white")
+    ImageDraw.Draw(picture).text((40, 40), "Warm-up page", fill="black", font_size=32)
+    job = Job(task="Free OCR", preset="Tiny", max_new_tokens=4)
+    result = await read_page(engine, Page(number=1, image=picture), job)
+    if result.status == "failed":
+        raise EngineError(f"warm-up failed: {result.error}")

@@ -1,6 +1,6 @@
 """The protocol every engine speaks."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,7 +27,7 @@ class Engine(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def read(self, page: Page, job: Job) -> AsyncIterator[Event]:
+    def read(self, page: Page, job: Job) -> AsyncGenerator[Event, None]:
         """Events of one page: text as it is written, then one PageDone.
 
         Closing the iterator (or canceling the task that runs it) stops the work and frees what it

@@ -6,7 +6,7 @@ A script is JSON: `{"default": REPLY, "pages": {"3": REPLY}}`. A REPLY may have
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -59,7 +59,7 @@ class ScriptedEngine:
             concurrency=script.concurrency,
         )
 
-    async def read(self, page: Page, job: Job) -> AsyncIterator[Event]:
+    async def read(self, page: Page, job: Job) -> AsyncGenerator[Event, None]:
         check_task(self.capabilities, job)
         reply = self.script.pages.get(page.number, self.script.default)
         text = reply.text

@@ -1,0 +1,54 @@
+# Two commands prove an installation: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+ENGINE ?= deepseek
+
+.PHONY: help demo test test-slow test-gpu test-container lint types verify serve bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet -e '.[ppocr]'
+	@touch $@
+
+# exactly this torch: a range would pull the newest CUDA build of several GB
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet 'torch==2.13.0'
+	$(BIN)/pip install --quiet -e '.[ppocr,deepseek,cog,service,remote,dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo  ## read a sample picture and a sample PDF on the CPU
+	@$(BIN)/python scripts/ocr_pdf.py samples/invoice.png samples/report.pdf -o demo-output --engine ppocr
+	@echo; echo "--- demo-output/invoice/document.mmd"; cat demo-output/invoice/document.mmd
+	@echo; echo "--- demo-output/report/document.mmd"; cat demo-output/report/document.mmd
+	@echo; echo "Now your own file:"
+	@echo "  $(BIN)/python scripts/ocr_pdf.py YOUR.pdf -o out --engine ppocr"
+
+test: $(VENV)/.dev  ## all tests that need no GPU and less than a quarter of an hour
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(VENV)/.dev  ## the long ones
+	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800
+
+test-gpu: $(VENV)/.dev  ## what only a CUDA device shows
+	$(BIN)/python -m pytest -m gpu tests/gpu
+
+lint: $(VENV)/.dev  ## ruff and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+types: $(VENV)/.dev  ## mypy, strict
+	$(BIN)/mypy
+	$(BIN)/mypy predict.py scripts
+
+verify: $(VENV)/.demo  ## is this installation sound? ENGINE=deepseek (weights, GPU) or ppocr
+	DEEPOCR_ENGINE=$(ENGINE) $(BIN)/python scripts/verify.py
+
+clean:  ## remove what make made
+	rm -rf $(VENV) demo-output

@@ -1,0 +1,103 @@
+"""The Cog predictor: typed inputs to a Job, results to a string.
+
+Cog reads the inputs from this file's text, so choices and defaults are literals here; a test holds
+them against the tables in `deepocr.tasks`. The server may run without Cog's schema, so every input
+is checked again by the package.
+"""
+
+import asyncio
+import logging
+
+import cog
+from cog import BaseRunner, Input, Path
+
+from deepocr.documents import DocumentLimits, open_document, parse_page_range
+from deepocr.engines.registry import create_engine
+from deepocr.errors import InvalidInput
+from deepocr.pipeline import read_document, warm_up
+from deepocr.render.formats import render_document
+from deepocr.settings import load_settings
+from deepocr.tasks import make_job
+from deepocr.types import DocumentResult
+
+
+class Predictor(BaseRunner):
+    """Reads a picture or PDF with the engine that DEEPOCR_ENGINE names."""
+
+    async def setup(self) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        self.settings = load_settings()
+        self.engine = await asyncio.to_thread(create_engine, self.settings)
+        if self.settings.warm_up:
+            await warm_up(self.engine)
+
+    @cog.concurrent(max=16)
+    async def run(
+        self,
+        image: Path = Input(description="Picture (PNG, JPEG, WebP, TIFF, ...) or PDF to read"),
+        task_type: str = Input(
+            description="What to do with it",
+            default="Convert to Markdown",
+            choices=[
+                "Convert to Markdown",
+                "Free OCR",
+                "Parse Figure",
+                "Locate Object by Reference",
+                "OCR with Boxes",
+                "Describe Image",
+            ],
+        ),
+        reference_text: str = Input(
+            description="What to locate, for 'Locate Object by Reference'", default=""
+        ),
+        resolution_size: str = Input(
+            description="Resolution preset: speed against accuracy",
+            default="Gundam (Recommended)",
+            choices=["Gundam (Recommended)", "Tiny", "Small", "Base", "Large"],
+        ),
+        output_format: str = Input(
+            description="Raw: as the model writes it, boxes in tags. Markdown: tags removed. JSON: regions with pixel boxes",
+            default="Raw",
+            choices=["Raw", "Markdown", "JSON"],
+        ),
+        pages: str = Input(
+            description="Pages of a PDF or TIFF, like 1-3,7; all when empty", default=""
+        ),
+        max_new_tokens: int = Input(
+            description="Most tokens to write for a page", default=8192, ge=1, le=8192
+        ),
+    ) -> str:
+        job = make_job(task_type, reference_text, resolution_size, max_new_tokens)
+        if not isinstance(image, Path):
+            # Cog passes a plain string through unopened; it could name any file of the machine
+            raise InvalidInput(
+                f"image is the text {str(image)[:60]!r}; send a data: URL or an http(s) URL, "
+                "or with the cog command -i image=@page.png"
+            )
+        limits = DocumentLimits.from_settings(self.settings)
+        document = await asyncio.to_thread(
+            open_document, image, limits=limits, dpi=self.settings.dpi
+        )
+        with document:
+            numbers = parse_page_range(pages, document.num_pages)
+            result = await read_document(
+                self.engine, document, numbers, job, window=self.settings.page_window
+            )
+        self.record(result)
+        return render_document(result, output_format, paged=document.kind != "picture")
+
+    def record(self, result: DocumentResult) -> None:
+        """Figures into the answer's `metrics`: pages, tokens, seconds by stage, statuses."""
+        self.record_metric("pages", len(result.pages))
+        tokens_in = sum(page.usage.prompt_tokens for page in result.pages)
+        tokens_out = sum(page.usage.output_tokens for page in result.pages)
+        if tokens_in or tokens_out:
+            self.record_metric("prompt_tokens", tokens_in)
+            self.record_metric("output_tokens", tokens_out)
+        stages = {stage for page in result.pages for stage in page.seconds}
+        for stage in sorted(stages):
+            seconds = sum(page.seconds.get(stage, 0.0) for page in result.pages)
+            self.record_metric(f"seconds.{stage}", round(seconds, 4))
+        for status in sorted({page.status for page in result.pages}):
+            count = sum(page.status == status for page in result.pages)
+            self.record_metric(f"status.{status}", count)
