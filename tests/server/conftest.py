@@ -1,0 +1,48 @@
+"""One server per engine for all tests of a module."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.cog_server import CogServer, cog_server
+
+
+@pytest.fixture(scope="session")
+def ppocr_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CogServer]:
+    folder = tmp_path_factory.mktemp("ppocr")
+    with cog_server(folder, DEEPOCR_ENGINE="ppocr", DEEPOCR_MAX_PIXELS="50000000") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CogServer]:
+    """Page 1 takes 20 s unless canceled; page 2 fails; other pages answer at once."""
+    folder = tmp_path_factory.mktemp("scripted")
+    script = folder / "script.json"
+    script.write_text(
+        json.dumps(
+            {
+                "default": {"text": "page {page}"},
+                "pages": {
+                    "1": {"text": "slow words", "delay_s": 20},
+                    "2": {"error": "the second page is cursed"},
+                },
+                "concurrency": 4,
+            }
+        )
+    )
+    with cog_server(
+        folder,
+        slots=4,
+        DEEPOCR_ENGINE="scripted",
+        DEEPOCR_SCRIPT=str(script),
+        DEEPOCR_WARM_UP="false",
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    return Path(__file__).resolve().parents[2] / "samples"
