@@ -1,0 +1,147 @@
+"""PDFs through MuPDF, drawn page by page."""
+
+import logging
+import math
+import threading
+from pathlib import Path
+
+import pymupdf
+from PIL import Image
+
+from deepocr.documents.document import Document, Limits, check_size
+from deepocr.errors import DocumentTooLarge, PasswordNeeded, UnreadableDocument
+from deepocr.types import Page, Word
+
+log = logging.getLogger(__name__)
+
+POINTS_PER_INCH = 72
+
+# MuPDF is not thread-safe, not even across documents
+_MUPDF = threading.Lock()
+
+# MuPDF prints to stdout otherwise; what it has to say is logged in _log_warnings
+pymupdf.TOOLS.mupdf_display_errors(False)
+pymupdf.TOOLS.mupdf_display_warnings(False)
+
+# FileDataError and EmptyFileError are RuntimeErrors, as MuPDF's own exceptions are Exceptions
+_MUPDF_ERRORS = (RuntimeError, ValueError, pymupdf.mupdf.FzErrorBase)
+
+
+class PdfDocument(Document):
+    """Pages honor /Rotate and the crop box."""
+
+    def __init__(
+        self,
+        source: bytes | Path,
+        limits: Limits,
+        dpi: float,
+        password: str,
+        with_words: bool,
+        max_side_px: int | None,
+    ) -> None:
+        self._dpi = dpi
+        self._with_words = with_words
+        self._max_side_px = max_side_px
+        with _MUPDF:
+            self._pdf = _open_pdf(source, password)
+            super().__init__("pdf", self._pdf.page_count, limits)
+
+    def page(self, number: int, dpi: float | None = None) -> Page:
+        self.check_number(number)
+        with _MUPDF:
+            try:
+                return self._draw(number, dpi)
+            except _MUPDF_ERRORS as error:
+                raise UnreadableDocument(
+                    f"page {number} of the PDF is damaged ({error}); save the PDF again"
+                ) from error
+            finally:
+                _log_warnings(number)
+                # fonts and pictures of past pages; without this memory grows up to 256 MB
+                pymupdf.TOOLS.store_shrink(100)
+
+    def close(self) -> None:
+        with _MUPDF:
+            if not self._pdf.is_closed:
+                self._pdf.close()
+
+    def _draw(self, number: int, dpi: float | None) -> Page:
+        page = self._pdf.load_page(number - 1)
+        zoom = self._zoom_for(page, dpi)
+        width_px, height_px = (math.ceil(side * zoom) for side in page.rect.br)
+        check_size(f"page {number}", width_px, height_px, self.limits)
+        self._check_pictures(number)
+        pixmap = page.get_pixmap(
+            matrix=pymupdf.Matrix(zoom, zoom), colorspace=pymupdf.csRGB, alpha=False
+        )
+        size_px = (pixmap.width, pixmap.height)
+        image = Image.frombytes("RGB", size_px, pixmap.samples_mv)
+        words = _words(page, zoom, size_px) if self._with_words else ()
+        return Page(number, image, zoom * POINTS_PER_INCH, words)
+
+    def _zoom_for(self, page: pymupdf.Page, dpi: float | None) -> float:
+        """Pixels a point."""
+        sides = (page.rect.width, page.rect.height)
+        if not all(math.isfinite(side) and side > 0 for side in sides):
+            raise ValueError(f"its size is {sides[0]} x {sides[1]} points")
+        if dpi is not None:
+            return dpi / POINTS_PER_INCH
+        zoom = self._dpi / POINTS_PER_INCH
+        if self._max_side_px is not None:
+            zoom = min(zoom, self._max_side_px / max(sides))
+        return zoom
+
+    def _check_pictures(self, number: int) -> None:
+        """MuPDF decodes a picture whole, however small it is drawn: refuse bombs before that."""
+        for entry in self._pdf.get_page_images(number - 1):
+            width_px, height_px = entry[2], entry[3]
+            if width_px * height_px > self.limits.max_pixels:
+                raise DocumentTooLarge(
+                    f"page {number} holds a picture of {width_px} x {height_px} pixels; at most "
+                    f"{self.limits.max_pixels:,} are read: make it smaller or raise "
+                    "DEEPOCR_MAX_PIXELS"
+                )
+
+
+def _open_pdf(source: bytes | Path, password: str) -> pymupdf.Document:
+    try:
+        # filetype keeps MuPDF from trying any other of its formats
+        if isinstance(source, Path):
+            pdf = pymupdf.open(str(source), filetype="pdf")
+        else:
+            pdf = pymupdf.open(stream=source, filetype="pdf")
+        if pdf.needs_pass and not pdf.authenticate(password):
+            pdf.close()
+            if password:
+                raise PasswordNeeded("the password does not open this PDF; check it")
+            raise PasswordNeeded("the PDF is encrypted; give its password")
+        num_pages = pdf.page_count
+    except _MUPDF_ERRORS as error:
+        raise UnreadableDocument(
+            f"the PDF is damaged beyond repair ({error}); save or download it again"
+        ) from error
+    if num_pages < 1:
+        pdf.close()
+        raise UnreadableDocument("the PDF has no pages (0); save or download it again")
+    if pdf.is_repaired:
+        log.warning("the PDF was damaged and has been repaired; %d pages were found", num_pages)
+    return pdf
+
+
+def _words(page: pymupdf.Page, zoom: float, size_px: tuple[int, int]) -> tuple[Word, ...]:
+    """The text layer's words on the drawn page; those outside of it are left out."""
+    # get_text speaks of the page before /Rotate
+    matrix = page.rotation_matrix * pymupdf.Matrix(zoom, zoom)
+    drawn = pymupdf.IRect(0, 0, *size_px)
+    words = []
+    for x1, y1, x2, y2, text, *_ in page.get_text("words"):
+        box = (pymupdf.Rect(x1, y1, x2, y2) * matrix).round() & drawn
+        if not box.is_empty:
+            words.append(Word(text, (box.x0, box.y0, box.x1, box.y1)))
+    return tuple(words)
+
+
+def _log_warnings(number: int) -> None:
+    warnings = pymupdf.TOOLS.mupdf_warnings()
+    if warnings:
+        log.warning("page %d of the PDF: %s", number, warnings.replace("\n", "; ")[:500])

@@ -1,0 +1,156 @@
+"""Pictures and multi-page TIFFs through Pillow."""
+
+import io
+import struct
+import threading
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from deepocr.documents.document import Document, DocumentKind, Limits, check_size
+from deepocr.errors import DocumentTooLarge, UnreadableDocument
+from deepocr.types import Page
+
+# Pillow's own limit is one global for the whole process and cannot be told apart by document;
+# check_size stands before every decode here.
+Image.MAX_IMAGE_PIXELS = None
+
+# what Pillow's decoders raise on damaged input
+_DECODE_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    KeyError,
+    IndexError,
+    TypeError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+_GRAY_16_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+_PLAIN_MODES = ("1", "L", "P", "PA", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+
+
+class PictureDocument(Document):
+    """One page, or for a TIFF one page a frame.
+
+    An animated GIF, WebP or PNG gives its first frame: an animation is no document.
+    """
+
+    def __init__(
+        self, source: bytes | Path, picture_format: str, limits: Limits, max_side_px: int | None
+    ) -> None:
+        self._format = picture_format
+        self._max_side_px = max_side_px
+        self._lock = threading.Lock()
+        # frames share one file position, so every use of _image holds _lock
+        self._image = _open_image(source, picture_format)
+        self._only_page: Image.Image | None = None
+        try:
+            kind: DocumentKind = "tiff" if picture_format == "TIFF" else "picture"
+            check_size("the picture", *self._image.size, limits)
+            num_pages = _count_frames(self._image, limits) if kind == "tiff" else 1
+            super().__init__(kind, num_pages, limits)
+            if num_pages == 1:
+                self._only_page = self._decode(1)
+        except BaseException:
+            self._image.close()
+            raise
+
+    def page(self, number: int, dpi: float | None = None) -> Page:
+        self.check_number(number)
+        with self._lock:
+            image = self._only_page or self._decode(number)
+            page_dpi = _dpi_of(self._image)
+        if self._max_side_px is not None and dpi is None:
+            factor = self._max_side_px / max(image.size)
+            if factor < 1:
+                width_px, height_px = (max(1, round(side * factor)) for side in image.size)
+                image = image.resize((width_px, height_px), Image.Resampling.LANCZOS)
+                page_dpi = page_dpi * factor if page_dpi else None
+        return Page(number, image, page_dpi)
+
+    def close(self) -> None:
+        with self._lock:
+            self._image.close()
+            self._only_page = None
+
+    def _decode(self, number: int) -> Image.Image:
+        what = "the picture" if self.num_pages == 1 else f"page {number}"
+        try:
+            if self.kind == "tiff":
+                self._image.seek(number - 1)
+            # a frame's size is known after seek and before its pixels are decoded
+            check_size(what, *self._image.size, self.limits)
+            self._image.load()
+            return to_upright_rgb(self._image)
+        except _DECODE_ERRORS as error:
+            raise UnreadableDocument(
+                f"{what} is damaged or of a kind that cannot be decoded "
+                f"({self._format}: {error}); save it again, as PNG for example"
+            ) from error
+
+
+def to_upright_rgb(image: Image.Image) -> Image.Image:
+    """Any decoded picture as a new upright RGB one: EXIF orientation applied, alpha over white,
+    16 bits scaled to 8. Raises ValueError for 32-bit and floating point pixels, which have no
+    white of their own."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in _GRAY_16_MODES:
+        # 65535 / 257 = 255 exactly; convert("L") alone would clip all above 255 to white
+        wide = upright.convert("I")
+        return wide.point(lambda value: value * (1 / 257) + 0.5).convert("L").convert("RGB")
+    if upright.mode not in _PLAIN_MODES:
+        raise ValueError(f"pixels of mode {upright.mode!r} are not read")
+    if upright.has_transparency_data:
+        rgba = upright.convert("RGBA")
+        white = Image.new("RGB", rgba.size, "white")
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
+    return upright.convert("RGB")
+
+
+def _open_image(source: bytes | Path, picture_format: str) -> Image.Image:
+    """Headers only. `formats` keeps Pillow from trying any other of its decoders."""
+    try:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        return Image.open(file, formats=[picture_format])
+    except _DECODE_ERRORS as error:
+        raise UnreadableDocument(
+            f"the file begins like {picture_format} but is damaged or something else; "
+            "save it again, as PNG for example"
+        ) from error
+
+
+def _count_frames(image: Image.Image, limits: Limits) -> int:
+    """Walks the directory of frames, at most `max_pages` of them, and goes back to the first."""
+    count = 1
+    try:
+        while count <= limits.max_pages:
+            image.seek(count)
+            count += 1
+    except EOFError:
+        image.seek(0)
+        return count
+    except _DECODE_ERRORS as error:
+        raise UnreadableDocument(
+            f"the TIFF's directory is damaged after page {count} ({error}); save it again"
+        ) from error
+    raise DocumentTooLarge(
+        f"the TIFF has more than {limits.max_pages} pages; split it or raise DEEPOCR_MAX_PAGES"
+    )
+
+
+def _dpi_of(image: Image.Image) -> float | None:
+    """The resolution the file states, when it is a believable one."""
+    stated = image.info.get("dpi")
+    if not isinstance(stated, tuple) or not stated:
+        return None
+    try:
+        dpi = float(stated[0])
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return dpi if 36 <= dpi <= 2400 else None
