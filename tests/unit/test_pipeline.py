@@ -1,0 +1,146 @@
+"""Results come in page order, failures stay in their place, closing stops the work."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+from PIL import Image
+
+from deepocr.engines.scripted import Reply, Script, ScriptedEngine
+from deepocr.errors import EngineError, UnreadableDocument, UnsupportedTask
+from deepocr.pipeline import read_document, read_page, read_pages, warm_up
+from deepocr.types import Event, Job, Page, PageDone, TextDelta
+
+
+class FakeDocument:
+    """Blank pages, some of which cannot be drawn; keeps count of the pages asked for."""
+
+    name = "fake"
+    kind = "pdf"
+
+    def __init__(self, num_pages: int, broken: set[int] | None = None) -> None:
+        self.num_pages = num_pages
+        self.broken = broken or set()
+        self.drawn: list[int] = []
+
+    def page(self, number: int) -> Page:
+        self.drawn.append(number)
+        if number in self.broken:
+            raise UnreadableDocument(f"page {number} is damaged")
+        return Page(number, Image.new("RGB", (100, 50), "white"))
+
+
+def engine_with(pages: Mapping[int, Reply] | None = None, **default: object) -> ScriptedEngine:
+    return ScriptedEngine(Script(default=Reply(**default), pages=dict(pages or {})))  # type: ignore[arg-type]
+
+
+@contextmanager
+def everything_settled(engine: ScriptedEngine) -> Iterator[None]:
+    yield
+    assert engine.started == engine.finished + engine.abandoned
+
+
+async def test_pages_come_in_order_though_later_ones_are_faster() -> None:
+    engine = engine_with({1: Reply(text="one", delay_s=0.2)}, text="page {page}")
+    document = FakeDocument(6)
+    pages = [p async for p in read_pages(engine, document, (1, 2, 3, 5), Job(), window=4)]  # type: ignore[arg-type]
+    assert [page.number for page in pages] == [1, 2, 3, 5]
+    assert [page.raw for page in pages] == ["one", "page 2", "page 3", "page 5"]
+    assert all(page.status == "ok" and page.seconds["render"] >= 0 for page in pages)
+
+
+async def test_at_most_a_window_of_pages_is_drawn_ahead() -> None:
+    engine = engine_with({1: Reply(delay_s=0.3)})
+    document = FakeDocument(50)
+    async for _page in read_pages(engine, document, range(1, 51), Job(), window=3):  # type: ignore[arg-type]
+        assert len(document.drawn) <= 3
+        break
+
+
+async def test_failures_stay_in_their_place() -> None:
+    engine = engine_with({2: Reply(error="out of ink")})
+    result = await read_document(
+        engine,
+        FakeDocument(3, broken={3}),  # type: ignore[arg-type]
+        (1, 2, 3),
+        Job(),
+        window=2,
+    )
+    assert [page.status for page in result.pages] == ["ok", "failed", "failed"]
+    assert [page.error for page in result.pages] == [None, "out of ink", "page 3 is damaged"]
+
+
+async def test_a_document_without_a_single_read_page_is_an_error() -> None:
+    engine = engine_with(error="no luck")
+    with pytest.raises(EngineError, match="any of 2 pages: no luck"):
+        await read_document(engine, FakeDocument(2), (1, 2), Job(), window=2)  # type: ignore[arg-type]
+
+
+async def test_closing_the_iterator_abandons_what_is_running() -> None:
+    engine = engine_with({1: Reply(text="quick")}, delay_s=60, text="slow words here")
+    with everything_settled(engine):
+        pages = read_pages(engine, FakeDocument(9), range(1, 10), Job(), window=4)  # type: ignore[arg-type]
+        first = await anext(pages)
+        await asyncio.sleep(0.05)
+        await pages.aclose()
+    assert first.raw == "quick"
+    assert engine.abandoned >= 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"), [("stop", "ok"), ("length", "truncated"), ("repetition", "repetition")]
+)
+async def test_status_follows_the_finish_reason(reason: str, status: str) -> None:
+    engine = engine_with(finish_reason=reason)
+    result = await read_page(engine, Page(1, Image.new("RGB", (9, 9))), Job())
+    assert (result.finish_reason, result.status) == (reason, status)
+
+
+async def test_confidence_is_the_mean_over_tokens() -> None:
+    class TwoTokens(ScriptedEngine):
+        async def read(self, page: Page, job: Job):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            yield TextDelta("a", (1.0,))
+            yield TextDelta("b", (0.5, 0.0))
+            yield PageDone()
+
+    result = await read_page(TwoTokens(Script()), Page(1, Image.new("RGB", (9, 9))), Job())
+    assert result.confidence == pytest.approx(0.5)
+
+
+async def test_an_engine_that_just_ends_is_a_failed_page() -> None:
+    class Silent(ScriptedEngine):
+        async def read(self, page: Page, job: Job):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            yield TextDelta("half a")
+
+    result = await read_page(Silent(Script()), Page(4, Image.new("RGB", (9, 9))), Job())
+    assert result.status == "failed"
+    assert "page 4 unfinished" in (result.error or "")
+
+
+async def test_a_task_the_engine_lacks_is_refused_before_any_page_is_drawn() -> None:
+    engine = engine_with()
+    engine.capabilities = type(engine.capabilities)(
+        "narrow", frozenset({"Free OCR"}), False, False, False
+    )
+    document = FakeDocument(2)
+    with pytest.raises(UnsupportedTask, match="it can do: Free OCR"):
+        await anext(read_pages(engine, document, (1, 2), Job(), window=2))  # type: ignore[arg-type]
+    assert document.drawn == []
+
+
+async def test_the_listener_hears_events_as_they_happen() -> None:
+    heard: list[tuple[int, Event]] = []
+    page = Page(7, Image.new("RGB", (9, 9)))
+    result = await read_page(
+        engine_with(text="hello"), page, Job(), lambda n, e: heard.append((n, e))
+    )
+    assert {number for number, _ in heard} == {7}
+    assert "".join(e.text for _, e in heard if isinstance(e, TextDelta)) == result.raw == "hello"
+    assert isinstance(heard[-1][1], PageDone)
+
+
+async def test_warm_up_fails_loudly() -> None:
+    await warm_up(engine_with())
+    with pytest.raises(EngineError, match="warm-up failed: cold"):
+        await warm_up(engine_with(error="cold"))
