@@ -1,0 +1,177 @@
+"""The model's tags to regions.
+
+A tag is `<|ref|>label<|/ref|><|det|>[[x1, y1, x2, y2], ...]<|/det|>`; the text up to the next tag
+belongs to it. The form is held strictly: whole numbers from 0 to 999, x1 <= x2 and y1 <= y2, at
+least one box, no `<|` in the label. Anything else is no tag but text, kept where it stands. What a
+model writes is data: it is scanned, never evaluated.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+
+from deepocr.types import Box, Region, TextDelta
+
+RAW_MAX = 999
+"""The model's coordinates run from 0 to this over the upright page."""
+
+# Possessive quantifiers never go back, so junk costs one look at each character. A label may be a
+# reference text, hence its length.
+_NUMBER = r"\s*+(\d{1,3}+)\s*+"
+_NUMBERS = r"\s*+\d{1,3}+\s*+"
+_BOX = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]", re.ASCII)
+_ANY_BOX = rf"\[{_NUMBERS},{_NUMBERS},{_NUMBERS},{_NUMBERS}\]\s*+"
+_TAG = re.compile(
+    r"<\|ref\|>(?P<label>(?:(?!<\|).){1,2000}+)<\|/ref\|>\s{0,8}+"
+    rf"<\|det\|>\s*+\[\s*+(?P<boxes>{_ANY_BOX}(?:,\s*+{_ANY_BOX})*+)\]\s*+<\|/det\|>",
+    re.ASCII | re.DOTALL,
+)
+
+Span = tuple[int, int]
+
+
+@dataclass
+class _Part:
+    """A region being made: `text_span` and `tag_span` are places in the raw text."""
+
+    label: str
+    boxes_raw: tuple[Box, ...]
+    tag_span: Span
+    text_span: Span
+    text: str = field(default="")
+
+
+def parse_regions(
+    raw: str, size_px: tuple[int, int], deltas: Sequence[TextDelta] = ()
+) -> tuple[Region, ...]:
+    """The regions of one page's raw text, in the order they were written.
+
+    Text outside any tag becomes a region "text" without boxes. An empty `table` region takes the
+    `<table>` that stands in the table_caption after it; `<center>` around a whole text goes.
+    `size_px` is the upright page's width and height. When `deltas` (whose texts joined are `raw`)
+    carry probabilities, a region's confidence is their mean over the region's text, or over its
+    tag when it has no text. Time is linear in the length of `raw`.
+    """
+    parts = _split(raw)
+    for part in parts:
+        part.text_span = _trim(raw, part.text_span)
+        part.text = raw[slice(*part.text_span)]
+    for part, after in pairwise(parts):
+        _move_table(raw, part, after)
+    confidence = _Confidence(deltas)
+    return tuple(
+        Region(
+            label=part.label,
+            text=_without_center(part.text),
+            boxes_px=tuple(box_to_px(box, size_px) for box in part.boxes_raw),
+            boxes_raw=part.boxes_raw,
+            confidence=confidence.over(part.text_span if part.text else part.tag_span),
+        )
+        for part in parts
+        if part.boxes_raw or part.text
+    )
+
+
+def box_to_px(box_raw: Box, size_px: tuple[int, int]) -> Box:
+    """0 to 999 over the page -> pixels: x / 999 * width, rounded."""
+    width_px, height_px = size_px
+    x1, y1, x2, y2 = box_raw
+    return (
+        round(x1 / RAW_MAX * width_px),
+        round(y1 / RAW_MAX * height_px),
+        round(x2 / RAW_MAX * width_px),
+        round(y2 / RAW_MAX * height_px),
+    )
+
+
+def box_to_raw(box_px: Box, size_px: tuple[int, int]) -> Box:
+    """Pixels -> 0 to 999, for engines that know pixels; boxes beyond the page are cut."""
+    x1, y1, x2, y2 = (
+        min(RAW_MAX, max(0, round(value / size_px[axis % 2] * RAW_MAX)))
+        for axis, value in enumerate(box_px)
+    )
+    return x1, y1, x2, y2
+
+
+def format_tag(label: str, boxes_raw: Iterable[Box]) -> str:
+    """The tag as the model writes it. `<|` cannot stand in a label and loses its bar."""
+    boxes = ", ".join(f"[{x1}, {y1}, {x2}, {y2}]" for x1, y1, x2, y2 in boxes_raw)
+    return f"<|ref|>{label.replace('<|', '<')}<|/ref|><|det|>[{boxes}]<|/det|>"
+
+
+def _split(raw: str) -> list[_Part]:
+    """One part for the text before the first tag, one for each tag."""
+    parts = [_Part("text", (), (0, 0), (0, len(raw)))]
+    for match in _TAG.finditer(raw):
+        boxes = _boxes(match["boxes"])
+        label = match["label"].strip()
+        if boxes is None or not label:
+            continue
+        before = parts[-1]
+        before.text_span = (before.text_span[0], match.start())
+        parts.append(_Part(label, boxes, match.span(), (match.end(), len(raw))))
+    return parts
+
+
+def _boxes(text: str) -> tuple[Box, ...] | None:
+    """None when a box has its corners the wrong way round: then nothing is known of any."""
+    boxes = []
+    for match in _BOX.finditer(text):
+        x1, y1, x2, y2 = (int(number) for number in match.groups())
+        if x1 > x2 or y1 > y2:
+            return None
+        boxes.append((x1, y1, x2, y2))
+    return tuple(boxes)
+
+
+def _trim(raw: str, span: Span) -> Span:
+    """The span without white space at its ends."""
+    text = raw[slice(*span)]
+    start = span[0] + len(text) - len(text.lstrip())
+    return start, start + len(text.strip())
+
+
+def _move_table(raw: str, table: _Part, caption: _Part) -> None:
+    """The model writes a table's HTML behind its caption; give it back to the table."""
+    if table.label != "table" or table.text or caption.label != "table_caption":
+        return
+    start = caption.text.find("<table")
+    if start < 0:
+        return
+    close = caption.text.rfind("</table>")
+    # a table cut off by the token limit has no end
+    end = close + len("</table>") if close > start else len(caption.text)
+    offset = caption.text_span[0]
+    table.text_span = (offset + start, offset + end)
+    table.text = caption.text[start:end]
+    rest = (caption.text[:start].rstrip(), caption.text[end:].lstrip())
+    caption.text = "\n\n".join(text for text in rest if text)
+    if start:
+        caption.text_span = _trim(raw, (offset, offset + start))
+    else:
+        caption.text_span = _trim(raw, (offset + end, caption.text_span[1]))
+
+
+def _without_center(text: str) -> str:
+    inner = text.removeprefix("<center>").removesuffix("</center>")
+    whole = len(text) - len(inner) == len("<center></center>")
+    return inner.strip() if whole and "center>" not in inner else text
+
+
+class _Confidence:
+    """Sums over the deltas, so that any span costs two look-ups."""
+
+    def __init__(self, deltas: Sequence[TextDelta]) -> None:
+        self._ends = list(accumulate(len(delta.text) for delta in deltas))
+        self._sums = list(accumulate((sum(d.probabilities) for d in deltas), initial=0.0))
+        self._counts = list(accumulate((len(d.probabilities) for d in deltas), initial=0))
+
+    def over(self, span: Span) -> float | None:
+        """Mean probability of the tokens that reach into the span; None where there are none."""
+        # the first delta that ends after the start, and the last that begins before the end
+        first = bisect_left(self._ends, span[0] + 1)
+        last = min(bisect_left(self._ends, span[1]) + 1, len(self._ends))
+        count = self._counts[last] - self._counts[first] if last > first else 0
+        return (self._sums[last] - self._sums[first]) / count if count else None
