@@ -11,7 +11,7 @@ import logging
 import cog
 from cog import BaseRunner, Input, Path
 
-from deepocr.documents import DocumentLimits, open_document, parse_page_range
+from deepocr.documents import open_document
 from deepocr.engines.registry import create_engine
 from deepocr.errors import InvalidInput
 from deepocr.pipeline import read_document, warm_up
@@ -74,12 +74,11 @@ class Predictor(BaseRunner):
                 f"image is the text {str(image)[:60]!r}; send a data: URL or an http(s) URL, "
                 "or with the cog command -i image=@page.png"
             )
-        limits = DocumentLimits.from_settings(self.settings)
         document = await asyncio.to_thread(
-            open_document, image, limits=limits, dpi=self.settings.dpi
+            open_document, image, self.settings, dpi=self.settings.dpi
         )
         with document:
-            numbers = parse_page_range(pages, document.num_pages)
+            numbers = document.select(pages)
             result = await read_document(
                 self.engine, document, numbers, job, window=self.settings.page_window
             )

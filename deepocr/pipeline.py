@@ -66,8 +66,8 @@ async def read_page(
     except EngineError as error:
         return failed_page(page.number, page.size_px, error)
     if done is None:
-        error = EngineError(f"{engine.capabilities.engine} ended page {page.number} unfinished")
-        return failed_page(page.number, page.size_px, error)
+        unfinished = EngineError(f"{engine.capabilities.engine} left page {page.number} unfinished")
+        return failed_page(page.number, page.size_px, unfinished)
 
     raw = "".join(delta.text for delta in deltas)
     probabilities = [p for delta in deltas for p in delta.probabilities]
@@ -135,7 +135,13 @@ def with_stage(result: PageResult, stage: str, seconds: float) -> PageResult:
 
 
 async def read_document(
-    engine: Engine, document: Document, numbers: Sequence[int], job: Job, *, window: int
+    engine: Engine,
+    document: Document,
+    numbers: Sequence[int],
+    job: Job,
+    *,
+    window: int,
+    name: str = "",
 ) -> DocumentResult:
     """All the pages `numbers` of a document, for whoever wants one answer.
 
@@ -147,7 +153,7 @@ async def read_document(
     if failed and len(failed) == len(pages):
         which = "the page" if len(pages) == 1 else f"any of {len(pages)} pages"
         raise EngineError(f"could not read {which}: {failed[0].error}")
-    return DocumentResult(document.name, engine.capabilities.engine, job, tuple(pages))
+    return DocumentResult(name, engine.capabilities.engine, job, tuple(pages))
 
 
 async def warm_up(engine: Engine) -> None:
