@@ -36,8 +36,31 @@ class Settings(BaseSettings):
 
     script: Path | None = Field(default=None, description="JSON for the scripted engine")
 
+    # ppocr
+    ppocr_threads: int = Field(default=0, ge=0, le=256, description="threads; 0 is every core")
+
     # deepseek
     checkpoints: Path = Path("checkpoints")
+
+    # where missing weights come from; a folder that holds a checkpoint is used as it is
+    weights_download: bool = Field(default=True, description="fetch weights when there are none")
+    weights_source: Literal["auto", "pget", "hub"] = Field(
+        default="auto", description="auto: pget where it is installed, else huggingface_hub"
+    )
+    weights_url: str = Field(
+        default="https://weights.replicate.delivery/default/deepseek-ai/DeepSeek-OCR/model.tar",
+        pattern=r"^https?://",
+        description="tar of the checkpoint, for pget",
+    )
+    weights_repo: str = Field(
+        default="deepseek-ai/DeepSeek-OCR", description="the same on the model hub"
+    )
+    weights_revision: str = Field(
+        default="9f30c71f441d010e5429c532364a86705536c53a", description="its commit or branch"
+    )
+    weights_stall_s: float = Field(
+        default=600, gt=0, description="give up when nothing arrives for so long"
+    )
 
 
 def load_settings() -> Settings:

@@ -10,7 +10,7 @@ from deepocr.settings import Settings
 
 ENGINES: Mapping[str, str] = {
     "deepseek": "deepocr.engines.deepseek.engine:create",
-    "ppocr": "deepocr.engines.ppocr:create",
+    "ppocr": "deepocr.engines.ppocr.engine:create",
     "remote": "deepocr.engines.remote:create",
     "scripted": "deepocr.engines.scripted:create",
 }

@@ -1,0 +1,1 @@
+"""PP-OCR on the CPU: lines from rapidocr's models, page structure from our own code."""

@@ -1,0 +1,74 @@
+"""PP-OCR behind the Engine protocol: pages in threads, events out."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+from deepocr.engines.base import Capabilities, check_task
+from deepocr.engines.ppocr.lines import StoppedError, LineReader, Stop
+from deepocr.engines.ppocr.reader import Reading, read_page
+from deepocr.errors import EngineError
+from deepocr.settings import Settings
+from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
+
+TASKS = frozenset(
+    {"Convert to Markdown", "Free OCR", "OCR with Boxes", "Locate Object by Reference"}
+)
+
+
+class PPOCREngine:
+    """Reads `concurrency` pages at once; their lines share one pool of threads."""
+
+    def __init__(self, lines: LineReader) -> None:
+        self._lines = lines
+        # one page more than cores: its layout is worked out while the cores read lines
+        concurrency = lines.threads + 1
+        self._pages = ThreadPoolExecutor(concurrency, thread_name_prefix="ppocr-page")
+        self._in_flight = 0
+        self.capabilities = Capabilities(
+            engine="ppocr",
+            tasks=TASKS,
+            boxes=True,
+            live_text=False,
+            confidence=True,
+            concurrency=concurrency,
+        )
+
+    async def read(self, page: Page, job: Job) -> AsyncIterator[Event]:
+        check_task(self.capabilities, job)
+        stop = Stop()
+        self._in_flight += 1
+        try:
+            reading = await asyncio.get_running_loop().run_in_executor(
+                self._pages, self._read, page, job, stop
+            )
+        finally:
+            stop.set()
+            self._in_flight -= 1
+        for piece in reading.pieces:
+            if piece.region is not None:
+                yield RegionFound(piece.region)
+            yield TextDelta(piece.raw, piece.probabilities)
+        yield PageDone(seconds=reading.seconds)
+
+    def _read(self, page: Page, job: Job, stop: Stop) -> Reading:
+        started_s = time.perf_counter()
+        try:
+            stop.check()
+            return read_page(self._lines, page, job, stop, alone=self._in_flight == 1)
+        except StoppedError:
+            return Reading((), {"canceled": time.perf_counter() - started_s})
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise EngineError(f"page {page.number} cannot be read by ppocr: {error}") from error
+
+    async def close(self) -> None:
+        self._lines.close()
+        self._pages.shutdown(wait=False, cancel_futures=True)
+
+
+def create(settings: Settings) -> PPOCREngine:
+    """The engine with its models loaded. `ppocr_threads` 0 means every core this process has."""
+    threads = settings.ppocr_threads or len(os.sched_getaffinity(0))
+    return PPOCREngine(LineReader(threads))
