@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 from deepocr.engines.base import Capabilities, check_task
-from deepocr.engines.ppocr.lines import StoppedError, LineReader, Stop
+from deepocr.engines.ppocr.lines import LineReader, Stop, StoppedError
 from deepocr.engines.ppocr.reader import Reading, read_page
 from deepocr.errors import EngineError
 from deepocr.settings import Settings
