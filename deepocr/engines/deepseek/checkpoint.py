@@ -1,0 +1,234 @@
+"""Published weights into the network, in one pass.
+
+Names and shapes are those of deepseek-ai/DeepSeek-OCR. Tensors are read from memory-mapped
+safetensors files, one at a time, and copied straight to their place on the device: experts into
+stacks, q, k, v and gate, up into one matrix each. Nothing is ever unpickled.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from deepocr.engines.deepseek.config import OcrConfig
+from deepocr.engines.deepseek.memory import free_bytes
+from deepocr.engines.deepseek.model.moe import Router
+from deepocr.engines.deepseek.model.ocr import OcrModel
+from deepocr.engines.deepseek.ops import Ops
+from deepocr.errors import CheckpointError
+
+log = logging.getLogger(__name__)
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+MAX_LISTED = 20
+"""Names listed of each kind of fault; the count is always given."""
+
+UNUSED = frozenset({"model.vision_model.embeddings.patch_embedding.weight"})
+"""Published, read by nothing: CLIP gets its patches from SAM."""
+
+FLOAT_TYPES = ("BF16", "F16", "F32")
+
+Shape = tuple[int, ...]
+
+
+class TensorSource(Protocol):
+    """Where tensors come from, by published name."""
+
+    def shapes(self) -> Mapping[str, Shape]: ...
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor once, in the order that is quickest to read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a published tensor goes: rows `start` to `start + shape[0]` of a parameter.
+
+    `expert` is its index in a stack, None for a parameter that is no stack.
+    """
+
+    parameter: str
+    shape: Shape
+    start: int = 0
+    expert: int | None = None
+
+    def slot(self, parameter: Tensor) -> Tensor:
+        whole = parameter if self.expert is None else parameter[self.expert]
+        return whole[self.start : self.start + self.shape[0]]
+
+
+def published_places(model: OcrModel) -> dict[str, Place]:
+    """Every published tensor that the network has a place for, by published name."""
+    places = {}
+    for name, parameter in model.named_parameters():
+        for published, place in _split(name, tuple(parameter.shape)):
+            places[published] = place
+    return places
+
+
+def _split(name: str, shape: Shape) -> Iterator[tuple[str, Place]]:
+    """One parameter of ours -> the published tensors that it is made of."""
+    owner, _, _ = name.removesuffix(".weight").rpartition(".")
+    public = name if name.startswith("lm_head.") else "model." + name.removeprefix("decoder.")
+    public_owner = "model." + owner.removeprefix("decoder.")
+    in_decoder = name.startswith("decoder.layers.")
+    if in_decoder and name.endswith("qkv_proj.weight"):
+        yield from _rows(name, shape, [f"{public_owner}.{part}_proj.weight" for part in "qkv"])
+    elif in_decoder and name.endswith(".experts.gate_up_proj"):
+        for expert in range(shape[0]):
+            parts = [f"{public_owner}.{expert}.{part}_proj.weight" for part in ("gate", "up")]
+            yield from _rows(name, shape[1:], parts, expert)
+    elif in_decoder and name.endswith(".experts.down_proj"):
+        for expert in range(shape[0]):
+            yield from _rows(name, shape[1:], [f"{public_owner}.{expert}.down_proj.weight"], expert)
+    elif in_decoder and name.endswith("gate_up_proj.weight"):
+        parts = [f"{public_owner}.{part}_proj.weight" for part in ("gate", "up")]
+        yield from _rows(name, shape, parts)
+    else:
+        yield public, Place(name, shape)
+
+
+def _rows(
+    name: str, shape: Shape, published: list[str], expert: int | None = None
+) -> Iterator[tuple[str, Place]]:
+    """Equal shares of the rows of a matrix, in order."""
+    rows = shape[0] // len(published)
+    for index, public in enumerate(published):
+        yield public, Place(name, (rows, *shape[1:]), index * rows, expert)
+
+
+class SafetensorsFolder:
+    """Shards named by an index file, or `model.safetensors`, or every model*.safetensors.
+
+    Raises CheckpointError for a file that is missing, truncated or not safetensors.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.files = _weight_files(folder)
+        self._shapes: dict[str, Shape] = {}
+        other_types = []
+        for file in self.files:
+            with _opened(file) as handle:
+                for name in handle.offset_keys():
+                    view = handle.get_slice(name)
+                    self._shapes[name] = tuple(view.get_shape())
+                    if view.get_dtype() not in FLOAT_TYPES:
+                        other_types.append(f"{name} is {view.get_dtype()}")
+        if other_types:
+            raise CheckpointError(
+                f"{folder} holds {len(other_types)} tensors that are not plain floating point: "
+                f"{_listed(other_types)}; use unquantized weights"
+            )
+
+    def shapes(self) -> Mapping[str, Shape]:
+        return self._shapes
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for file in self.files:
+            with _opened(file) as handle:
+                for name in handle.offset_keys():
+                    yield name, handle.get_tensor(name)
+
+
+def _opened(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{file} is damaged or cut short ({file.stat().st_size} bytes: {error}); "
+            "delete it and fetch the weights again"
+        ) from error
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / INDEX_FILE
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise CheckpointError(f"{index} cannot be read: {error!r}; fetch it again") from error
+        # a name with a path in it could lead out of the folder
+        files = [folder / Path(str(name)).name for name in names]
+    elif (folder / SINGLE_FILE).is_file():
+        files = [folder / SINGLE_FILE]
+    else:
+        files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise CheckpointError(f"{folder} holds no model*.safetensors; fetch the weights into it")
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{folder} lacks {_listed(missing)} named in {INDEX_FILE}; fetch the weights again"
+        )
+    return files
+
+
+def load_model(
+    config: OcrConfig, source: TensorSource, ops: Ops, *, device: torch.device, dtype: torch.dtype
+) -> OcrModel:
+    """The network with all its weights on the device, ready to be called.
+
+    Raises CheckpointError naming every tensor that is missing, unexpected or misshapen, or saying
+    how much memory is needed where there is too little; both before anything is loaded.
+    """
+    with torch.device("meta"):
+        model = OcrModel(config, ops).requires_grad_(False).to(dtype)
+    for module in model.modules():
+        if isinstance(module, Router):
+            module.float()
+    places = published_places(model)
+    check_shapes(places, source.shapes())
+    need = sum(p.numel() * p.element_size() for p in model.parameters())
+    check_memory(need, device)
+    log.info("loading %.2f GB to %s as %s", need / 1e9, device, dtype)
+    started_s = time.perf_counter()
+    model.to_empty(device=device)
+    parameters = dict(model.named_parameters())
+    for name, tensor in source.tensors():
+        if place := places.get(name):
+            place.slot(parameters[place.parameter]).copy_(tensor)
+    model.eval().prepare()
+    log.info("loaded in %.1f s", time.perf_counter() - started_s)
+    return model
+
+
+def check_shapes(places: Mapping[str, Place], found: Mapping[str, Shape]) -> None:
+    """Raises one CheckpointError for all that does not fit."""
+    missing = [name for name in places if name not in found]
+    unexpected = [name for name in found if name not in places and name not in UNUSED]
+    misshapen = [
+        f"{name} is {list(found[name])}, not {list(place.shape)}"
+        for name, place in places.items()
+        if name in found and found[name] != place.shape
+    ]
+    kinds = (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+    faults = [f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds if names]
+    if faults:
+        raise CheckpointError(
+            f"the weights do not fit config.json; {'; '.join(faults)}; "
+            "use the weights and the config.json of one checkpoint"
+        )
+
+
+def check_memory(need_bytes: int, device: torch.device, working_bytes: int = 0) -> None:
+    """Raises CheckpointError when a device has less memory free than is needed."""
+    free = free_bytes(device)
+    if need_bytes + working_bytes > free:
+        raise CheckpointError(
+            f"the weights need {need_bytes / 1e9:.1f} GB on {device} and {free / 1e9:.1f} GB are "
+            "free; free memory, or set DEEPOCR_DEVICE or DEEPOCR_DTYPE to what fits"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:MAX_LISTED])
+    return f"{shown} and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else shown

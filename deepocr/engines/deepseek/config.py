@@ -1,0 +1,181 @@
+"""A checkpoint's config.json as frozen data, with what the file leaves unsaid filled in.
+
+The file repeats the decoder's fields at its top level and in `language_config`; the latter is
+read where it is there. Facts that no field states (SAM's window, the neck's width, CLIP's MLP)
+are the official implementation's and stand here as defaults.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from deepocr.errors import CheckpointError
+
+CONFIG_FILE = "config.json"
+
+
+class _Part(BaseModel):
+    # unknown fields are ignored: published files carry some that no code reads
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SamConfig(_Part):
+    """SAM ViT-B. `downsample_channels` are the widths of `net_2` and `net_3`."""
+
+    width: int
+    layers: int
+    heads: int
+    global_attn_indexes: tuple[int, ...]
+    downsample_channels: tuple[int, int]
+    neck_width: int = 256
+    window: int = 14
+    patch_px: int = 16
+    table_side: int = 64
+    mlp_ratio: int = 4
+    norm_eps: float = 1e-6
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+
+class ClipConfig(_Part):
+    """CLIP-L without its patch embedding; `mlp_ratio` of the file is not used."""
+
+    width: int
+    layers: int
+    heads: int
+    table_side: int = 16
+    # the published file holds the patch embedding's weight, which nothing reads
+    patch_size: int = 14
+    norm_eps: float = 1e-5
+
+    @property
+    def mlp_width(self) -> int:
+        return 4 * self.width
+
+
+class DecoderConfig(_Part):
+    """DeepSeek-V2 layout with plain multi-head attention."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    moe_intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    n_routed_experts: int
+    n_shared_experts: int
+    num_experts_per_tok: int
+    first_k_dense_replace: int
+    max_position_embeddings: int
+    bos_token_id: int = 0
+    eos_token_id: int = 1
+    use_mla: Literal[False]
+    topk_method: Literal["greedy"] = "greedy"
+    norm_topk_prob: Literal[False] = False
+    routed_scaling_factor: float = 1.0
+    scoring_func: Literal["softmax"] = "softmax"
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 10000.0
+    rope_scaling: None = None
+    tie_word_embeddings: Literal[False] = False
+
+    @model_validator(mode="after")
+    def _one_key_head_for_each_query_head(self) -> Self:
+        if self.num_key_value_heads != self.num_attention_heads:
+            raise ValueError(
+                f"num_key_value_heads {self.num_key_value_heads} is not num_attention_heads "
+                f"{self.num_attention_heads}"
+            )
+        if self.hidden_size % (2 * self.num_attention_heads):
+            raise ValueError(f"hidden_size {self.hidden_size} cannot be split into even heads")
+        return self
+
+    @property
+    def head_width(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+
+class ProjectorConfig(_Part):
+    input_dim: int
+    n_embed: int
+    projector_type: Literal["linear"]
+
+
+class OcrConfig(_Part):
+    """The whole network. `projector.input_dim` is CLIP's width and `net_3`'s, side by side."""
+
+    sam: SamConfig
+    clip: ClipConfig
+    projector: ProjectorConfig
+    decoder: DecoderConfig
+    # newline slots after each row; the file's global_view_pos is not used by the official code
+    tile_tag: Literal["2D"] = "2D"
+
+    @model_validator(mode="after")
+    def _widths_fit(self) -> Self:
+        both = self.clip.width + self.sam.downsample_channels[1]
+        if both != self.projector.input_dim:
+            raise ValueError(f"projector input_dim {self.projector.input_dim} is not {both}")
+        if self.projector.n_embed != self.decoder.hidden_size:
+            raise ValueError(
+                f"projector n_embed {self.projector.n_embed} is not the decoder's "
+                f"hidden_size {self.decoder.hidden_size}"
+            )
+        if self.clip.width != self.sam.downsample_channels[1]:
+            raise ValueError(
+                f"CLIP width {self.clip.width} is not net_3's {self.sam.downsample_channels[1]}"
+            )
+        return self
+
+
+def read_config(path: Path) -> OcrConfig:
+    """The config.json at `path` (a file, or the folder that holds it).
+
+    Raises CheckpointError naming every field that is missing or is another model's.
+    """
+    file = path / CONFIG_FILE if path.is_dir() else path
+    try:
+        raw: Any = json.loads(file.read_bytes())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{file} does not exist; put the checkpoint's files there") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read as JSON: {error}; fetch it again") from error
+    try:
+        return OcrConfig.model_validate(_parts(raw))
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise CheckpointError(
+            f"{file} is not of a DeepSeek-OCR model ({_kind(raw)}): {faults}; "
+            "use a checkpoint of deepseek-ai/DeepSeek-OCR's architecture"
+        ) from error
+
+
+def _parts(raw: Any) -> Any:
+    """The file's tree in the shape of OcrConfig; what is not there stays out and is reported."""
+    if not isinstance(raw, dict):
+        return raw
+    vision = raw.get("vision_config")
+    widths = vision.get("width") if isinstance(vision, dict) else None
+    widths = widths if isinstance(widths, dict) else {}
+    found = {
+        "sam": widths.get("sam_vit_b"),
+        "clip": widths.get("clip-l-14-224"),
+        "projector": raw.get("projector_config"),
+        "decoder": raw.get("language_config", raw),
+        "tile_tag": raw.get("tile_tag"),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _kind(raw: Any) -> str:
+    if not isinstance(raw, dict):
+        return f"a JSON {type(raw).__name__}"
+    return f"model_type {raw.get('model_type')!r}, architectures {raw.get('architectures')!r}"
