@@ -11,7 +11,8 @@ from deepocr.types import Event, Job, Page
 @dataclass(frozen=True)
 class Capabilities:
     """What an engine can do. `engine` names it in results, with what changes its output
-    (`deepseek bf16`, `deepseek int8`); `concurrency` is how many pages it can use at once."""
+    (`deepseek bf16`, `deepseek int8`); `concurrency` is how many pages it can use at once;
+    `presets` is whether the resolution preset changes its answer."""
 
     engine: str
     tasks: frozenset[str]
@@ -19,6 +20,7 @@ class Capabilities:
     live_text: bool
     confidence: bool
     concurrency: int = 1
+    presets: bool = True
 
 
 class Engine(Protocol):
