@@ -5,30 +5,21 @@ from collections.abc import Callable, Mapping
 from deepocr.errors import InvalidInput
 from deepocr.render.json import render_json
 from deepocr.render.markdown import render_markdown
-from deepocr.render.raw import join_pages
-from deepocr.types import DocumentResult, PageResult
+from deepocr.render.raw import join_pages, render_raw
+from deepocr.types import DocumentResult, Job, PageResult
 
 
-def failure_comment(page: PageResult) -> str:
-    """What stands in the place of a page that could not be read."""
-    reason = " ".join((page.error or "unknown reason").split()).replace("--", "- -")
-    return f"<!-- page {page.number} failed: {reason} -->"
-
-
-def _in_text(render: Callable[[PageResult], str]) -> Callable[[DocumentResult, bool], str]:
+def _in_text(render: Callable[[PageResult, Job], str]) -> Callable[[DocumentResult, bool], str]:
     def render_pages(result: DocumentResult, paged: bool) -> str:
-        texts = [
-            failure_comment(page) if page.status == "failed" else render(page)
-            for page in result.pages
-        ]
+        texts = [render(page, result.job) for page in result.pages]
         return join_pages(texts) if paged else "\n\n".join(texts)
 
     return render_pages
 
 
 FORMATS: Mapping[str, Callable[[DocumentResult, bool], str]] = {
-    "Raw": _in_text(lambda page: page.raw),
-    "Markdown": _in_text(render_markdown),
+    "Raw": _in_text(lambda page, _job: render_raw(page)),
+    "Markdown": _in_text(lambda page, job: render_markdown(page, task=job.task)),
     "JSON": lambda result, _paged: render_json(result),
 }
 

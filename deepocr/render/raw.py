@@ -1,0 +1,26 @@
+"""Raw text, verbatim, and the line between pages."""
+
+from collections.abc import Iterable
+
+from deepocr.types import PageResult
+
+PAGE_SPLIT = "<--- Page Split --->"
+"""Stands on a line of its own after each page of a PDF or TIFF."""
+
+
+def render_raw(result: PageResult) -> str:
+    """What the engine wrote, tags and all. A failed page is a comment with the reason."""
+    return result.raw if result.status != "failed" else failure_comment(result)
+
+
+def join_pages(texts: Iterable[str]) -> str:
+    """Each page's text followed by a line with PAGE_SPLIT; an empty page has its line as well."""
+    return "".join(f"{text.rstrip()}\n\n{PAGE_SPLIT}\n\n".lstrip("\n") for text in texts)
+
+
+def failure_comment(result: PageResult) -> str:
+    """An HTML comment in a failed page's place, so that no page goes missing silently."""
+    # "--" may not stand inside a comment, ">" could end it
+    reason = " ".join((result.error or "unknown reason").split())
+    reason = reason.replace("--", "- -").replace(">", "&gt;")
+    return f"<!-- page {result.number} failed: {reason} -->"
