@@ -161,7 +161,7 @@ class Scheduler:
         return admitted
 
     def _with_room(self) -> list[Sequence]:
-        """Running sequences with a place for their next token; the youngest give way to that end."""
+        """Running sequences with a place for their next token; the youngest give way for it."""
         decoding: list[Sequence] = []
         for sequence in list(self.running):
             if sequence.full:

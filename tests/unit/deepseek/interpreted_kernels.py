@@ -1,0 +1,116 @@
+"""Triton kernels against the plain versions, in Triton's interpreter on the CPU.
+
+Run by test_kernels.py in a process of its own, as TRITON_INTERPRET must be set before the import.
+In float32: the interpreter's bf16 products are wrong.
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from deepocr.engines.deepseek.ops.attention import SdpaAttention
+from deepocr.engines.deepseek.ops.experts import plain_experts
+from deepocr.engines.deepseek.ops.experts_triton import (
+    experts_gemv,
+    experts_grouped,
+    group_by_expert,
+)
+from deepocr.engines.deepseek.ops.paged_attention import PagedBatch, PlainPagedAttention
+from deepocr.engines.deepseek.ops.paged_attention_triton import TritonPagedAttention
+from deepocr.engines.deepseek.ops.sam_attention_triton import relative_attention
+
+
+def near(a: Tensor, b: Tensor) -> None:
+    assert a.shape == b.shape
+    assert ((a - b).norm() / b.norm()).item() < 1e-5
+
+
+def moe(tokens: int, experts: int, hidden: int, width: int, top: int) -> tuple[Tensor, ...]:
+    torch.manual_seed(tokens)
+    scores = torch.randn(tokens, experts).softmax(dim=-1)
+    weights, ids = scores.topk(top, dim=-1)
+    gate_up = torch.randn(experts, 2 * width, hidden) / hidden**0.5
+    down = torch.randn(experts, hidden, width) / width**0.5
+    return torch.randn(tokens, hidden), ids, weights, gate_up, down
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+@pytest.mark.parametrize(("hidden", "width"), [(64, 48), (320, 288)])
+def test_experts_gemv(tokens: int, hidden: int, width: int) -> None:
+    case = moe(tokens, experts=8, hidden=hidden, width=width, top=3)
+    near(experts_gemv(*case), plain_experts(*case))
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 17, 150])
+@pytest.mark.parametrize(("hidden", "width"), [(64, 48), (160, 100)])
+def test_experts_grouped(tokens: int, hidden: int, width: int) -> None:
+    case = moe(tokens, experts=8, hidden=hidden, width=width, top=3)
+    near(experts_grouped(*case), plain_experts(*case))
+
+
+def test_experts_grouped_when_all_tokens_choose_the_same() -> None:
+    x, ids, weights, gate_up, down = moe(40, experts=8, hidden=64, width=48, top=2)
+    ids = torch.tensor([5, 2]).expand(40, 2).contiguous()
+    near(
+        experts_grouped(x, ids, weights, gate_up, down),
+        plain_experts(x, ids, weights, gate_up, down),
+    )
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 30, 500])
+def test_every_pair_has_one_place_in_a_block_of_its_expert(tokens: int) -> None:
+    ids = moe(tokens, experts=16, hidden=4, width=4, top=6)[1]
+    places, block_expert = group_by_expert(ids, 16, 16)
+    pairs = tokens * 6
+    filled = places[places < pairs]
+    assert filled.sort().values.tolist() == list(range(pairs))
+    for row, pair in enumerate(places.tolist()):
+        if pair < pairs:
+            assert ids.flatten()[pair] == block_expert[row // 16]
+
+
+@pytest.mark.parametrize("block_tokens", [16, 256])
+@pytest.mark.parametrize("width", [32, 24])
+def test_paged_attention_with_ragged_lengths(block_tokens: int, width: int) -> None:
+    torch.manual_seed(0)
+    lengths = [1, 300, 65, 256, 17]
+    heads = 3
+    keys, values = torch.randn(2, 64, block_tokens, heads, width)
+    free = list(range(1, 64))
+    table = []
+    for length in lengths:
+        need = -(-length // block_tokens)
+        table.append(tuple(free.pop() for _ in range(need)))
+    longest = max(map(len, table))
+    padded = torch.tensor([(*row, *(0,) * (longest - len(row))) for row in table])
+    batch = PagedBatch(
+        padded.int(), torch.tensor(lengths, dtype=torch.int32), tuple(table), tuple(lengths)
+    )
+    q = torch.randn(len(lengths), heads, width)
+    near(
+        TritonPagedAttention()(q, keys, values, batch),
+        PlainPagedAttention()(q, keys, values, batch),
+    )
+
+
+def test_a_padded_row_of_length_0_gives_zeros() -> None:
+    keys, values = torch.randn(2, 3, 16, 2, 32)
+    batch = PagedBatch(torch.zeros(2, 1).int(), torch.tensor([0, 3]).int())
+    out = TritonPagedAttention()(torch.randn(2, 2, 32), keys, values, batch)
+    assert (out[0] == 0).all()
+    assert out[1].isfinite().all()
+
+
+@pytest.mark.parametrize("grid", [(7, 7), (10, 10), (2, 32), (5, 64)])
+def test_relative_attention(grid: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    rows, columns = grid
+    length, heads, width = rows * columns, 2, 16
+    # not contiguous, as views of one fused product are
+    q, k, v = torch.randn(2, length, 3, heads, width).unbind(2)
+    rel_h = torch.randn(2, length, heads, rows)
+    rel_w = torch.randn(2, length, heads, columns)
+    near(
+        relative_attention(q, k, v, rel_h, rel_w),
+        SdpaAttention().relative(q, k, v, rel_h, rel_w),
+    )
