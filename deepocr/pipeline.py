@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from deepocr.documents import Document
 from deepocr.engines.base import Engine, check_task
-from deepocr.errors import EngineError, UnreadableDocument
+from deepocr.errors import DocumentTooLarge, EngineError, UnreadableDocument
 from deepocr.parsing.grounding import parse_regions
 from deepocr.types import (
     DocumentResult,
@@ -109,7 +109,7 @@ async def read_pages(
         started_s = time.perf_counter()
         try:
             page = await asyncio.to_thread(document.page, number)
-        except UnreadableDocument as error:
+        except (UnreadableDocument, DocumentTooLarge) as error:
             return failed_page(number, (0, 0), error)
         render_s = time.perf_counter() - started_s
         result = await read_page(engine, page, job, listener)
