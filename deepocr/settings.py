@@ -7,7 +7,7 @@ refused: a misspelled setting that is silently ignored is worse than an error.
 import difflib
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -63,16 +63,24 @@ class Settings(BaseSettings):
     )
 
 
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
 def load_settings() -> Settings:
     """Raises SettingsError naming the variable, its value and what would be right."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return load_settings_as(Settings)
+
+
+def load_settings_as(kind: type[AnySettings]) -> AnySettings:
+    """The same for a program with more settings of its own, such as the service."""
+    known = {PREFIX + name.upper() for name in kind.model_fields}
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(sorted(known))}"
             raise SettingsError(f"unknown setting {name}={os.environ[name]!r}; {hint}")
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
