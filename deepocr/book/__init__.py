@@ -1,0 +1,1 @@
+"""Books: many pages in, one folder out, no page lost."""

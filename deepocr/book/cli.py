@@ -1,0 +1,208 @@
+"""The command line of `scripts/ocr_pdf.py`."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from deepocr.book.files import locked
+from deepocr.book.inputs import Source, find_sources
+from deepocr.book.options import Options, Reading, Writing
+from deepocr.book.progress import describe, say
+from deepocr.book.run import read_document
+from deepocr.engines.base import Engine
+from deepocr.engines.registry import ENGINES, create_engine
+from deepocr.errors import DeepOCRError, EngineError, InvalidInput
+from deepocr.settings import Settings, load_settings
+from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
+from deepocr.types import PageStatus
+
+EXIT_OK = 0
+EXIT_ERROR = 1
+EXIT_BAD_INPUT = 2
+EXIT_PAGES_FAILED = 3
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the documents that the command line names; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    parser = build_parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        settings = load_settings()
+        options = options_of(chosen)
+        sources = find_sources(chosen.inputs)
+    except DeepOCRError as error:
+        return _complain(error, EXIT_BAD_INPUT)
+    try:
+        with locked(chosen.out):
+            return asyncio.run(_run(chosen, settings, options, sources))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        say("stopped; finished pages are kept. The same command goes on from there.", sys.stderr)
+        return EXIT_INTERRUPTED
+    except InvalidInput as error:
+        return _complain(error, EXIT_BAD_INPUT)
+    except DeepOCRError as error:
+        return _complain(error, EXIT_ERROR)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ocr_pdf.py",
+        description="Read books and other documents, page by page, and lose none. A run that was "
+        "stopped goes on where it was when the same command is given again.",
+        epilog="Exit code: 0 every page was read, 3 some failed, 2 bad input, 1 another error, "
+        "130 stopped.",
+    )
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="PDFs, pictures, folders of them, patterns"
+    )
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
+    _add_reader_arguments(parser.add_argument_group("where it reads"))
+    _add_reading_arguments(parser.add_argument_group("what is read, and how"))
+    _add_writing_arguments(parser.add_argument_group("what is written"))
+    return parser
+
+
+def _add_reader_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--engine", choices=sorted(ENGINES), help="in this process; else DEEPOCR_ENGINE decides"
+    )
+    group.add_argument(
+        "--jobs", type=_positive, metavar="N", help="pages read at once (what the engine can use)"
+    )
+
+
+def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
+    tasks = ", ".join(task.slug for task in TASKS.values())
+    presets = ", ".join(preset.slug for preset in PRESETS.values())
+    group.add_argument("--task", default="markdown", help=f"{tasks} (or their titles)")
+    group.add_argument("--reference", default="", metavar="TEXT", help="what to locate")
+    group.add_argument("--resolution", default="gundam", help=f"{presets} (or their titles)")
+    group.add_argument(
+        "--max-new-tokens",
+        type=_positive,
+        default=MAX_NEW_TOKENS,
+        metavar="N",
+        help="most tokens to write for a page",
+    )
+    group.add_argument("--pages", default="", help="like 1-3,7 or 5-; all when not given")
+    group.add_argument("--password", default="", help="of an encrypted PDF")
+    group.add_argument("--dpi", type=_dpi, default=144, help="PDF pages are drawn at (144)")
+    group.add_argument(
+        "--max-side", type=_positive, metavar="PX", help="longer pages are made smaller to this"
+    )
+    group.add_argument(
+        "--readings",
+        type=_positive,
+        default=4,
+        metavar="N",
+        help="most readings of a page that loops, is cut off or comes back empty (4)",
+    )
+    group.add_argument(
+        "--restart", action="store_true", help="drop pages of earlier runs and begin anew"
+    )
+
+
+def _add_writing_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--raw", action="store_true", help="page_NNNN.raw.txt, as it was written")
+    group.add_argument(
+        "--drop-headers",
+        action="store_true",
+        help="no running heads and page numbers in document.mmd",
+    )
+    group.add_argument(
+        "--join-pages",
+        action="store_true",
+        help="paragraphs and tables that run over a page are joined in document.mmd",
+    )
+    group.add_argument(
+        "--front-matter", action="store_true", help="title and page count above document.mmd"
+    )
+
+
+def options_of(chosen: argparse.Namespace) -> Options:
+    """Raises InvalidInput."""
+    job = make_job(chosen.task, chosen.reference, chosen.resolution, chosen.max_new_tokens)
+    return Options(
+        reading=Reading(job, chosen.dpi, chosen.max_side, chosen.readings),
+        writing=Writing(
+            raw=chosen.raw,
+            drop_headers=chosen.drop_headers,
+            join_pages=chosen.join_pages,
+            front_matter=chosen.front_matter,
+        ),
+        pages=chosen.pages,
+        password=chosen.password,
+        jobs=chosen.jobs or 0,
+        restart=chosen.restart,
+    )
+
+
+def _engine_of(chosen: argparse.Namespace, settings: Settings) -> Engine:
+    if chosen.engine:
+        settings = settings.model_copy(update={"engine": chosen.engine})
+    return create_engine(settings)
+
+
+async def _run(
+    chosen: argparse.Namespace, settings: Settings, options: Options, sources: Sequence[Source]
+) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    engine = await asyncio.to_thread(_engine_of, chosen, settings)
+    try:
+        return await _read_all(engine, settings, options, sources, chosen.out)
+    finally:
+        await engine.close()
+
+
+async def _read_all(
+    engine: Engine, settings: Settings, options: Options, sources: Sequence[Source], out: Path
+) -> int:
+    """Document after document; a bad one does not stop those after it."""
+    if not options.jobs:
+        options = replace(options, jobs=engine.capabilities.concurrency)
+    counts: Counter[PageStatus] = Counter()
+    worst = EXIT_OK
+    for source in sources:
+        try:
+            outcome = await read_document(engine, source, out, options, settings)
+        except EngineError:
+            raise
+        except InvalidInput as error:
+            worst = _complain(error, EXIT_BAD_INPUT, source)
+        except DeepOCRError as error:
+            worst = _complain(error, EXIT_ERROR, source)
+        else:
+            counts += outcome.counts
+            say(f"{source.path} -> {outcome.folder / 'document.mmd'}")
+    say(f"{counts.total()} pages: {describe(counts)}")
+    return worst or (EXIT_PAGES_FAILED if counts["failed"] else EXIT_OK)
+
+
+def _complain(error: Exception, code: int, source: Source | None = None) -> int:
+    where = f"{source.path}: " if source else ""
+    say(f"error: {where}{error}", sys.stderr)
+    return code
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return number
+
+
+def _dpi(text: str) -> int:
+    number = int(text)
+    if not 36 <= number <= 1200:
+        raise argparse.ArgumentTypeError(f"{text} is not from 36 to 1200")
+    return number

@@ -1,0 +1,126 @@
+"""The inputs of a run: files, folders and globs, and the folder each gets."""
+
+import glob
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepocr.book.workspace import hash_file
+from deepocr.errors import InvalidInput, UnreadableDocument
+
+SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+"""Files of a folder that are taken; a file named on its own may be called anything."""
+
+MAX_NAME_CHARS = 100
+
+
+@dataclass(frozen=True)
+class Source:
+    """A document to read and the name of its folder."""
+
+    path: Path
+    name: str
+
+
+def find_sources(inputs: Sequence[str]) -> list[Source]:
+    """Files as given; of a folder its documents by name, not those in folders below; a pattern
+    with *, ? or [ is expanded where the shell did not. Each file once. Two of the same name get
+    folders `name` and `name-2`. Raises InvalidInput for what is not there."""
+    paths: dict[Path, Path] = {}
+    for text in inputs:
+        for path in _expand(text):
+            paths.setdefault(path.resolve(), path)
+    taken: set[str] = set()
+    sources = []
+    for path in paths.values():
+        name = _free_name(folder_name(path), taken)
+        # folders that differ by case alone are one folder on some disks
+        taken.add(name.casefold())
+        sources.append(Source(path, name))
+    return sources
+
+
+def folder_name(path: Path) -> str:
+    """The file's name without its ending, safe as a folder: no leading dot, no odd characters."""
+    stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
+    name = re.sub(r"[^\w .()+,=@-]", "_", stem).strip(" .")
+    return name[:MAX_NAME_CHARS].rstrip(" .") or "document"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What changes when a file is written, moved over or removed."""
+
+    device: int
+    inode: int
+    num_bytes: int
+    modified_ns: int
+
+
+class SourceFile:
+    """A file that must stay as it is while it is read."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads the file once for its hash. Raises UnreadableDocument."""
+        self.path = path
+        self._signature = self._look()
+        try:
+            self.sha256 = hash_file(path)
+        except OSError as error:
+            raise UnreadableDocument(f"{path} cannot be read: {error.strerror}") from error
+        self.check()
+
+    @property
+    def num_bytes(self) -> int:
+        return self._signature.num_bytes
+
+    def check(self) -> None:
+        """Raises UnreadableDocument when the file has gone or changed since it was opened."""
+        if self._look() != self._signature:
+            raise UnreadableDocument(
+                f"{self.path} changed while it was being read; pages read so far are kept. Put "
+                "the file back as it was and run the same command again, or --restart"
+            )
+
+    def _look(self) -> Signature:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError as error:
+            raise UnreadableDocument(
+                f"{self.path} is not there (any more); pages read so far are kept. Put it back "
+                "and run the same command again"
+            ) from error
+        except OSError as error:
+            raise UnreadableDocument(f"{self.path} cannot be read: {error.strerror}") from error
+        return Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _expand(text: str) -> list[Path]:
+    path = Path(text)
+    if path.is_dir():
+        found = sorted(
+            file
+            for file in path.iterdir()
+            if file.is_file() and file.suffix.lower() in SUFFIXES and file.name[0] != "."
+        )
+        if not found:
+            raise InvalidInput(f"folder {text} has no documents ({', '.join(sorted(SUFFIXES))})")
+        return found
+    if path.exists():
+        return [path]
+    if glob.has_magic(text):
+        found = sorted(Path(match) for match in glob.glob(text, recursive=True))  # noqa: PTH207 - absolute too
+        files = [file for file in found if file.is_file()]
+        if files:
+            return files
+        raise InvalidInput(f"no file matches {text!r}")
+    raise InvalidInput(f"{text} is not there; check the path")
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    free, number = name, 1
+    while free.casefold() in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free

@@ -1,0 +1,85 @@
+"""Paragraphs and tables that run over the end of a page, put together again."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from deepocr.types import PageResult, Region
+
+_ROW = re.compile(r"<tr\b.*?</tr\s*>", re.IGNORECASE | re.DOTALL)
+_CELL = re.compile(r"<t[dh]\b([^>]*)>", re.IGNORECASE)
+_COLSPAN = re.compile(r"colspan\s*=\s*[\"']?(\d{1,3})", re.IGNORECASE)
+_TABLE_START = re.compile(r"<table\b[^>]*>", re.IGNORECASE)
+_TABLE_END = re.compile(r"</table\s*>\s*$", re.IGNORECASE)
+
+# a paragraph that ends like this is over; a quotation mark or bracket may follow
+_ENDED = re.compile(r"[.!?:;…。！？：；][\"'”’»)\]]*$")
+
+
+def joined(pages: Iterable[PageResult]) -> Iterator[PageResult]:
+    """The pages in order; a paragraph or table that goes on stands whole on the page where it
+    begins. Pages are held back only while something may still go on."""
+    held: list[PageResult] = []
+    for page in pages:
+        whole = _join(held[0], page) if held else None
+        if whole is None:
+            yield from held
+            held = [page]
+            continue
+        first, rest = whole
+        if rest.regions:
+            yield from (first, *held[1:])
+            held = [rest]
+        else:
+            # all of this page went to the one before, which may go on beyond it
+            held = [first, *held[1:], rest]
+    yield from held
+
+
+def _join(before: PageResult, after: PageResult) -> tuple[PageResult, PageResult] | None:
+    """Both pages with the running part on the first, or None when nothing goes on."""
+    if not before.regions or not after.regions or "failed" in (before.status, after.status):
+        return None
+    last, first = before.regions[-1], after.regions[0]
+    text = _join_text(last, first)
+    if text is None:
+        return None
+    return (
+        replace(before, regions=(*before.regions[:-1], replace(last, text=text))),
+        replace(after, regions=after.regions[1:]),
+    )
+
+
+def _join_text(last: Region, first: Region) -> str | None:
+    if last.label == first.label == "text":
+        return _join_paragraphs(last.text.rstrip(), first.text.lstrip())
+    if last.label == first.label == "table":
+        return _join_tables(last.text.strip(), first.text.strip())
+    return None
+
+
+def _join_paragraphs(last: str, first: str) -> str | None:
+    if not last or not first or _ENDED.search(last):
+        return None
+    if last.endswith("-") and len(last) > 1 and last[-2].isalpha() and first[0].islower():
+        return last[:-1] + first
+    # a capital may begin a new paragraph after a heading or list item without a full stop
+    return f"{last} {first}" if first[0].islower() else None
+
+
+def _join_tables(last: str, first: str) -> str | None:
+    """One table where both have as many columns; a repeated first row is said once."""
+    upper, lower = _ROW.findall(last), _ROW.findall(first)
+    if not upper or not lower or not _TABLE_END.search(last) or not _TABLE_START.match(first):
+        return None
+    if _columns(upper[0]) != _columns(lower[0]):
+        return None
+    body = _TABLE_START.sub("", first, count=1)
+    if upper[0] == lower[0]:
+        body = body.replace(lower[0], "", 1)
+    return _TABLE_END.sub("", last) + body
+
+
+def _columns(row: str) -> int:
+    spans = (_COLSPAN.search(attributes) for attributes in _CELL.findall(row))
+    return sum(int(span[1]) if span else 1 for span in spans)

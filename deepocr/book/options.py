@@ -1,0 +1,58 @@
+"""What a run was asked to do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deepocr.types import Job
+
+OverlayForm = Literal["png", "pdf"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What decides a page's answer, beside the page and the engine."""
+
+    job: Job
+    dpi: int = 144
+    max_side_px: int | None = None
+    max_readings: int = 4
+
+    def identity(self, engine: str) -> Mapping[str, Any]:
+        """For comparison with an earlier run's."""
+        return {
+            "engine": engine,
+            "task": self.job.task,
+            "reference_text": self.job.reference_text,
+            "preset": self.job.preset,
+            "max_new_tokens": self.job.max_new_tokens,
+            "dpi": self.dpi,
+            "max_side_px": self.max_side_px,
+            "readings": self.max_readings,
+        }
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What is made of the pages; may change from run to run without reading anything again."""
+
+    raw: bool = False
+    overlay: OverlayForm | None = None
+    searchable_pdf: bool = False
+    html: bool = False
+    docx: bool = False
+    drop_headers: bool = False
+    join_pages: bool = False
+    front_matter: bool = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """A whole run: `jobs` pages are read at once."""
+
+    reading: Reading
+    writing: Writing = Writing()
+    pages: str = ""
+    password: str = ""
+    jobs: int = 1
+    restart: bool = False

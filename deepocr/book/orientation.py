@@ -1,0 +1,197 @@
+"""Which way a page lies: told from the shape of its lines, and turned back.
+
+Lines of text leave white gaps across the reading direction, so ink summed along lines varies much
+more than ink summed across them: that tells upright from sideways. In Latin, Greek and Cyrillic
+script more ink rises above the small letters than hangs below them: that tells up from down.
+Scripts without that difference are left as they lie, unless the PDF's own words say more.
+"""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from PIL import Image
+
+from deepocr.types import Box, Line, Page, PageResult, Quad, Region, Word
+
+STRIPS = 5
+"""Columns of text rarely line up with each other: each strip is looked at by itself."""
+
+SIDEWAYS_RATIO = 1.6
+"""How much more the ink must vary along the page than down it. Text pages show 1.8 to 11."""
+
+MIN_ENERGY = 0.04
+"""Variation of ink below which there are no lines to tell anything from."""
+
+UPSIDE_DOWN = 0.15
+"""How far the balance of risers and hangers, -1 to 1, must be below 0. Text shows 0.2 to 0.7."""
+
+MIN_RISERS = 3.0
+"""Ink above and below small letters, in rows of full ink, that is needed to tell up from down."""
+
+MAX_ASPECT = 3.0
+"""A receipt or a web page in one piece is not judged: its strips are too thin to show lines."""
+
+LINE_HEIGHT_PX = range(6, 41)
+"""Of one line of text in the small copy that `ink.ink_mask` makes."""
+
+TURNS: dict[int, Image.Transpose | None] = {
+    0: None,
+    90: Image.Transpose.ROTATE_270,  # Pillow turns counterclockwise
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_90,
+}
+"""Degrees clockwise to what Pillow calls it."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a page looks like. `turns` are the ways to turn it, clockwise and most likely first;
+    (0,) when it looks upright. `has_lines` is whether it looks like text at all."""
+
+    turns: tuple[int, ...]
+    has_lines: bool
+
+
+def look_at(mask: Image.Image, words: Sequence[Word] = ()) -> Look:
+    """How the page with this ink lies; `words` are those of the PDF's own text layer."""
+    down, along = _line_energy(mask), _line_energy(mask.transpose(Image.Transpose.ROTATE_90))
+    has_lines = max(down, along) > MIN_ENERGY
+    lying = _words_lie(words)
+    sideways = has_lines and along > SIDEWAYS_RATIO * down if lying is None else lying
+    if max(mask.size) > MAX_ASPECT * min(mask.size):
+        return Look((0,), has_lines)
+    if sideways:
+        rise = _rise(mask.transpose(Image.Transpose.ROTATE_270))
+        return Look((270, 90) if rise < 0 else (90, 270), has_lines)
+    if has_lines and _rise(mask) < -UPSIDE_DOWN:
+        return Look((180,), has_lines)
+    return Look((0,), has_lines)
+
+
+def turn(page: Page, degrees: int) -> Page:
+    """The page turned clockwise by 0, 90, 180 or 270; its words stay behind."""
+    transpose = TURNS[degrees]
+    if transpose is None:
+        return page
+    return replace(page, image=page.image.transpose(transpose), words=())
+
+
+def turn_back(result: PageResult, degrees: int) -> PageResult:
+    """A result read from a page turned clockwise, with its boxes on the page as it lay.
+
+    `raw` and `boxes_raw` stay as the engine wrote them, on the turned page.
+    """
+    if degrees == 0:
+        return result
+    width_px, height_px = result.size_px
+    size_px = (width_px, height_px) if degrees == 180 else (height_px, width_px)
+    regions = tuple(_region_back(region, degrees, size_px) for region in result.regions)
+    return replace(result, size_px=size_px, regions=regions)
+
+
+def turn_upright(result: PageResult, turned: int) -> PageResult:
+    """The undoing of turn_back: boxes as they stood on the page that was turned clockwise."""
+    return turn_back(result, (360 - turned) % 360)
+
+
+def box_back(box: Box, degrees: int, size_px: tuple[int, int]) -> Box:
+    """A box on a page turned clockwise, on the page of `size_px` before it was turned."""
+    (ax, ay), (bx, by) = (
+        point_back(point, degrees, size_px) for point in ((box[0], box[1]), (box[2], box[3]))
+    )
+    return min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)
+
+
+def point_back(point: tuple[int, int], degrees: int, size_px: tuple[int, int]) -> tuple[int, int]:
+    """The same for a point."""
+    x, y = point
+    width_px, height_px = size_px
+    match degrees:
+        case 90:
+            return y, height_px - x
+        case 180:
+            return width_px - x, height_px - y
+        case 270:
+            return width_px - y, x
+    return point
+
+
+def _region_back(region: Region, degrees: int, size_px: tuple[int, int]) -> Region:
+    boxes = tuple(box_back(box, degrees, size_px) for box in region.boxes_px)
+    lines = tuple(_line_back(line, degrees, size_px) for line in region.lines)
+    return replace(region, boxes_px=boxes, lines=lines)
+
+
+def _line_back(line: Line, degrees: int, size_px: tuple[int, int]) -> Line:
+    first, second, third, fourth = (point_back(point, degrees, size_px) for point in line.quad_px)
+    quad: Quad = (first, second, third, fourth)
+    return replace(line, quad_px=quad)
+
+
+def _line_energy(mask: Image.Image) -> float:
+    """How sharply ink changes from row to row, by the ink there is: high for lines of text."""
+    change = ink = 0.0
+    for profile in _profiles(mask):
+        # a ruled line is full of ink; it must not outweigh the text around it
+        rows = [min(row, 0.5) for row in profile]
+        change += sum((after - before) ** 2 for before, after in pairwise(rows))
+        ink += sum(rows)
+    return change / ink if ink else 0.0
+
+
+def _rise(mask: Image.Image) -> float:
+    """The balance of ink above against below the small letters, -1 to 1; 0 when unclear."""
+    above = below = 0.0
+    for profile in _profiles(mask):
+        for band in _bands(profile):
+            most = max(band)
+            if not 0.06 <= most <= 0.8:
+                continue
+            core = [row for row, ink in enumerate(band) if ink >= 0.5 * most]
+            above += sum(band[: core[0]])
+            below += sum(band[core[-1] + 1 :])
+    total = above + below
+    return (above - below) / total if total >= MIN_RISERS else 0.0
+
+
+def _profiles(mask: Image.Image) -> list[list[float]]:
+    """The share of ink in each row, 0 to 1, strip by strip."""
+    width = max(1, mask.width // STRIPS)
+    strips = [mask.crop((x, 0, x + width, mask.height)) for x in range(0, width * STRIPS, width)]
+    # mode F: in bytes a row with a single letter would round to no ink at all
+    rows = [strip.convert("F").resize((1, strip.height), Image.Resampling.BOX) for strip in strips]
+    return [[value / 255 for value in _floats(row)] for row in rows]
+
+
+def _floats(image: Image.Image) -> list[float]:
+    return array("f", image.tobytes()).tolist()
+
+
+def _bands(profile: Sequence[float]) -> list[Sequence[float]]:
+    """Runs of rows with ink that are as high as a line of text."""
+    bands = []
+    start = None
+    for row, ink in enumerate((*profile, 0.0)):
+        if ink > 0.004:
+            start = row if start is None else start
+        elif start is not None:
+            if row - start in LINE_HEIGHT_PX:
+                bands.append(profile[start:row])
+            start = None
+    return bands
+
+
+def _words_lie(words: Sequence[Word]) -> bool | None:
+    """Whether the PDF's own words stand on end; None when too few of them can tell."""
+    long_words = [word for word in words if len(word.text) >= 4]
+    if len(long_words) < 10:
+        return None
+    tall = sum(_is_tall(word.box_px) for word in long_words)
+    share = tall / len(long_words)
+    return True if share > 0.8 else False if share < 0.2 else None
+
+
+def _is_tall(box: Box) -> bool:
+    return box[3] - box[1] > box[2] - box[0]

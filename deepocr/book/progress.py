@@ -1,0 +1,103 @@
+"""How far a run is: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Self, TextIO
+
+from tqdm import tqdm
+
+from deepocr.types import PageStatus
+
+LINE_EVERY_S = 5.0
+"""Between plain lines."""
+
+STATUSES: tuple[PageStatus, ...] = (
+    "ok",
+    "retried",
+    "truncated",
+    "repetition",
+    "blank",
+    "failed",
+)
+
+
+def describe(counts: Counter[PageStatus]) -> str:
+    """`12 ok, 1 failed`: those that occur, in a fixed order."""
+    return ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name]) or "no pages"
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    """A line for the person at the terminal, at once."""
+    stream = sys.stdout if stream is None else stream
+    stream.write(f"{line}\n")
+    stream.flush()
+
+
+class Progress:
+    """Pages of one document. `already` counts pages that an earlier run has read."""
+
+    def __init__(
+        self,
+        name: str,
+        total: int,
+        already: Counter[PageStatus],
+        stream: TextIO | None = None,
+    ) -> None:
+        stream = sys.stderr if stream is None else stream
+        self.counts = Counter(already)
+        self._name, self._total, self._stream = name, total, stream
+        self._already = already.total()
+        self._started_s = self._said_s = time.monotonic()
+        self._bar: tqdm[None] | None = None
+        if stream.isatty():
+            self._bar = tqdm(
+                total=total,
+                initial=self._already,
+                desc=name,
+                unit="page",
+                file=stream,
+                dynamic_ncols=True,
+            )
+            self._bar.set_postfix_str(describe(self.counts))
+
+    def __enter__(self) -> Self:
+        if self._bar is None:
+            more = f", {self._already} of them read earlier" if self._already else ""
+            say(f"{self._name}: {self._total} pages{more}", self._stream)
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def page_done(self, status: PageStatus) -> None:
+        self.counts[status] += 1
+        if self._bar is not None:
+            self._bar.set_postfix_str(describe(self.counts), refresh=False)
+            self._bar.update()
+            return
+        now_s = time.monotonic()
+        if now_s - self._said_s >= LINE_EVERY_S or self.counts.total() == self._total:
+            self._said_s = now_s
+            say(self._line(now_s), self._stream)
+
+    def _line(self, now_s: float) -> str:
+        done = self.counts.total()
+        rate = (done - self._already) / max(now_s - self._started_s, 1e-6)
+        left = "" if done == self._total else f", {_duration(self._total - done, rate)} left"
+        counts = describe(self.counts)
+        return f"{self._name}: {done}/{self._total} pages, {rate:.2f} pages/s{left}; {counts}"
+
+
+def _duration(pages: int, rate: float) -> str:
+    seconds = round(pages / rate) if rate else 0
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,67 @@
+"""What is kept about a page between its reading and the book's last page.
+
+A record has no timings: everything in it follows from the page, the engine and the settings, so
+that a run that was killed and went on ends in the same bytes as one that was not. Timings go to
+`timings.jsonl`.
+"""
+
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+from deepocr.types import Box, FinishReason, PageResult, PageStatus
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One reading of a page. `turned` is by how many degrees clockwise the page was turned
+    before it; `agreement` is the share of the PDF's own words that were found, 0 to 1."""
+
+    task: str
+    preset: str
+    turned: int
+    status: PageStatus
+    finish_reason: FinishReason
+    characters: int
+    output_tokens: int
+    confidence: float | None = None
+    agreement: float | None = None
+    error: str | None = None
+    kept: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture cut out of the page; `file` is relative to the document's folder and `region`
+    counts from 0 in the page's regions."""
+
+    file: str
+    region: int
+    box_px: Box
+    size_px: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PageRecord:
+    """A page that is done. `result` has its boxes on the page as the document shows it, also
+    where the page was turned for reading."""
+
+    result: PageResult
+    turned: int = 0
+    dpi: float | None = None
+    ink: float | None = None
+    note: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    figures: tuple[Figure, ...] = ()
+
+    @property
+    def number(self) -> int:
+        return self.result.number
+
+    @property
+    def status(self) -> PageStatus:
+        return self.result.status
+
+
+RECORD: TypeAdapter[PageRecord] = TypeAdapter(PageRecord)
+"""To JSON and back."""

@@ -1,0 +1,169 @@
+"""Pages to one document: Markdown and JSON, one page in memory at a time."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deepocr.book.figures import figure_file
+from deepocr.book.files import new_file
+from deepocr.book.joining import joined
+from deepocr.book.options import Options
+from deepocr.book.orientation import turn_upright
+from deepocr.book.records import PageRecord
+from deepocr.book.running import RunningHeads
+from deepocr.book.workspace import TIMINGS_NAME
+from deepocr.render.json import page_to_dict
+from deepocr.render.markdown import render_markdown
+from deepocr.render.raw import PAGE_SPLIT
+from deepocr.types import Job, PageResult, PageStatus
+
+SCHEMA_VERSION = 1
+
+Records = Callable[[], Iterator[PageRecord]]
+"""Goes through all records of a document once more."""
+
+TITLE_WITHIN = 10
+"""Pages from the first that are searched for the document's title."""
+
+STATUS_NOTES: Mapping[PageStatus, str] = {
+    "truncated": "cut off at the token limit",
+    "repetition": "the engine ran in circles; the text is not whole",
+    "blank": "blank",
+}
+"""What document.mmd says about a page; a failed one says why itself."""
+
+
+@dataclass(frozen=True)
+class Book:
+    """What is known about a document before its pages are written out."""
+
+    name: str
+    title: str
+    engine: str
+    source: Mapping[str, Any]
+    counts: Counter[PageStatus]
+    running: RunningHeads
+
+
+def survey(name: str, engine: str, source: Mapping[str, Any], records: Records) -> Book:
+    """Look through all pages once."""
+    counts: Counter[PageStatus] = Counter()
+    running = RunningHeads()
+    title = ""
+    for place, record in enumerate(records()):
+        counts[record.status] += 1
+        upright = upright_result(record)
+        running.see(upright)
+        if not title and place < TITLE_WITHIN:
+            title = _title_on(upright)
+    return Book(name, title or name, engine, source, counts, running)
+
+
+def upright_result(record: PageRecord) -> PageResult:
+    """The result with its boxes as a reader holds the page."""
+    return turn_upright(record.result, record.turned)
+
+
+def page_markdown(result: PageResult, task: str) -> str:
+    """One upright page, its figures linked to their files."""
+    return render_markdown(
+        result, lambda number, _region: figure_file(result.number, number), task=task
+    )
+
+
+def task_of(record: PageRecord, job: Job) -> str:
+    """The task of the reading that was kept."""
+    return next((attempt.task for attempt in record.attempts if attempt.kept), job.task)
+
+
+def write_markdown(path: Path, book: Book, records: Records, options: Options) -> None:
+    """document.mmd: every page in order, each followed by the page marker."""
+    job = options.reading.job
+    tasks: dict[int, str] = {}
+
+    def pages() -> Iterator[PageResult]:
+        for record in records():
+            tasks[record.number] = task_of(record, job)
+            result = upright_result(record)
+            if options.writing.drop_headers:
+                result = _without(result, book.running.find(result))
+            yield result
+
+    shown = joined(pages()) if options.writing.join_pages else pages()
+    with new_file(path) as file:
+        if options.writing.front_matter:
+            file.write(_front_matter(book).encode("utf-8"))
+        for result in shown:
+            text = page_markdown(result, tasks.pop(result.number))
+            note = STATUS_NOTES.get(result.status)
+            if note:
+                text = f"<!-- page {result.number}: {note} -->\n\n{text}"
+            body = f"{text.strip()}\n\n" if text.strip() else ""
+            file.write(f"{body}{PAGE_SPLIT}\n\n".encode("utf-8", "replace"))
+
+
+def write_json(path: Path, book: Book, records: Records, options: Options) -> None:
+    """document.json: all that is known about every page, timings aside."""
+    job = options.reading.job
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "name": book.name,
+        "title": book.title,
+        "engine": book.engine,
+        "job": asdict(job),
+        "source": dict(book.source),
+        "num_pages": book.counts.total(),
+        "statuses": dict(sorted(book.counts.items())),
+        "timings": TIMINGS_NAME,
+    }
+    with new_file(path) as file:
+        file.write(_dump(head)[:-2].encode() + b',\n  "pages": [')
+        for place, record in enumerate(records()):
+            page = _dump(record_to_dict(record, book.running))
+            file.write(("," if place else "").encode() + b"\n" + page.encode("utf-8", "replace"))
+        file.write(b"\n  ]\n}\n")
+
+
+def record_to_dict(record: PageRecord, running: RunningHeads) -> dict[str, Any]:
+    """A page in plain types: what render.json says of it, and how it came to be."""
+    return {
+        **page_to_dict(record.result),
+        "dpi": record.dpi,
+        "turned": record.turned,
+        "ink": record.ink,
+        "note": record.note,
+        "running_heads": list(running.find(upright_result(record))),
+        "figures": [asdict(figure) for figure in record.figures],
+        "attempts": [asdict(attempt) for attempt in record.attempts],
+    }
+
+
+def _dump(plain: Mapping[str, Any]) -> str:
+    return json.dumps(plain, ensure_ascii=False, indent=2, allow_nan=False)
+
+
+def _without(result: PageResult, indexes: tuple[int, ...]) -> PageResult:
+    """The page without these regions. Figures are never among them: their numbers stay."""
+    kept = tuple(r for i, r in enumerate(result.regions) if i not in indexes)
+    return replace(result, regions=kept)
+
+
+def _title_on(page: PageResult) -> str:
+    for region in page.regions:
+        if region.label == "title" and region.text.strip():
+            return " ".join(region.text.lstrip("# ").split())[:200]
+    return ""
+
+
+def _front_matter(book: Book) -> str:
+    # a JSON string is a YAML string
+    lines = {
+        "title": json.dumps(book.title, ensure_ascii=False),
+        "pages": str(book.counts.total()),
+        "source": json.dumps(str(book.source["name"]), ensure_ascii=False),
+        "engine": json.dumps(book.engine, ensure_ascii=False),
+    }
+    return "---\n" + "".join(f"{key}: {value}\n" for key, value in lines.items()) + "---\n\n"
