@@ -8,15 +8,7 @@ from torch import Tensor
 
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.sampling import NGramBan, pick
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """Token ids with a run of `num_slots` image slots that begins at `first_slot`."""
-
-    ids: Sequence[int]
-    first_slot: int
-    num_slots: int
+from deepocr.engines.deepseek.tokens import Prompt
 
 
 @dataclass(frozen=True)
