@@ -39,6 +39,11 @@ class Settings(BaseSettings):
     # ppocr
     ppocr_threads: int = Field(default=0, ge=0, le=256, description="threads; 0 is every core")
 
+    # remote: Cog servers that read for this one
+    remote_urls: str = Field(default="", description="their addresses, with spaces between")
+    remote_jobs: int = Field(default=16, ge=1, le=1024, description="requests under way at once")
+    remote_timeout_s: float = Field(default=600, gt=0, description="for one answer")
+
     # deepseek
     checkpoints: Path = Path("checkpoints")
 
