@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from deepocr.book import readers
 from deepocr.book.files import locked
 from deepocr.book.inputs import Source, find_sources
 from deepocr.book.options import Options, Reading, Writing
 from deepocr.book.progress import describe, say
 from deepocr.book.run import read_document
 from deepocr.engines.base import Engine
-from deepocr.engines.registry import ENGINES, create_engine
 from deepocr.errors import DeepOCRError, EngineError, InvalidInput
 from deepocr.settings import Settings, load_settings
 from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
@@ -64,19 +64,10 @@ def build_parser() -> argparse.ArgumentParser:
         "inputs", nargs="+", metavar="INPUT", help="PDFs, pictures, folders of them, patterns"
     )
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
-    _add_reader_arguments(parser.add_argument_group("where it reads"))
+    readers.add_arguments(parser.add_argument_group("where it reads"))
     _add_reading_arguments(parser.add_argument_group("what is read, and how"))
     _add_writing_arguments(parser.add_argument_group("what is written"))
     return parser
-
-
-def _add_reader_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--engine", choices=sorted(ENGINES), help="in this process; else DEEPOCR_ENGINE decides"
-    )
-    group.add_argument(
-        "--jobs", type=_positive, metavar="N", help="pages read at once (what the engine can use)"
-    )
 
 
 def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
@@ -87,20 +78,25 @@ def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resolution", default="gundam", help=f"{presets} (or their titles)")
     group.add_argument(
         "--max-new-tokens",
-        type=_positive,
+        type=readers.positive,
         default=MAX_NEW_TOKENS,
         metavar="N",
         help="most tokens to write for a page",
     )
     group.add_argument("--pages", default="", help="like 1-3,7 or 5-; all when not given")
     group.add_argument("--password", default="", help="of an encrypted PDF")
-    group.add_argument("--dpi", type=_dpi, default=144, help="PDF pages are drawn at (144)")
     group.add_argument(
-        "--max-side", type=_positive, metavar="PX", help="longer pages are made smaller to this"
+        "--dpi", type=readers.in_range(36, 1200), default=144, help="PDF pages are drawn at (144)"
+    )
+    group.add_argument(
+        "--max-side",
+        type=readers.positive,
+        metavar="PX",
+        help="longer pages are made smaller to this",
     )
     group.add_argument(
         "--readings",
-        type=_positive,
+        type=readers.positive,
         default=4,
         metavar="N",
         help="most readings of a page that loops, is cut off or comes back empty (4)",
@@ -140,15 +136,8 @@ def options_of(chosen: argparse.Namespace) -> Options:
         ),
         pages=chosen.pages,
         password=chosen.password,
-        jobs=chosen.jobs or 0,
         restart=chosen.restart,
     )
-
-
-def _engine_of(chosen: argparse.Namespace, settings: Settings) -> Engine:
-    if chosen.engine:
-        settings = settings.model_copy(update={"engine": chosen.engine})
-    return create_engine(settings)
 
 
 async def _run(
@@ -157,24 +146,27 @@ async def _run(
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    engine = await asyncio.to_thread(_engine_of, chosen, settings)
+    engine = await readers.start(chosen, settings)
     try:
-        return await _read_all(engine, settings, options, sources, chosen.out)
+        return await _read_all(engine, settings, options, sources, chosen)
     finally:
         await engine.close()
 
 
 async def _read_all(
-    engine: Engine, settings: Settings, options: Options, sources: Sequence[Source], out: Path
+    engine: Engine,
+    settings: Settings,
+    options: Options,
+    sources: Sequence[Source],
+    chosen: argparse.Namespace,
 ) -> int:
     """Document after document; a bad one does not stop those after it."""
-    if not options.jobs:
-        options = replace(options, jobs=engine.capabilities.concurrency)
+    options = replace(options, jobs=chosen.jobs or engine.capabilities.concurrency)
     counts: Counter[PageStatus] = Counter()
     worst = EXIT_OK
     for source in sources:
         try:
-            outcome = await read_document(engine, source, out, options, settings)
+            outcome = await read_document(engine, source, chosen.out, options, settings)
         except EngineError:
             raise
         except InvalidInput as error:
@@ -192,17 +184,3 @@ def _complain(error: Exception, code: int, source: Source | None = None) -> int:
     where = f"{source.path}: " if source else ""
     say(f"error: {where}{error}", sys.stderr)
     return code
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
-    return number
-
-
-def _dpi(text: str) -> int:
-    number = int(text)
-    if not 36 <= number <= 1200:
-        raise argparse.ArgumentTypeError(f"{text} is not from 36 to 1200")
-    return number

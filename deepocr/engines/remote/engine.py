@@ -1,0 +1,253 @@
+"""Pages over several servers: who is free takes the next, who is dead loses his to the others."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.wait import wait_random_exponential
+
+from deepocr.engines.base import Capabilities, check_task
+from deepocr.engines.remote.answers import Abilities, Answer, TemporaryError, encode_page
+from deepocr.engines.remote.cog_api import CogServer
+from deepocr.errors import EngineUnavailable, RemoteError, UnsupportedTask
+from deepocr.settings import Settings
+from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
+
+log = logging.getLogger(__name__)
+
+BUSY_STREAK = 3
+"""So many 409s in a row mean that others use the server too; a single one is its slot being
+freed just after its answer."""
+
+TROUBLE_STREAK = 3
+"""So many other errors in a row, and a server rests."""
+
+FIRST_REST_S, LONGEST_REST_S = 1.0, 30.0
+
+
+class Server(Protocol):
+    """A predictor somewhere, one protocol each."""
+
+    name: str
+    abilities: Abilities
+
+    async def check(self, setup_timeout_s: float) -> None: ...
+    async def is_healthy(self) -> bool: ...
+    async def predict(self, job: Job, image_url: str) -> Answer: ...
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Retries:
+    """`tries` of a page altogether, on whatever servers; waits between them grow at random up to
+    `longest_wait_s`. When no server has answered for `patience_s`, pages fail at once."""
+
+    tries: int = 16
+    longest_wait_s: float = 30.0
+    patience_s: float = 300.0
+
+
+class Seat:
+    """What is known of one server's state. `limit` is how many pages it is given at once."""
+
+    def __init__(self, server: Server, limit: int) -> None:
+        self.server = server
+        self.most = limit
+        self.limit = float(limit)
+        self.in_flight = 0
+        self.busy_streak = 0
+        self.trouble_streak = 0
+        self.rests_until_s = 0.0
+        self.rest_s = FIRST_REST_S
+
+    def is_free(self, now_s: float) -> bool:
+        # after a rest one page tries whether it is back
+        limit = 1 if self.trouble_streak else int(self.limit)
+        return now_s >= self.rests_until_s and self.in_flight < limit
+
+    def succeeded(self) -> None:
+        self.busy_streak = self.trouble_streak = 0
+        self.rest_s = FIRST_REST_S
+        self.limit = min(float(self.most), self.limit + 0.5 / self.limit)
+
+    def was_busy(self) -> None:
+        self.busy_streak += 1
+        if self.busy_streak >= BUSY_STREAK:
+            self.limit = float(max(1, min(int(self.limit), self.in_flight) - 1))
+
+    def had_trouble(self, *, dead: bool) -> None:
+        self.trouble_streak += 1
+        if dead or self.trouble_streak >= TROUBLE_STREAK:
+            self.rests_until_s = time.monotonic() + self.rest_s
+            self.rest_s = min(2 * self.rest_s, LONGEST_REST_S)
+
+
+class RemoteEngine:
+    """Reads pages at other predictors."""
+
+    def __init__(
+        self, servers: Sequence[Server], jobs: int, retries: Retries | None = None
+    ) -> None:
+        """`jobs` is how many requests are under way at once, over all servers."""
+        self._seats = [Seat(server, jobs) for server in servers]
+        self._retries = retries or Retries()
+        self._changed = asyncio.Condition()
+        self._failing_since_s: float | None = None
+        self._jobs = jobs
+        self._checked = False
+        self.capabilities = self._capabilities()
+
+    async def check(self, setup_timeout_s: float = 600.0) -> None:
+        """Look at every server, before any page.
+
+        Raises RemoteError when one is no predictor or none can be reached; one of several that
+        cannot be reached is left out until it answers.
+        """
+        unreachable = []
+        for seat in self._seats:
+            try:
+                await seat.server.check(setup_timeout_s)
+            except TemporaryError as error:
+                unreachable.append(str(error))
+                seat.had_trouble(dead=True)
+                log.warning("%s; going on without it", error)
+        if len(unreachable) == len(self._seats):
+            raise RemoteError("; ".join(unreachable) + "; start it or check the address")
+        self.capabilities = self._capabilities()
+        self._checked = True
+
+    def _capabilities(self) -> Capabilities:
+        abilities = [seat.server.abilities for seat in self._seats]
+        return Capabilities(
+            engine="remote",
+            tasks=frozenset.intersection(*(ability.tasks for ability in abilities)),
+            boxes=True,
+            live_text=False,
+            confidence=all(ability.json for ability in abilities),
+            concurrency=self._jobs,
+            presets=all(len(ability.presets) > 1 for ability in abilities),
+        )
+
+    async def read(self, page: Page, job: Job) -> AsyncGenerator[Event, None]:
+        """The page's events, all at the end. Raises RemoteError when the tries are used up."""
+        if not self._checked:
+            await self.check()
+        check_task(self.capabilities, job)
+        image_url = await asyncio.to_thread(encode_page, page)
+        answer = await self._predict(job, image_url)
+        known = () if answer.confidence is None else (answer.confidence,)
+        yield TextDelta(answer.raw, known)
+        for region in answer.regions:
+            yield RegionFound(region)
+        yield PageDone(answer.finish_reason, answer.usage)
+
+    async def close(self) -> None:
+        for seat in self._seats:
+            await seat.server.close()
+
+    async def _predict(self, job: Job, image_url: str) -> Answer:
+        retrying = AsyncRetrying(
+            stop=self._is_over,
+            wait=self._wait_s,
+            retry=retry_if_exception_type(TemporaryError),
+            reraise=True,
+        )
+        tries = 0
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    tries += 1
+                    return await self._try(job, image_url)
+        except TemporaryError as error:
+            raise RemoteError(f"{error} (try {tries} of {self._retries.tries})") from error
+        raise AssertionError("a retry ends with an answer or an error")
+
+    async def _try(self, job: Job, image_url: str) -> Answer:
+        async with self._seat(job) as seat:
+            try:
+                answer = await seat.server.predict(job, image_url)
+            except TemporaryError as error:
+                await self._note_trouble(seat, error)
+                raise
+            seat.succeeded()
+            self._failing_since_s = None
+            return answer
+
+    async def _note_trouble(self, seat: Seat, error: TemporaryError) -> None:
+        if error.busy:
+            seat.was_busy()
+            # a server whose worker has crashed says 409 for ever
+            if seat.busy_streak % (2 * BUSY_STREAK) or await seat.server.is_healthy():
+                return
+            error.dead = True
+        elif error.max_tries > 2 or error.dead:
+            seat.had_trouble(dead=error.dead)
+        if error.dead:
+            log.warning("%s; its pages go elsewhere", error)
+            seat.had_trouble(dead=True)
+        if self._failing_since_s is None:
+            self._failing_since_s = time.monotonic()
+
+    @asynccontextmanager
+    async def _seat(self, job: Job) -> AsyncIterator[Seat]:
+        """A place at the least busy server that can do the job and is not resting."""
+        able = [seat for seat in self._seats if job.task in seat.server.abilities.tasks]
+        if not able:
+            raise UnsupportedTask(f"no server can do {job.task!r}")
+        async with self._changed:
+            while not (free := [seat for seat in able if seat.is_free(time.monotonic())]):
+                await self._wait_for_change(able)
+            seat = min(free, key=lambda seat: seat.in_flight / seat.limit)
+            seat.in_flight += 1
+        try:
+            yield seat
+        finally:
+            # no await: a canceled page must give its place back
+            seat.in_flight -= 1
+            await asyncio.shield(self._tell())
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _wait_for_change(self, seats: Sequence[Seat]) -> None:
+        """Until a place is given back or a server has rested."""
+        now_s = time.monotonic()
+        rests = [seat.rests_until_s - now_s for seat in seats if seat.rests_until_s > now_s]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(rests) if rests else None):
+                await self._changed.wait()
+
+    def _is_over(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        most = self._retries.tries
+        if isinstance(error, TemporaryError):
+            most = min(most, error.max_tries)
+        since_s = self._failing_since_s
+        lost = since_s is not None and time.monotonic() - since_s > self._retries.patience_s
+        return lost or state.attempt_number >= most
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        """Full jitter; none where another server can take the page at once."""
+        error = state.outcome.exception() if state.outcome else None
+        asked_s = error.retry_after_s if isinstance(error, TemporaryError) else 0.0
+        if isinstance(error, TemporaryError) and error.dead and len(self._seats) > 1:
+            return 0.0
+        backoff = wait_random_exponential(multiplier=0.1, max=self._retries.longest_wait_s)
+        return max(backoff(state), min(asked_s, self._retries.longest_wait_s))
+
+
+def create(settings: Settings) -> RemoteEngine:
+    """The servers that DEEPOCR_REMOTE_URLS names. Raises EngineUnavailable when it names none."""
+    urls = settings.remote_urls.split()
+    if not urls:
+        raise EngineUnavailable(
+            "DEEPOCR_REMOTE_URLS is empty; give the addresses of Cog servers, with spaces between"
+        )
+    servers = [CogServer(url, settings.remote_timeout_s) for url in urls]
+    return RemoteEngine(servers, settings.remote_jobs)
