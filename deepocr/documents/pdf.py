@@ -49,6 +49,8 @@ class PdfDocument(Document):
     def page(self, number: int, dpi: float | None = None) -> Page:
         self.check_number(number)
         with _MUPDF:
+            if self._pdf.is_closed:
+                raise UnreadableDocument(f"page {number}: the PDF has been closed; open it again")
             try:
                 return self._draw(number, dpi)
             except _MUPDF_ERRORS as error:
@@ -66,6 +68,7 @@ class PdfDocument(Document):
                 self._pdf.close()
 
     def _draw(self, number: int, dpi: float | None) -> Page:
+        self._check_page(number)
         page = self._pdf.load_page(number - 1)
         zoom = self._zoom_for(page, dpi)
         width_px, height_px = (math.ceil(side * zoom) for side in page.rect.br)
@@ -90,6 +93,12 @@ class PdfDocument(Document):
         if self._max_side_px is not None:
             zoom = min(zoom, self._max_side_px / max(sides))
         return zoom
+
+    def _check_page(self, number: int) -> None:
+        """MuPDF draws a blank letter page where the page itself is lost: refuse to invent one."""
+        xref = self._pdf.page_xref(number - 1)
+        if not self._pdf.xref_object(xref).startswith("<<"):
+            raise ValueError("the page is missing from the file")
 
     def _check_pictures(self, number: int) -> None:
         """MuPDF decodes a picture whole, however small it is drawn: refuse bombs before that."""
