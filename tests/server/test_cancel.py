@@ -72,7 +72,7 @@ def test_a_failed_page_stands_in_its_place(slow_server: CogServer) -> None:
 def test_no_page_read_is_a_failure(slow_server: CogServer) -> None:
     answer = slow_server.predict(image=THREE_PAGES, pages="2")
     assert answer["status"] == "failed"
-    assert answer["error"] == "could not read the page: the second page is cursed"
+    assert answer["error"].endswith("could not read the page: the second page is cursed")
 
 
 @pytest.mark.parametrize(
