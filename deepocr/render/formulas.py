@@ -1,0 +1,76 @@
+"""TeX formulas to MathML, which browsers show without scripts or network.
+
+TeX comes from a model and may hold anything: of what the converter makes of it only known elements
+and attributes are kept.
+"""
+
+import html
+import re
+from xml.etree import ElementTree
+
+from latex2mathml.converter import convert
+
+NAMESPACE = "http://www.w3.org/1998/Math/MathML"
+MAX_TEX_CHARS = 5_000
+MAX_DEPTH = 60
+"""Of braces: the converter works by recursion."""
+
+ELEMENTS = frozenset(
+    "math mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle merror mpadded mphantom menclose "
+    "msub msup msubsup munder mover munderover mmultiscripts mprescripts none "
+    "mtable mtr mlabeledtr mtd".split()
+)
+ATTRIBUTES = frozenset(
+    "display mathvariant stretchy fence separator form accent accentunder movablelimits largeop "
+    "symmetric lspace rspace linethickness columnalign rowalign columnspan rowspan columnlines "
+    "rowlines rowspacing columnspacing width height depth minsize maxsize displaystyle scriptlevel "
+    "notation open close separators".split()
+)
+_PLAIN_VALUE = re.compile(r"[\w .,%+|()\[\]{}⟨⟩‖/#-]{0,80}")
+
+
+def tex_to_mathml(tex: str, *, display: bool) -> str:
+    """A formula as a `<math>` element, safe to put into a page; TeX that cannot be converted is
+    shown as it is, in a `<code>`."""
+    source = tex.strip()
+    if not source or len(source) > MAX_TEX_CHARS or _depth(source) > MAX_DEPTH:
+        return _as_code(source)
+    try:
+        converted = convert(source, display="block" if display else "inline")
+        tree = ElementTree.fromstring(converted)
+    # the converter has a tree of errors but lets these through on unbalanced input too
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SyntaxError):
+        return _as_code(source)
+    except Exception as error:  # noqa: BLE001 - see the condition: its own errors have no base
+        if type(error).__module__.partition(".")[0] != "latex2mathml":
+            raise
+        return _as_code(source)
+    return _clean(tree)
+
+
+def _clean(element: ElementTree.Element) -> str:
+    """The element written anew from what is known to be harmless."""
+    name = element.tag.removeprefix(f"{{{NAMESPACE}}}")
+    inner = html.escape(element.text or "") + "".join(
+        _clean(child) + html.escape(child.tail or "") for child in element
+    )
+    if name not in ELEMENTS:
+        return inner
+    attributes = "".join(
+        f' {key}="{html.escape(value)}"'
+        for key, value in element.attrib.items()
+        if key in ATTRIBUTES and _PLAIN_VALUE.fullmatch(value)
+    )
+    return f"<{name}{attributes}>{inner}</{name}>"
+
+
+def _depth(tex: str) -> int:
+    deepest = depth = 0
+    for character in tex:
+        depth += (character == "{") - (character == "}")
+        deepest = max(deepest, depth)
+    return deepest + len(re.findall(r"\\(?:left|begin)\b", tex))
+
+
+def _as_code(tex: str) -> str:
+    return f'<code class="tex">{html.escape(tex)}</code>'
