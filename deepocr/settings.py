@@ -46,6 +46,20 @@ class Settings(BaseSettings):
 
     # deepseek
     checkpoints: Path = Path("checkpoints")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto: CUDA if there is one",
+    )
+    dtype: Literal["bf16", "fp32"] = Field(
+        default="bf16", description="type of weights and activations"
+    )
+    ngram_size: int = Field(
+        default=30, ge=0, le=8192, description="repeats of so many tokens are banned; 0 allows all"
+    )
+    ngram_window: int = Field(
+        default=90, ge=1, le=8192, description="how many tokens back such repeats are looked for"
+    )
 
     # where missing weights come from; a folder that holds a checkpoint is used as it is
     weights_download: bool = Field(default=True, description="fetch weights when there are none")
