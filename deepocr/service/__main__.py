@@ -1,0 +1,108 @@
+"""`python -m deepocr.service`: the API, the web page and one worker; or parts of it."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+
+from deepocr.errors import EngineUnavailable, SettingsError
+from deepocr.service.settings import ServiceSettings
+from deepocr.service.supervisor import EXIT_CANNOT_START, Supervisor
+from deepocr.settings import load_settings_as
+
+log = logging.getLogger("deepocr.service")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0 after a stop that was asked for."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # httpx would log the URLs that clients name
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = load_settings_as(ServiceSettings)
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except SettingsError as error:
+        log.error("%s", error)
+        return EXIT_CANNOT_START
+    if options.part == "worker-process":
+        return _worker_process(settings, options.alive_fd)
+    if options.part == "worker":
+        return _worker(settings)
+    return _serve(settings, options.host, options.port, with_worker=options.part == "all")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deepocr.service", description=__doc__)
+    parts = parser.add_subparsers(dest="part", metavar="all|api|worker")
+    for name, text in (
+        ("all", "API, web page and one worker (the default)"),
+        ("api", "API and web page; workers run elsewhere"),
+    ):
+        part = parts.add_parser(name, help=text)
+        _add_address(part)
+    parts.add_parser("worker", help="one worker, kept alive")
+    parts.add_parser("worker-process").add_argument("alive_fd", type=int)
+    _add_address(parser)
+    parser.set_defaults(part="all")
+    return parser
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for other machines")
+    parser.add_argument("--port", type=int, default=8000)
+
+
+def _worker_process(settings: ServiceSettings, alive_fd: int) -> int:
+    from deepocr.service.worker import run_worker
+
+    try:
+        return run_worker(settings, alive_fd)
+    except EngineUnavailable as error:
+        log.error("%s", error)
+        return EXIT_CANNOT_START
+
+
+def _worker(settings: ServiceSettings) -> int:
+    supervisor = Supervisor(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    return supervisor.run()
+
+
+def _serve(settings: ServiceSettings, host: str, port: int, *, with_worker: bool) -> int:
+    import uvicorn
+
+    from deepocr.service.app import create_app
+
+    config = uvicorn.Config(
+        create_app(settings), host=host, port=port, log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    supervisor = Supervisor(settings)
+    codes: list[int] = []
+
+    def supervise() -> None:
+        codes.append(supervisor.run())
+        server.should_exit = True  # an API whose worker cannot start serves nobody
+
+    # uvicorn handles these while it runs and raises them once more when it has stopped
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    thread = threading.Thread(target=supervise, name="supervisor")
+    if with_worker:
+        thread.start()
+    try:
+        server.run()
+    finally:
+        supervisor.stop()
+        if with_worker:
+            thread.join()
+    return EXIT_CANNOT_START if EXIT_CANNOT_START in codes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

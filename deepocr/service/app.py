@@ -1,0 +1,69 @@
+"""The ASGI app: routes, limits, and what runs beside them."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from deepocr import __version__
+from deepocr.service.context import Service
+from deepocr.service.files import TaskFiles
+from deepocr.service.limits import BodyLimit
+from deepocr.service.problems import add_problem_handlers
+from deepocr.service.queue import make_celery
+from deepocr.service.routes import tasks
+from deepocr.service.settings import ServiceSettings
+from deepocr.service.store import open_store
+from deepocr.service.sweeper import Sweeper
+from deepocr.service.watcher import Watcher
+
+DESCRIPTION = """Reads pictures and PDFs: text, Markdown, tables, and where each stands.
+
+Hand in a document at `/api/v1/ocr/process` and follow it by its `task_id`, or use one of the
+shapes that other programs know. Errors are problem details (RFC 9457)."""
+
+
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """The API and web page; workers are processes of their own."""
+    store = open_store(settings)
+    service = Service(
+        settings=settings,
+        store=store,
+        files=TaskFiles(settings.data_dir),
+        celery=make_celery(settings),
+        watcher=Watcher(store),
+    )
+    app = FastAPI(title="deepocr", version=__version__, description=DESCRIPTION, lifespan=_lifespan)
+    app.state.service = service
+    add_problem_handlers(app)
+    for routes in (tasks,):
+        app.include_router(routes.router)
+    app.add_middleware(BodyLimit, settings=settings)
+    if settings.origins():
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins(),
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    sweeper = Sweeper(service.celery, service.settings, service.store, service.files)
+    stop = threading.Event()
+    thread = threading.Thread(target=sweeper.run, args=(stop,), name="sweeper", daemon=True)
+    thread.start()
+    watching = asyncio.create_task(service.watcher.run())
+    try:
+        yield
+    finally:
+        stop.set()
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching

@@ -1,0 +1,187 @@
+"""The embedded broker: a Celery transport over one SQLite file.
+
+Kombu's own file transports forget a message as soon as it is handed to a worker, so that killing
+the worker loses it. This one keeps it until it is acknowledged; `restore_delivered` makes what a
+dead worker held visible again. One worker process consumes at a time.
+"""
+
+import contextlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES, virtual
+
+SCHEME = "deepocr-sqlite"
+_PREFIX = "file://"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    payload TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS messages_by_queue ON messages (queue, delivered, id);
+CREATE INDEX IF NOT EXISTS messages_by_tag ON messages (tag);
+"""
+
+_TAKE = """
+UPDATE messages SET delivered = 1 WHERE id = (
+    SELECT id FROM messages WHERE queue = ? AND delivered = 0 ORDER BY id LIMIT 1
+) RETURNING payload
+"""
+
+BUSY_TIMEOUT_S = 30.0
+
+
+class Database:
+    """One connection behind a lock: Celery acknowledges from other threads than it consumes in."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None
+        )
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.executescript(_SCHEMA)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def read(self, query: str, *values: Any) -> Any:
+        """The first column of the first row, or None."""
+        with self._lock:
+            row = self._connection.execute(query, values).fetchone()
+        return row[0] if row else None
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+class QoS(virtual.QoS):
+    """Acknowledging deletes the row; what is never acknowledged stays."""
+
+    restore_at_shutdown = False
+
+    def ack(self, delivery_tag: str) -> None:
+        self.channel.forget(delivery_tag)
+        super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        if requeue:
+            self.channel.give_back(delivery_tag)
+        else:
+            self.channel.forget(delivery_tag)
+        # not super().reject: it would publish a second copy
+        self._quick_ack(delivery_tag)
+
+
+class Channel(virtual.Channel):
+    """Queues are rows; the file is the host part of the URL."""
+
+    QoS = QoS
+    do_restore = False
+
+    def __init__(self, connection: Any, **options: Any) -> None:
+        super().__init__(connection, **options)
+        self._database = Database(Path(connection.client.hostname.removeprefix(_PREFIX)))
+
+    def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
+        tag = message["properties"]["delivery_tag"]
+        with self._database.transaction() as rows:
+            rows.execute(
+                "INSERT INTO messages (queue, tag, payload) VALUES (?, ?, ?)",
+                (queue, tag, json.dumps(message)),
+            )
+
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002
+        # most polls find nothing: ask without the write lock first
+        waiting = self._database.read(
+            "SELECT 1 FROM messages WHERE queue = ? AND delivered = 0 LIMIT 1", queue
+        )
+        if not waiting:
+            raise Empty
+        with self._database.transaction() as rows:
+            row = rows.execute(_TAKE, (queue,)).fetchone()
+        if row is None:
+            raise Empty
+        payload: dict[str, Any] = json.loads(row[0])
+        return payload
+
+    def _size(self, queue: str) -> int:
+        return int(
+            self._database.read(
+                "SELECT count(*) FROM messages WHERE queue = ? AND delivered = 0", queue
+            )
+        )
+
+    def _purge(self, queue: str) -> int:
+        size = self._size(queue)
+        with self._database.transaction() as rows:
+            rows.execute("DELETE FROM messages WHERE queue = ?", (queue,))
+        return size
+
+    def forget(self, tag: str) -> None:
+        """The message is done with."""
+        with self._database.transaction() as rows:
+            rows.execute("DELETE FROM messages WHERE tag = ?", (tag,))
+
+    def give_back(self, tag: str) -> None:
+        """The message waits again, in its old place."""
+        with self._database.transaction() as rows:
+            rows.execute("UPDATE messages SET delivered = 0 WHERE tag = ?", (tag,))
+
+    def close(self) -> None:
+        super().close()
+        self._database.close()
+
+
+class Transport(virtual.Transport):
+    """Found by Kombu under `deepocr-sqlite+...` once `register` has been called."""
+
+    Channel = Channel
+    can_parse_url = True
+    default_port = 0
+    driver_type = "sql"
+    driver_name = "sqlite3"
+    connection_errors = (*virtual.Transport.connection_errors, sqlite3.OperationalError)
+    channel_errors = (*virtual.Transport.channel_errors, sqlite3.DatabaseError)
+
+    def driver_version(self) -> str:
+        return sqlite3.sqlite_version
+
+
+def register() -> None:
+    """Make the transport known to Kombu by its scheme."""
+    TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"
+
+
+def url_of(path: Path) -> str:
+    """The broker URL of a file."""
+    return f"{SCHEME}+{_PREFIX}{path.absolute()}"
+
+
+def restore_delivered(path: Path) -> int:
+    """Make what a worker that is gone had taken visible again; returns how many messages."""
+    database = Database(path)
+    try:
+        with database.transaction() as rows:
+            return rows.execute("UPDATE messages SET delivered = 0 WHERE delivered = 1").rowcount
+    finally:
+        database.close()

@@ -1,0 +1,82 @@
+"""The service's part of the environment."""
+
+import hashlib
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from deepocr.settings import PREFIX, Settings
+
+GRACE_S = 10.0
+"""How long a page may ignore its cancellation before the worker process is stopped."""
+
+
+class ServiceSettings(Settings):
+    """Everything of Settings, and what API, queue and workers need."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True
+    )
+
+    # where things are
+    data_dir: Path = Field(default=Path("data"), description="uploads, results, embedded queue")
+    redis_url: SecretStr | None = Field(
+        default=None,
+        validation_alias="REDIS_URL",
+        description="broker and state for several machines; without it both are files",
+    )
+
+    # who may ask, and how much
+    api_keys: SecretStr = Field(default=SecretStr(""), description="comma-separated; empty: open")
+    cors_origins: str = Field(default="", description="comma-separated origins, or *")
+    max_upload_bytes: int = Field(default=512 << 20, ge=1, description="bytes of one request")
+    max_json_bytes: int = Field(default=64 << 20, ge=1, description="bytes of a JSON request")
+    max_client_tasks: int = Field(default=100, ge=1, description="unfinished tasks of one client")
+    max_pending_tasks: int = Field(default=5000, ge=1, description="unfinished tasks of all")
+    max_batch_files: int = Field(default=64, ge=1, description="documents in one batch request")
+    fetch_urls: bool = Field(default=False, description="fetch documents from clients' URLs")
+
+    # how long things take and stay
+    page_timeout_s: float = Field(default=300, gt=0, description="hard limit for one page")
+    page_tries: int = Field(default=2, ge=1, le=10, description="readings a page may take")
+    task_timeout_s: float = Field(default=6 * 3600, gt=0, description="limit for one task")
+    sync_timeout_s: float = Field(default=600, gt=0, description="limit for requests that wait")
+    visibility_timeout_s: float = Field(
+        default=0, ge=0, description="Redis: a lost page is read again after; 0: from page_timeout"
+    )
+    result_ttl_s: float = Field(default=24 * 3600, gt=0, description="results are deleted after")
+
+    worker_pages: int = Field(
+        default=0, ge=0, le=1024, description="pages at once in a worker; 0: as the engine says"
+    )
+
+    # webhooks
+    webhook_secret: SecretStr = Field(
+        default=SecretStr(""), description="HMAC key; empty: no webhooks"
+    )
+    webhook_hosts: str = Field(
+        default="", description="comma-separated host names that may be private addresses"
+    )
+
+    def key_digests(self) -> tuple[bytes, ...]:
+        """SHA-256 of every API key."""
+        keys = _split(self.api_keys.get_secret_value())
+        return tuple(hashlib.sha256(key.encode()).digest() for key in keys)
+
+    def origins(self) -> list[str]:
+        return _split(self.cors_origins)
+
+    def trusted_hosts(self) -> frozenset[str]:
+        return frozenset(host.lower() for host in _split(self.webhook_hosts))
+
+    def redelivery_s(self) -> float:
+        """When the broker gives an unacknowledged page to another worker.
+
+        A page waits for at most one hard limit before it starts and is stopped after another.
+        """
+        return self.visibility_timeout_s or 2 * (self.page_timeout_s + GRACE_S) + 30
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

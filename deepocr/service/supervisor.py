@@ -1,0 +1,97 @@
+"""Keeps one worker process alive: starts it again when it ends, stops it when it hangs."""
+
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from deepocr.service import broker
+from deepocr.service.settings import GRACE_S, ServiceSettings
+
+log = logging.getLogger(__name__)
+
+EXIT_CANNOT_START = 78
+"""The worker process's word for: starting me again will not help."""
+
+LONGEST_PAUSE_S = 30.0
+STEADY_S = 60.0
+"""A worker that lived for so long is started again at once."""
+
+
+class Supervisor:
+    """`run` blocks until `stop` is called from another thread, or the worker cannot start."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._child: subprocess.Popen[bytes] | None = None
+        self.restarts = 0
+
+    def run(self) -> int:
+        """The exit code of the last worker process."""
+        pause_s = 0.5
+        while True:
+            started_s = time.monotonic()
+            code = self._run_child()
+            if self._stopping.is_set() or code == EXIT_CANNOT_START:
+                return code
+            log.error("the worker process ended with code %d and is started again", code)
+            steady = time.monotonic() - started_s > STEADY_S
+            pause_s = 0.5 if steady else min(pause_s * 2, LONGEST_PAUSE_S)
+            if self._stopping.wait(pause_s):
+                return code
+            self.restarts += 1
+
+    def stop(self) -> None:
+        """Let the worker finish its pages; it is killed when they take longer than they may."""
+        self._stopping.set()
+        child = self._child
+        if child is not None and child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+
+    def _run_child(self) -> int:
+        if self._settings.redis_url is None:
+            self._restore()
+        reading_end, writing_end = os.pipe()
+        try:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "deepocr.service", "worker-process", str(writing_end)],
+                pass_fds=(writing_end,),
+                # Ctrl-C reaches this process only, which then stops the worker gently
+                start_new_session=True,
+            )
+            os.close(writing_end)
+            if self._stopping.is_set():
+                self._child.send_signal(signal.SIGTERM)
+            return self._watch(self._child, reading_end)
+        finally:
+            os.close(reading_end)
+
+    def _watch(self, child: subprocess.Popen[bytes], alive_fd: int) -> int:
+        """Wait for the worker's end, and bring it about when it gives no sign of life."""
+        limit_s = self._settings.page_timeout_s + GRACE_S
+        last_beat_s: float | None = None
+        stop_s: float | None = None
+        while child.poll() is None:
+            ready, _, _ = select.select([alive_fd], [], [], 0.5)
+            now_s = time.monotonic()
+            if ready:
+                if not os.read(alive_fd, 4096):
+                    return child.wait()
+                last_beat_s = now_s
+            if self._stopping.is_set() and stop_s is None:
+                stop_s = now_s
+            silent = last_beat_s is not None and now_s - last_beat_s > limit_s
+            if silent or (stop_s is not None and now_s - stop_s > limit_s):
+                log.error("the worker process has given no sign of life and is killed")
+                child.kill()
+        return child.returncode
+
+    def _restore(self) -> None:
+        restored = broker.restore_delivered(self._settings.data_dir / "queue.db")
+        if restored:
+            log.info("%d messages of the last worker wait again", restored)

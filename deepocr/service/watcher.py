@@ -1,0 +1,68 @@
+"""Many requests that wait for tasks, and one look at the store for all of them."""
+
+import asyncio
+import logging
+from collections import defaultdict
+
+from deepocr.service.records import FINAL, Progress
+from deepocr.service.store import Store, StoreUnavailableError
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.1
+
+
+class Watcher:
+    """`run` looks; `changed` and `final` wait. All in one event loop."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: dict[str, int] = defaultdict(int)
+        self._progress: dict[str, Progress | None] = {}
+        self._looked = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Look at all tasks that somebody waits for, until canceled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if not self._waiting:
+                continue
+            wanted = list(self._waiting)
+            try:
+                found = await asyncio.to_thread(self._store.progress, wanted)
+            except StoreUnavailableError as error:
+                log.warning("waiting requests wait on: %s", error)
+                continue
+            self._progress = {task_id: found.get(task_id) for task_id in wanted}
+            async with self._looked:
+                self._looked.notify_all()
+
+    async def changed(self, task_id: str, known: Progress, timeout_s: float) -> Progress | None:
+        """The progress as soon as it is another than `known`, or as it is after the time.
+
+        None when the task is gone.
+        """
+        self._waiting[task_id] += 1
+        try:
+            async with asyncio.timeout(timeout_s), self._looked:
+                while self._progress.get(task_id, known) == known:
+                    await self._looked.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting[task_id] -= 1
+            if not self._waiting[task_id]:
+                del self._waiting[task_id]
+        return self._progress.get(task_id, known)
+
+    async def final(self, task_id: str, timeout_s: float) -> Progress | None:
+        """The progress once the task is final, or as it is after the time."""
+        progress: Progress | None = Progress("PENDING", 0)
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        while progress is not None and progress.state not in FINAL:
+            left_s = deadline_s - loop.time()
+            if left_s <= 0:
+                break
+            progress = await self.changed(task_id, progress, left_s)
+        return progress
