@@ -167,7 +167,15 @@ NOT_PINNED = {
 
 
 def test_requirements_cover_what_the_container_imports() -> None:
-    used = third_party(["predict", "deepocr.engines.deepseek.engine", "deepocr.weights.hub"])
+    used = third_party(
+        [
+            "predict",
+            "deepocr.engines.deepseek.engine",
+            "deepocr.weights.hub",
+            "scripts.download_weights",
+            "scripts.verify",
+        ]
+    )
     missing = {
         package: module
         for package, module in used.items()
