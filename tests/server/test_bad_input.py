@@ -20,8 +20,8 @@ FAILS: dict[str, tuple[dict[str, Any], str]] = {
         "truncated",
     ),
     "a text file named .png": ({"image": data_url(b"hello there\n" * 20, "image/png")}, "PDF"),
-    "one pixel": ({"image": data_url(picture((1, 1)), "image/png")}, "1×1"),
-    "too many pixels": ({"image": data_url(huge_png(30_000), "image/png")}, "30000×30000"),
+    "one pixel": ({"image": data_url(picture((1, 1)), "image/png")}, "1 x 1"),
+    "too many pixels": ({"image": data_url(huge_png(30_000), "image/png")}, "30000 x 30000"),
     "an encrypted PDF": (
         {"image": data_url(pdf(1, password="secret"), "application/pdf")},
         "password",
