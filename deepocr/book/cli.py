@@ -109,6 +109,21 @@ def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
 def _add_writing_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--raw", action="store_true", help="page_NNNN.raw.txt, as it was written")
     group.add_argument(
+        "--overlay",
+        nargs="?",
+        const="png",
+        choices=("png", "pdf"),
+        help="the pages with their regions drawn on them: a PNG each, or one PDF",
+    )
+    group.add_argument(
+        "--searchable-pdf",
+        action="store_true",
+        help="searchable.pdf: the original pages with invisible text",
+    )
+    group.add_argument(
+        "--html", action="store_true", help="document.html: pages beside their text, one file"
+    )
+    group.add_argument(
         "--drop-headers",
         action="store_true",
         help="no running heads and page numbers in document.mmd",
@@ -130,6 +145,9 @@ def options_of(chosen: argparse.Namespace) -> Options:
         reading=Reading(job, chosen.dpi, chosen.max_side, chosen.readings),
         writing=Writing(
             raw=chosen.raw,
+            overlay=chosen.overlay,
+            searchable_pdf=chosen.searchable_pdf,
+            html=chosen.html,
             drop_headers=chosen.drop_headers,
             join_pages=chosen.join_pages,
             front_matter=chosen.front_matter,

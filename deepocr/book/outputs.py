@@ -1,23 +1,178 @@
-"""What is made of a document on request, from its records."""
+"""What is made of a document on request, from its records: nothing is read again."""
 
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from deepocr.book.files import write_file
+import pymupdf
+from PIL import Image
+
+from deepocr.book.attempts import agreement
+from deepocr.book.files import make_folder, new_file, write_file
+from deepocr.book.ink import ink_mask
 from deepocr.book.options import Options
-from deepocr.book.stitch import Book, Records
-from deepocr.book.workspace import Workspace
+from deepocr.book.orientation import point_back
+from deepocr.book.pictures import shown_pages, upright_picture
+from deepocr.book.records import PageRecord
+from deepocr.book.stitch import Book, Records, upright_result
+from deepocr.book.workspace import Workspace, page_name
 from deepocr.documents import Document
+from deepocr.errors import InvalidInput
+from deepocr.render.html import write_html
+from deepocr.render.overlay import draw_overlay
+from deepocr.render.searchable_pdf import Corners, PlacedText, TextLayer, place_lines
+from deepocr.types import Page
+
+OWN_TEXT_IS_GOOD = 0.8
+"""A page whose own words agree with the reading this well keeps them and gets no second layer."""
+
+DEFAULT_DPI = 144.0
+"""For pictures that do not say how large they are on paper."""
+
+JPEG_QUALITY = 85
 
 
-def write_outputs(
-    workspace: Workspace,
-    document: Document,
-    source: Path,
-    book: Book,
-    records: Records,
-    options: Options,
-) -> None:
+@dataclass(frozen=True)
+class Material:
+    """All that an output is made from."""
+
+    workspace: Workspace
+    document: Document
+    source: Path
+    book: Book
+    records: Records
+    options: Options
+
+
+def write_outputs(material: Material) -> None:
     """Whatever `options.writing` asks for. Blocking."""
-    if options.writing.raw:
-        for record in records():
-            write_file(workspace.raw_path(record.number), record.result.raw)
+    writing = material.options.writing
+    wanted: tuple[tuple[bool, Callable[[Material], None]], ...] = (
+        (writing.raw, write_raw),
+        (writing.overlay == "png", write_overlay_pngs),
+        (writing.overlay == "pdf", write_overlay_pdf),
+        (writing.searchable_pdf, write_searchable_pdf),
+        (writing.html, write_viewer),
+    )
+    for asked, write in wanted:
+        if asked:
+            write(material)
+
+
+def write_raw(material: Material) -> None:
+    """page_NNNN.raw.txt: as the engine wrote it."""
+    for record in material.records():
+        write_file(material.workspace.raw_path(record.number), record.result.raw)
+
+
+def write_viewer(material: Material) -> None:
+    """document.html."""
+    folder = material.workspace.folder
+    pages = shown_pages(material.document, folder, material.records)
+    with new_file(folder / "document.html") as file:
+        write_html(file, material.book.title, material.book.counts.total(), pages)
+
+
+def write_overlay_pngs(material: Material) -> None:
+    """overlay/page_NNNN.png; none for a page that cannot be drawn."""
+    folder = material.workspace.folder / "overlay"
+    make_folder(folder)
+    for record in material.records():
+        picture = _overlay(material.document, record)
+        if picture is not None:
+            with new_file(folder / f"{page_name(record.number)}.png") as file:
+                picture.save(file, "PNG", compress_level=3)
+
+
+def write_overlay_pdf(material: Material) -> None:
+    """overlay.pdf: every page as a picture with its regions, a page that cannot be drawn empty."""
+    with pymupdf.open() as pdf:
+        for record in material.records():
+            picture = _overlay(material.document, record)
+            if picture is None:
+                pdf.new_page()
+                continue
+            scale = 72 / (record.dpi or DEFAULT_DPI)
+            page = pdf.new_page(width=picture.width * scale, height=picture.height * scale)
+            page.insert_image(page.rect, stream=_jpeg(picture))
+        _save(pdf, material.workspace.folder / "overlay.pdf")
+
+
+def write_searchable_pdf(material: Material) -> None:
+    """searchable.pdf: the pages as they were, with text that is found but not seen."""
+    with _pages_as_pdf(material) as pdf:
+        layer = TextLayer(pdf)
+        for place, record in enumerate(material.records()):
+            page = _page_of(material.document, record)
+            if page is None or not record.result.regions:
+                continue
+            agrees = agreement(record.result, page.words)
+            if agrees is None or agrees < OWN_TEXT_IS_GOOD:
+                layer.add(pdf[place], _placed_lines(record, page), page.size_px)
+        _save(pdf, material.workspace.folder / "searchable.pdf")
+
+
+def _placed_lines(record: PageRecord, page: Page) -> list[PlacedText]:
+    """The record's text where it stands on the page as it lies.
+
+    Lines are found on the page as a reader holds it, and turned back with it.
+    """
+    upright = upright_result(record)
+    ink = ink_mask(page.image)
+    if record.turned:
+        # the mask of the page as it lies, turned like the page was for reading
+        ink = ink.rotate(-record.turned, expand=True)
+    size_px = page.size_px
+    lines = [line for r in upright.regions for line in place_lines(r, ink, upright.size_px)]
+    return [
+        PlacedText(line.text, _corners_back(line.corners, record.turned, size_px)) for line in lines
+    ]
+
+
+def _corners_back(corners: Corners, turned: int, size_px: tuple[int, int]) -> Corners:
+    a, b, c, d = (point_back((round(x), round(y)), turned, size_px) for x, y in corners)
+    return a, b, c, d
+
+
+def _pages_as_pdf(material: Material) -> pymupdf.Document:
+    """The document's pages that were asked for, as a PDF of their own."""
+    numbers = [record.number for record in material.records()]
+    if material.document.kind == "pdf":
+        pdf = pymupdf.open(str(material.source), filetype="pdf")
+        if pdf.needs_pass:
+            pdf.authenticate(material.options.password)
+        if len(numbers) < pdf.page_count:
+            pdf.select([number - 1 for number in numbers])
+        return pdf
+    pdf = pymupdf.open()
+    for number in numbers:
+        page = material.document.page(number, DEFAULT_DPI)
+        scale = 72 / (page.dpi or DEFAULT_DPI)
+        shown = pdf.new_page(width=page.size_px[0] * scale, height=page.size_px[1] * scale)
+        shown.insert_image(shown.rect, stream=_jpeg(page.image))
+    return pdf
+
+
+def _page_of(document: Document, record: PageRecord) -> Page | None:
+    try:
+        return document.page(record.number)
+    except InvalidInput:
+        return None
+
+
+def _overlay(document: Document, record: PageRecord) -> Image.Image | None:
+    picture = upright_picture(document, record)
+    return None if picture is None else draw_overlay(picture, upright_result(record).regions)
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=JPEG_QUALITY)
+    return file.getvalue()
+
+
+def _save(pdf: pymupdf.Document, path: Path) -> None:
+    with new_file(path) as file:
+        # no new id: the same pages give the same bytes
+        pdf.save(file, garbage=1, deflate=True, no_new_id=True, encryption=pymupdf.PDF_ENCRYPT_KEEP)

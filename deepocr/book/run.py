@@ -10,7 +10,7 @@ from pathlib import Path
 from deepocr.book import stitch
 from deepocr.book.inputs import Source, SourceFile
 from deepocr.book.options import Options
-from deepocr.book.outputs import write_outputs
+from deepocr.book.outputs import Material, write_outputs
 from deepocr.book.progress import Progress
 from deepocr.book.reading import Prepared, ReadPage, prepare, read_prepared
 from deepocr.book.records import PageRecord
@@ -203,5 +203,5 @@ def _write(
     book = stitch.survey(workspace.folder.name, engine, identity.source, records)
     stitch.write_markdown(workspace.folder / "document.mmd", book, records, options)
     stitch.write_json(workspace.folder / "document.json", book, records, options)
-    write_outputs(workspace, document, file.path, book, records, options)
+    write_outputs(Material(workspace, document, file.path, book, records, options))
     return book.counts

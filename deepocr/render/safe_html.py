@@ -11,10 +11,12 @@ from markdown_it import MarkdownIt
 
 from deepocr.render.formulas import tex_to_mathml
 
-TAGS = set(
-    "p br hr h1 h2 h3 h4 h5 h6 b strong i em u s del ins sub sup small blockquote pre code ul ol li "
-    "dl dt dd table caption colgroup col thead tbody tfoot tr th td center a span div".split()
+_TAGS = (
+    "p br hr h1 h2 h3 h4 h5 h6 b strong i em u s del ins sub sup small blockquote pre "
+    "code ul ol li dl dt dd table caption colgroup col thead tbody tfoot tr th td "
+    "center a span div"
 )
+TAGS = set(_TAGS.split())
 ATTRIBUTES = {
     "td": {"colspan", "rowspan", "align"},
     "th": {"colspan", "rowspan", "align"},

@@ -145,7 +145,8 @@ class _Document(BaseModel):
 def read_answer(output: object, abilities: Abilities, where: str) -> Answer:
     """A prediction's output as an Answer.
 
-    Raises TemporaryError when it cannot be understood, EngineError when it says that the page failed.
+    Raises TemporaryError when it cannot be understood, EngineError when it says that the page
+    failed.
     """
     if isinstance(output, list) and all(isinstance(piece, str) for piece in output):
         # how an iterator of strings is given

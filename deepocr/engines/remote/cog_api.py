@@ -50,8 +50,8 @@ class CogServer:
     async def check(self, setup_timeout_s: float) -> None:
         """Wait for its setup, and learn what it can do.
 
-        Raises TemporaryError when it cannot be reached, RemoteError when it is something else or its
-        setup failed.
+        Raises TemporaryError when it cannot be reached, RemoteError when it is something else or
+        its setup failed.
         """
         deadline_s = time.monotonic() + setup_timeout_s
         while (status := await self._health()) == "STARTING":
