@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from deepocr.engines.base import Capabilities, check_task
 from deepocr.engines.ppocr.lines import LineReader, Stop, StoppedError
-from deepocr.engines.ppocr.reader import Reading, read_page
+from deepocr.engines.ppocr.reader import Models, Reading, read_page
+from deepocr.engines.ppocr.regions import load_layout_model
 from deepocr.errors import EngineError
 from deepocr.settings import Settings
 from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
@@ -21,14 +22,14 @@ TASKS = frozenset(
 class PPOCREngine:
     """Reads `concurrency` pages at once; their lines share one pool of threads."""
 
-    def __init__(self, lines: LineReader) -> None:
-        self._lines = lines
+    def __init__(self, models: Models) -> None:
+        self._models = models
         # one page more than cores: its layout is worked out while the cores read lines
-        concurrency = lines.threads + 1
+        concurrency = models.lines.threads + 1
         self._pages = ThreadPoolExecutor(concurrency, thread_name_prefix="ppocr-page")
         self._in_flight = 0
         self.capabilities = Capabilities(
-            engine="ppocr",
+            engine="ppocr" if models.layout else "ppocr geometry",
             tasks=TASKS,
             boxes=True,
             live_text=False,
@@ -57,18 +58,18 @@ class PPOCREngine:
         started_s = time.perf_counter()
         try:
             stop.check()
-            return read_page(self._lines, page, job, stop, alone=self._in_flight == 1)
+            return read_page(self._models, page, job, stop, alone=self._in_flight == 1)
         except StoppedError:
             return Reading((), {"canceled": time.perf_counter() - started_s})
         except (RuntimeError, ValueError, MemoryError) as error:
             raise EngineError(f"page {page.number} cannot be read by ppocr: {error}") from error
 
     async def close(self) -> None:
-        self._lines.close()
+        self._models.lines.close()
         self._pages.shutdown(wait=False, cancel_futures=True)
 
 
 def create(settings: Settings) -> PPOCREngine:
     """The engine with its models loaded. `ppocr_threads` 0 means every core this process has."""
     threads = settings.ppocr_threads or len(os.sched_getaffinity(0))
-    return PPOCREngine(LineReader(threads))
+    return PPOCREngine(Models(LineReader(threads), load_layout_model()))

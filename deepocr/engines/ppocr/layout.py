@@ -1,16 +1,32 @@
-"""Lines to blocks in reading order."""
+"""Lines and what a layout model sees, to labeled blocks in reading order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import median
+from dataclasses import dataclass, replace
 
-from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.furniture import find_furniture, overlap
+from deepocr.engines.ppocr.lines import Picture, TextLine
+from deepocr.engines.ppocr.paragraphs import Paragraph, Style, body_height, make_paragraphs
+from deepocr.engines.ppocr.reading_order import Atom, reading_order
+from deepocr.engines.ppocr.regions import Seen
+from deepocr.engines.ppocr.rulings import Rulings, find_grids, find_rulings
+from deepocr.engines.ppocr.tables import (
+    Table,
+    aligned_table,
+    bounds,
+    ruled_table,
+    table_html,
+)
+from deepocr.engines.ppocr.tabular import find_tables
+from deepocr.engines.ppocr.text import hyphenated_words, join_lines
 from deepocr.types import Box
+
+FOOTNOTES_BELOW = 0.55
+"""Share of the page's height above which small print is no footnote."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Lines that belong together; `markdown` is `text` with its marks."""
+    """A labeled part of the page; `markdown` is `text` with its marks."""
 
     label: str
     lines: tuple[TextLine, ...]
@@ -19,39 +35,174 @@ class Block:
     markdown: str
 
 
-def find_blocks(lines: Sequence[TextLine], _size_px: tuple[int, int]) -> list[Block]:
-    """Blocks of a page in reading order."""
+Item = TextLine | Block
+
+
+def find_blocks(picture: Picture, lines: Sequence[TextLine], seen: Sequence[Seen]) -> list[Block]:
+    """Blocks of a straight page in reading order, furniture included."""
     if not lines:
         return []
-    ordered = sorted(lines, key=lambda line: (line.box_px[1], line.box_px[0]))
-    typical_px = median(line.height_px for line in ordered)
-    groups: list[list[TextLine]] = []
-    for line in ordered:
-        if groups and _continues(groups[-1][-1], line):
-            groups[-1].append(line)
+    height, width = picture.shape[:2]
+    body_px = body_height(lines)
+    rulings = find_rulings(picture, body_px)
+    labels = find_furniture(lines, seen, rulings, (width, height), body_px)
+    furniture = [
+        _block(labels[index], (line,)) for index, line in enumerate(lines) if index in labels
+    ]
+    free = [line for index, line in enumerate(lines) if index not in labels]
+    tables, free = _take_tables(free, rulings, seen, body_px)
+    figures, free = _take_figures(free, seen, tables, (width, height))
+    blocks = [*tables, *figures]
+    atoms: list[Atom[Item]] = [Atom(block.box_px, block, is_line=False) for block in blocks]
+    atoms += [Atom(line.box_px, line) for line in free]
+    style = Style(body_px, hyphenated_words(lines))
+    titles = [region.box_px for region in seen if region.label == "title"]
+    ordered: list[Block] = []
+    for run in reading_order(atoms, body_px):
+        ordered += _blocks_of(run, titles, style, FOOTNOTES_BELOW * height)
+    heads = [block for block in furniture if block.box_px[1] < height / 2]
+    feet = [block for block in furniture if block.box_px[1] >= height / 2]
+    return [*_top_down(heads), *_join_lists(ordered), *_top_down(feet)]
+
+
+def _top_down(blocks: Sequence[Block]) -> list[Block]:
+    return sorted(blocks, key=lambda block: (block.box_px[1], block.box_px[0]))
+
+
+def _blocks_of(
+    run: Sequence[Atom[Item]], titles: Sequence[Box], style: Style, footnote_top_px: float
+) -> list[Block]:
+    """A column's paragraphs, between its tables and figures."""
+    found: list[Block] = []
+    waiting: list[TextLine] = []
+
+    def flush() -> None:
+        for paragraph in make_paragraphs(waiting, titles, style, footnote_top_px):
+            found.append(_from_paragraph(paragraph))
+        waiting.clear()
+
+    for atom in run:
+        if isinstance(atom.item, Block):
+            flush()
+            found.append(atom.item)
         else:
-            groups.append([line])
-    return [_block(group, typical_px) for group in groups]
+            waiting.append(atom.item)
+    flush()
+    return found
 
 
-def _continues(last: TextLine, line: TextLine) -> bool:
-    gap_px = line.box_px[1] - last.box_px[3]
-    similar = 0.8 < line.height_px / max(1, last.height_px) < 1.25
-    return similar and gap_px < 0.6 * last.height_px and line.box_px[0] < last.box_px[2]
+def _take_tables(
+    lines: Sequence[TextLine], rulings: Rulings, seen: Sequence[Seen], body_px: float
+) -> tuple[list[Block], list[TextLine]]:
+    """Tables, and the lines that are in none: by rulings, by the model, by alignment."""
+    tables: list[Table] = []
+    free = list(lines)
+
+    def take(table: Table | None) -> None:
+        nonlocal free
+        if table is not None:
+            tables.append(table)
+            taken = {id(line) for line in table.lines}
+            free = [line for line in free if id(line) not in taken]
+
+    grids = sorted(find_grids(rulings, body_px), key=lambda grid: _area(grid.box_px))
+    for grid in grids:
+        inside = [line for line in free if overlap(line.box_px, grid.box_px) > 0.5]
+        if len(inside) > 1:
+            take(ruled_table(grid, inside, body_px))
+    for region in seen:
+        if region.label == "table":
+            inside = [line for line in free if overlap(line.box_px, region.box_px) > 0.5]
+            take(aligned_table(inside, body_px))
+    for table in find_tables(free, body_px):
+        take(table)
+    return [_from_table(table) for table in tables], free
 
 
-def _block(lines: Sequence[TextLine], typical_px: float) -> Block:
-    text = " ".join(line.text for line in lines)
-    title = len(lines) <= 2 and lines[0].height_px > 1.4 * typical_px
-    return Block(
-        "title" if title else "text",
-        tuple(lines),
-        (
-            min(line.box_px[0] for line in lines),
-            min(line.box_px[1] for line in lines),
-            max(line.box_px[2] for line in lines),
-            max(line.box_px[3] for line in lines),
-        ),
-        text,
-        f"# {text}" if title else text,
+def _take_figures(
+    lines: Sequence[TextLine],
+    seen: Sequence[Seen],
+    tables: Sequence[Block],
+    size_px: tuple[int, int],
+) -> tuple[list[Block], list[TextLine]]:
+    """Figures with what is written in them, and the other lines."""
+    figures: list[Block] = []
+    free = list(lines)
+    page_area = size_px[0] * size_px[1]
+    for region in sorted(seen, key=lambda region: -region.score):
+        if region.label != "figure":
+            continue
+        box = _inside_page(region.box_px, size_px)
+        inside = [line for line in free if overlap(line.box_px, box) > 0.6]
+        prose = sum(len(line.text.split()) >= 4 for line in inside)
+        mostly_text = prose >= 6 or (len(inside) > 12 and _area(box) > 0.5 * page_area)
+        known = [*tables, *figures]
+        if mostly_text or any(overlap(block.box_px, box) > 0.5 for block in known):
+            continue
+        if any(overlap(box, block.box_px) > 0.3 for block in known):
+            continue
+        taken = {id(line) for line in inside}
+        free = [line for line in free if id(line) not in taken]
+        words = tuple(line for line in inside if _says_something(line))
+        figures.append(replace(_block("image", words, box), box_px=box))
+    return figures, free
+
+
+def _says_something(line: TextLine) -> bool:
+    """Not a tick of an axis, not a stain that looks like a letter."""
+    letters = sum(character.isalpha() for character in line.text)
+    return letters >= 3 and line.confidence >= (0.8 if " " in line.text else 0.93)
+
+
+def _inside_page(box: Box, size_px: tuple[int, int]) -> Box:
+    width, height = size_px
+    return max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])
+
+
+def _area(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _from_table(table: Table) -> Block:
+    text = table_html(table)
+    box = bounds(table.lines)
+    whole = (
+        min(box[0], table.box_px[0]),
+        min(box[1], table.box_px[1]),
+        max(box[2], table.box_px[2]),
+        max(box[3], table.box_px[3]),
     )
+    plain = "\n".join(
+        " | ".join(cell.text for cell in table.cells if cell.row == row)
+        for row in range(table.num_rows)
+    )
+    return Block("table", table.lines, whole, plain, text)
+
+
+def _from_paragraph(paragraph: Paragraph) -> Block:
+    lines = paragraph.lines
+    return Block(paragraph.label, lines, bounds(lines), paragraph.text, paragraph.markdown)
+
+
+def _join_lists(blocks: Sequence[Block]) -> list[Block]:
+    """List items that follow each other, as one list."""
+    joined: list[Block] = []
+    for block in blocks:
+        if joined and block.label == joined[-1].label == "list":
+            last = joined[-1]
+            lines = (*last.lines, *block.lines)
+            joined[-1] = Block(
+                "list",
+                lines,
+                bounds(lines),
+                f"{last.text}\n{block.text}",
+                f"{last.markdown}\n{block.markdown}",
+            )
+        else:
+            joined.append(block)
+    return joined
+
+
+def _block(label: str, lines: Sequence[TextLine], box: Box | None = None) -> Block:
+    text = "\n".join(line.text for line in lines) if label == "image" else join_lines(lines)
+    return Block(label, tuple(lines), box or bounds(lines), text, text)

@@ -1,4 +1,4 @@
-"""Lines of text as the recognizer saw them, and the models that see them."""
+"""Lines of text, and the models that find and read them."""
 
 import threading
 from collections.abc import Sequence
@@ -6,21 +6,34 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deepocr.engines.ppocr.spaces import recover_spaces
 from deepocr.types import Box, Line, Quad
 
 Picture = npt.NDArray[np.uint8]
 """Pixels (height, width, 3), BGR as the models expect them."""
 
+Points = npt.NDArray[np.float32]
+"""Corners of lines (lines, 4, 2): x, y, clockwise from the start of the line's top."""
+
 MIN_SCORE = 0.5
 """A line the recognizer is less sure of is noise: a logo, a stain, a piece of a picture."""
+
+TALL = 1.5
+"""A crop this much taller than wide is taken for a line that runs downward."""
 
 
 @dataclass(frozen=True)
 class TextLine:
-    """A recognized line. `char_x_px` has the center of each character of `text`."""
+    """A recognized line.
+
+    `box_px` is in the straightened page that the layout is worked out on, `quad_px` on the page as
+    it came. `char_x_px` has the center of each character of `text`, straightened too; it is empty
+    for a line that does not run from left to right.
+    """
 
     text: str
     box_px: Box
@@ -36,9 +49,28 @@ class TextLine:
     def width_px(self) -> int:
         return self.box_px[2] - self.box_px[0]
 
+    @property
+    def center_px(self) -> tuple[float, float]:
+        x1, y1, x2, y2 = self.box_px
+        return (x1 + x2) / 2, (y1 + y2) / 2
+
+    @property
+    def vertical(self) -> bool:
+        """Runs downward or upward."""
+        return self.height_px > TALL * self.width_px and len(self.text) > 1
+
     def as_line(self) -> Line:
         """The engine-neutral form."""
         return Line(self.text, self.quad_px, self.confidence)
+
+
+@dataclass(frozen=True)
+class Recognized:
+    """Text of one crop; `char_x` are centers as fractions of the crop's width."""
+
+    text: str
+    score: float
+    char_x: tuple[float, ...]
 
 
 class StoppedError(Exception):
@@ -70,69 +102,124 @@ class LineReader:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._wide = _load_models(threads)
-        self._narrow = _load_models(1)
-        # lazy loading inside the library, done here so that the first page does not pay
-        self._wide.text_det = self._wide._load_det_model()
-        self._narrow.text_det = self._narrow._load_det_model()
-        self._narrow.text_rec = self._narrow._load_rec_model()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ppocr")
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="ppocr")
+        wide = self.pool.submit(_load_detector, threads)
+        narrow = self.pool.submit(_load_detector, 1)
+        self._recognizer = _load_recognizer()
+        self._wide, self._narrow = wide.result(), narrow.result()
 
     def close(self) -> None:
         """Drop what waits; what runs ends by itself within a line."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
-    def detect(self, picture: Picture, alone: bool) -> tuple[list[Picture], list[Quad]]:
-        """Upright crops of the lines and their quads, in no particular order."""
+    def detect(self, picture: Picture, alone: bool) -> Points:
+        """Corners of the lines, in no particular order."""
         models = self._wide if alone else self._narrow
-        found = self._pool.submit(models.text_det, picture).result()
+        found = self.pool.submit(models.text_det, picture).result()
         if found.boxes is None or len(found.boxes) == 0:
-            return [], []
-        crops = models.crop_text_regions(picture, found.boxes)
-        return crops, [_quad(box) for box in found.boxes]
+            return np.zeros((0, 4, 2), np.float32)
+        return np.asarray(found.boxes, np.float32)
 
-    def recognize(
-        self, crops: Sequence[Picture], quads: Sequence[Quad], stop: Stop
-    ) -> list[TextLine]:
-        """Text of the crops; those that are no text are left out. Raises StoppedError."""
+    def crop(self, picture: Picture, points: Points) -> list[Picture]:
+        """The lines, each turned level; what is TALL is laid down counterclockwise."""
+        crops: list[Picture] = self._narrow.crop_text_regions(picture, points)
+        return crops
 
-        def read(index: int) -> TextLine | None:
+    def recognize(self, crops: Sequence[Picture], stop: Stop) -> list[Recognized]:
+        """Text of the crops, in their order. Raises StoppedError."""
+
+        def read(crop: Picture) -> Recognized:
             stop.check()
-            return self._recognize_one(crops[index], quads[index])
+            return self._recognize_one(crop)
 
         # longest first, so that no thread ends on a long line while the others have nothing
         order = sorted(range(len(crops)), key=lambda i: -crops[i].shape[1] / crops[i].shape[0])
-        waiting: dict[int, Future[TextLine | None]] = {
-            index: self._pool.submit(read, index) for index in order
+        waiting: dict[int, Future[Recognized]] = {
+            index: self.pool.submit(read, crops[index]) for index in order
         }
         try:
-            lines = [waiting[index].result() for index in range(len(crops))]
+            return [waiting[index].result() for index in range(len(crops))]
         finally:
             for future in waiting.values():
                 future.cancel()
-        return [line for line in lines if line is not None]
 
-    def _recognize_one(self, crop: Picture, quad: Quad) -> TextLine | None:
-        result = self._narrow.recognize_txt([crop])
+    def _recognize_one(self, crop: Picture) -> Recognized:
+        result = self._recognizer.recognize_txt([crop])
         text, score = result.txts[0], float(result.scores[0])
-        if not text.strip() or score < MIN_SCORE:
-            return None
-        return TextLine(
-            text=text.strip(),
-            box_px=_bounds(quad),
-            quad_px=quad,
-            confidence=score,
+        if not text.strip():
+            return Recognized("", 0.0, ())
+        info = result.word_results[0]
+        columns = [column for word in info.word_cols for column in word]
+        char_x = _spread(text, columns, info.line_txt_len)
+        text, char_x = recover_spaces(crop, text, char_x)
+        return Recognized(text, score, char_x)
+
+
+def _spread(text: str, columns: Sequence[int], num_columns: float) -> tuple[float, ...]:
+    """Centers of all characters as fractions of the width; a space lies between its neighbors."""
+    places: list[float] = []
+    rest = iter(columns)
+    for character in text:
+        last = places[-1] if places else 0.0
+        places.append(last if character.isspace() else (next(rest) + 0.5) / num_columns)
+    for index, character in enumerate(text):
+        if character.isspace() and index + 1 < len(text):
+            places[index] = (places[index] + places[index + 1]) / 2
+    return tuple(places)
+
+
+def level_boxes(points: Points) -> list[Box]:
+    """The upright rectangles of lines that are level up to a small angle.
+
+    Not the bounds of the corners: those of a long line that leans a little would touch the lines
+    above and below.
+    """
+    boxes: list[Box] = []
+    for quad in points:
+        center_x, center_y = quad.mean(axis=0)
+        top, right, bottom, left = np.roll(quad, -1, axis=0) - quad
+        width = float(np.linalg.norm(top) + np.linalg.norm(bottom)) / 2
+        height = float(np.linalg.norm(right) + np.linalg.norm(left)) / 2
+        boxes.append(
+            (
+                round(center_x - width / 2),
+                round(center_y - height / 2),
+                round(center_x + width / 2),
+                round(center_y + height / 2),
+            )
         )
+    return boxes
 
 
-def _load_models(threads: int) -> Any:
-    """rapidocr with the models of its wheel: Chinese, English and Latin scripts."""
+def turn_over(crop: Picture) -> Picture:
+    """The crop upside down."""
+    turned: Picture = cv2.rotate(crop, cv2.ROTATE_180)
+    return turned
+
+
+def _load_detector(threads: int) -> Any:
+    models = _models(threads)
+    # the library loads at first use; done here so that no page pays for it
+    models.text_det = models._load_det_model()
+    return models
+
+
+def _load_recognizer() -> Any:
+    models = _models(1)
+    models.text_rec = models._load_rec_model()
+    return models
+
+
+def _models(threads: int) -> Any:
+    """rapidocr with the models of its wheel: Chinese, English and other Latin scripts."""
     from rapidocr import RapidOCR
 
     return RapidOCR(
         params={
             "Global.log_level": "error",
+            # its classifier turns some upright lines over; pages are turned as a whole instead
             "Global.use_cls": False,
+            "Global.return_word_box": True,
             "EngineConfig.onnxruntime.intra_op_num_threads": threads,
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             # the least width a line is padded to: none, it costs time and words
@@ -140,14 +227,3 @@ def _load_models(threads: int) -> Any:
             "Rec.rec_batch_num": 1,
         }
     )
-
-
-def _quad(points: npt.NDArray[np.float32]) -> Quad:
-    corners = [(round(float(x)), round(float(y))) for x, y in points]
-    return (corners[0], corners[1], corners[2], corners[3])
-
-
-def _bounds(quad: Quad) -> Box:
-    xs = [x for x, _ in quad]
-    ys = [y for _, y in quad]
-    return (min(xs), min(ys), max(xs), max(ys))

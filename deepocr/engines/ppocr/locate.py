@@ -41,9 +41,12 @@ def _match_line(reference: str, line: TextLine) -> Match | None:
     # dest is the span in the line; the shorter of the two is slid over the longer
     start, end = found.dest_start, found.dest_end
     x1, y1, x2, y2 = line.box_px
-    width = x2 - x1
-    left = x1 + round(width * start / max(1, len(text)))
-    right = x1 + round(width * end / max(1, len(text)))
+    if len(line.char_x_px) == len(text):
+        half_px = 0.25 * line.height_px
+        left = max(x1, round(line.char_x_px[start] - half_px))
+        right = min(x2, round(line.char_x_px[end - 1] + half_px))
+    else:
+        left, right = x1, x2
     return Match((left, y1, max(right, left), y2), found.score / 100 * line.confidence)
 
 

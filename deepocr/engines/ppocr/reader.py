@@ -6,13 +6,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deepocr.engines.ppocr.finding import Found, Frame, find_lines
 from deepocr.engines.ppocr.layout import Block, find_blocks
-from deepocr.engines.ppocr.lines import LineReader, Picture, Stop, TextLine
+from deepocr.engines.ppocr.lines import (
+    MIN_SCORE,
+    TALL,
+    LineReader,
+    Picture,
+    Stop,
+    TextLine,
+    level_boxes,
+)
 from deepocr.engines.ppocr.locate import locate
+from deepocr.engines.ppocr.regions import LayoutModel
 from deepocr.types import Box, Job, Page, Region
 
 RAW_SCALE = 999
 """Raw boxes are 0 to 999 over the page."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """What reading a page needs; without a layout model, layout is geometry alone."""
+
+    lines: LineReader
+    layout: LayoutModel | None
 
 
 @dataclass(frozen=True)
@@ -32,70 +50,129 @@ class Reading:
     seconds: Mapping[str, float]
 
 
-def read_page(lines: LineReader, page: Page, job: Job, stop: Stop, alone: bool) -> Reading:
+def read_page(models: Models, page: Page, job: Job, stop: Stop, alone: bool) -> Reading:
     """Blocking. Raises StoppedError when `stop` is set on the way."""
-    started_s = time.perf_counter()
+    clock = _Clock()
     picture: Picture = np.ascontiguousarray(np.asarray(page.image)[:, :, ::-1])
-    crops, quads = lines.detect(picture, alone)
-    detected_s = time.perf_counter()
-    stop.check()
-    found = lines.recognize(crops, quads, stop)
-    recognized_s = time.perf_counter()
-    blocks = find_blocks(found, page.size_px)
-    pieces = WRITERS[job.task](blocks, page.size_px, job)
-    ended_s = time.perf_counter()
-    seconds = {
-        "detect": detected_s - started_s,
-        "recognize": recognized_s - detected_s,
-        "layout": ended_s - recognized_s,
-    }
-    return Reading(tuple(pieces), seconds)
+    found = find_lines(models.lines, picture, stop, alone)
+    clock.stage("detect")
+    straight = found.frame.straighten_picture(found.picture)
+    looking = models.lines.pool.submit(models.layout.look, straight) if models.layout else None
+    lines = _recognize(models.lines, found, stop)
+    clock.stage("recognize")
+    seen = looking.result() if looking else []
+    blocks = find_blocks(straight, lines, seen)
+    pieces = WRITERS[job.task](blocks, _Sheet(found.frame), job)
+    clock.stage("layout")
+    return Reading(tuple(pieces), clock.seconds)
 
 
-def _write_markdown(blocks: Sequence[Block], size_px: tuple[int, int], _job: Job) -> list[Piece]:
+def _recognize(reader: LineReader, found: Found, stop: Stop) -> list[TextLine]:
+    """The lines of the page that are text, straightened."""
+    if not len(found.points):
+        return []
+    crops = reader.crop(found.picture, found.points)
+    texts = reader.recognize(crops, stop)
+    boxes = level_boxes(found.frame.straighten(found.points))
+    lines = []
+    for text, box, points in zip(texts, boxes, found.points, strict=True):
+        if text.text.strip() and text.score >= MIN_SCORE:
+            level = box[3] - box[1] < TALL * (box[2] - box[0])
+            width = box[2] - box[0]
+            lines.append(
+                TextLine(
+                    text=text.text,
+                    box_px=box,
+                    quad_px=found.frame.quad_on_page(points),
+                    confidence=text.score,
+                    char_x_px=tuple(box[0] + x * width for x in text.char_x) if level else (),
+                )
+            )
+    return lines
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last_s = time.perf_counter()
+
+    def stage(self, name: str) -> None:
+        """What passed since the last stage was this one."""
+        now_s = time.perf_counter()
+        self.seconds[name] = now_s - self._last_s
+        self._last_s = now_s
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """The page as it came: boxes are told in its pixels."""
+
+    frame: Frame
+
+    def region(
+        self,
+        label: str,
+        text: str,
+        boxes: Sequence[Box],
+        lines: Sequence[TextLine],
+        confidence: float | None = None,
+    ) -> Region:
+        """A region of straight boxes."""
+        scores = [line.confidence for line in lines]
+        if confidence is None and scores:
+            confidence = sum(scores) / len(scores)
+        on_page = tuple(self.frame.box_on_page(box) for box in boxes)
+        return Region(
+            label=label,
+            text=text,
+            boxes_px=on_page,
+            boxes_raw=tuple(_raw_box(box, self.frame.page_size_px) for box in on_page),
+            confidence=confidence,
+            lines=tuple(line.as_line() for line in lines),
+        )
+
+
+def _write_markdown(blocks: Sequence[Block], sheet: _Sheet, _job: Job) -> list[Piece]:
     return [
-        _tagged(block.label, block.markdown, [block.box_px], block.lines, size_px)
+        _tagged(sheet.region(block.label, block.markdown, [block.box_px], block.lines))
         for block in blocks
     ]
 
 
-def _write_free(blocks: Sequence[Block], size_px: tuple[int, int], _job: Job) -> list[Piece]:
+def _write_free(blocks: Sequence[Block], sheet: _Sheet, _job: Job) -> list[Piece]:
     return [
         Piece(
-            _region(block.label, block.text, [block.box_px], block.lines, size_px),
+            sheet.region(block.label, block.text, [block.box_px], block.lines),
             f"{block.text}\n\n",
             tuple(line.confidence for line in block.lines),
         )
         for block in blocks
+        if block.text
     ]
 
 
-def _write_boxes(blocks: Sequence[Block], size_px: tuple[int, int], _job: Job) -> list[Piece]:
+def _write_boxes(blocks: Sequence[Block], sheet: _Sheet, _job: Job) -> list[Piece]:
     return [
-        _tagged("text", line.text, [line.box_px], [line], size_px)
+        _tagged(sheet.region("text", line.text, [line.box_px], [line]))
         for block in blocks
         for line in block.lines
     ]
 
 
-def _write_locate(blocks: Sequence[Block], size_px: tuple[int, int], job: Job) -> list[Piece]:
+def _write_locate(blocks: Sequence[Block], sheet: _Sheet, job: Job) -> list[Piece]:
     lines = [line for block in blocks for line in block.lines]
     matches = locate(job.reference_text, lines)
     if not matches:
         return []
+    best = max(match.confidence for match in matches)
     boxes = [match.box_px for match in matches]
-    region = Region(
-        label=job.reference_text,
-        text="",
-        boxes_px=tuple(boxes),
-        boxes_raw=tuple(_raw_box(box, size_px) for box in boxes),
-        confidence=max(match.confidence for match in matches),
-    )
-    raw = f"{_tag(region)}\n"
-    return [Piece(region, raw, tuple(match.confidence for match in matches))]
+    region = sheet.region(job.reference_text, "", boxes, (), best)
+    return [Piece(region, f"{_tag(region)}\n", tuple(match.confidence for match in matches))]
 
 
-WRITERS: Mapping[str, Callable[[Sequence[Block], tuple[int, int], Job], list[Piece]]] = {
+WRITERS: Mapping[str, Callable[[Sequence[Block], _Sheet, Job], list[Piece]]] = {
     "Convert to Markdown": _write_markdown,
     "Free OCR": _write_free,
     "OCR with Boxes": _write_boxes,
@@ -103,33 +180,9 @@ WRITERS: Mapping[str, Callable[[Sequence[Block], tuple[int, int], Job], list[Pie
 }
 
 
-def _tagged(
-    label: str,
-    text: str,
-    boxes: Sequence[Box],
-    lines: Sequence[TextLine],
-    size_px: tuple[int, int],
-) -> Piece:
-    region = _region(label, text, boxes, lines, size_px)
-    return Piece(region, f"{_tag(region)}\n{text}\n\n", tuple(line.confidence for line in lines))
-
-
-def _region(
-    label: str,
-    text: str,
-    boxes: Sequence[Box],
-    lines: Sequence[TextLine],
-    size_px: tuple[int, int],
-) -> Region:
-    scores = [line.confidence for line in lines]
-    return Region(
-        label=label,
-        text=text,
-        boxes_px=tuple(boxes),
-        boxes_raw=tuple(_raw_box(box, size_px) for box in boxes),
-        confidence=sum(scores) / len(scores) if scores else None,
-        lines=tuple(line.as_line() for line in lines),
-    )
+def _tagged(region: Region) -> Piece:
+    probabilities = tuple(line.confidence for line in region.lines)
+    return Piece(region, f"{_tag(region)}\n{region.text}\n\n", probabilities)
 
 
 def _tag(region: Region) -> str:

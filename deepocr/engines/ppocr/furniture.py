@@ -1,0 +1,180 @@
+"""Page furniture: running heads and feet, page numbers, what stands sideways in the margin.
+
+It is labeled, kept in the regions and left out of Markdown. Evidence is where a row stands, the
+white below or above it, what it says, and the layout model.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.regions import Seen
+from deepocr.engines.ppocr.rulings import Rulings
+from deepocr.engines.ppocr.tables import bounds, find_rows
+from deepocr.types import Box
+
+LABELS = frozenset({"header", "footer", "page_number", "aside"})
+
+ZONE = 0.16
+"""Share of the page's height, at the top and at the bottom, in which furniture is looked for."""
+
+MAX_ROWS = 6
+"""Rows looked at on either side."""
+
+_PAGE_NUMBER = re.compile(
+    r"""^[\s\-–—~·.|\[(]*
+    (?: (?:page|p\.|pg\.|seite|页)?\s*(?:\d{1,4}|[ivxlcdm]{1,7}|[A-Z]{1,2}-?\d{1,4})
+        (?:\s*(?:of|/|von|de|sur)\s*\d{1,4})?
+      | 第\s*\d+\s*页(?:.*共\s*\d+\s*页)?
+    )[\s\-–—~·.|\])]*$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_NOTICE = re.compile(
+    r"""https?://|www\.|\bdoi\b|\bISSN\b|\bISBN\b|©|\(c\)\s*\d{4}|copyright|all\srights\sreserved
+    |^\d{1,2}/\d{1,2}/\d{2,4},?\s+\d{1,2}:\d\d|\bpage\s+\d+\s+of\s+\d+
+    |\bvol(?:\.|ume)\s*\d+|^\s*arxiv:""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_NOTE_MARK = re.compile(r"^\s*(?:[*†‡§¶#]|\[?\d{1,3}\]?[\s.)]?\s*[^\W\d])")
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The top or the bottom of a page: rows from its edge inward."""
+
+    label: str
+    rows: Sequence[Sequence[TextLine]]
+    rest: Sequence[TextLine]
+
+
+def find_furniture(
+    lines: Sequence[TextLine],
+    seen: Sequence[Seen],
+    rulings: Rulings,
+    size_px: tuple[int, int],
+    body_px: float,
+) -> Mapping[int, str]:
+    """Index of the line -> its label, for the lines that are furniture."""
+    width, height = size_px
+    index = {id(line): i for i, line in enumerate(lines)}
+    labels = {
+        i: "aside"
+        for i, line in enumerate(lines)
+        if line.vertical and not 0.1 * width < line.center_px[0] < 0.9 * width
+    }
+    rows = find_rows([line for i, line in enumerate(lines) if i not in labels])
+    for side in _sides(rows, height):
+        judge = _Judge(side, seen, rulings, body_px, height)
+        for row in judge.furniture():
+            for line in row:
+                number = _PAGE_NUMBER.match(line.text)
+                labels[index[id(line)]] = "page_number" if number else side.label
+    return labels
+
+
+def _sides(rows: Sequence[Sequence[TextLine]], height: int) -> list[_Side]:
+    top = [row for row in rows if bounds(row)[3] < ZONE * height][:MAX_ROWS]
+    bottom = [row for row in rows if bounds(row)[1] > (1 - ZONE) * height][-MAX_ROWS:]
+    flat = [line for row in rows for line in row]
+    return [_Side("header", top, flat), _Side("footer", list(reversed(bottom)), flat)]
+
+
+@dataclass(frozen=True)
+class _Judge:
+    side: _Side
+    seen: Sequence[Seen]
+    rulings: Rulings
+    body_px: float
+    height_px: int
+
+    def furniture(self) -> list[Sequence[TextLine]]:
+        """Rows from the edge of the page up to the last one that is furniture.
+
+        What stands between the edge and a row that surely is furniture is furniture too.
+        """
+        rows = self.side.rows
+        last = -1
+        for number, row in enumerate(rows):
+            if self._is_furniture(row, first=number == last + 1):
+                last = number
+            elif number - last > 3:
+                break
+        chosen = list(rows[: last + 1])
+        left = len(self.side.rest) - sum(map(len, chosen))
+        if left < 2:
+            return [row for row in chosen if all(_PAGE_NUMBER.match(line.text) for line in row)]
+        return chosen
+
+    def _is_furniture(self, row: Sequence[TextLine], first: bool) -> bool:
+        gap = self._gap(row)
+        large = max(line.height_px for line in row) > 1.45 * self.body_px
+        # a page number stands alone or at the end of a running head; one within several numbers
+        # is a row of a table
+        numbers = [bool(_PAGE_NUMBER.match(line.text)) for line in row]
+        if any(numbers) and len(row) <= 3 and sum(numbers) == 1 and gap > 0.3:
+            return first or len(row) == 1
+        if large:
+            return self._looks_so(row, 0.75) and gap > 0.8
+        if self._looks_so(row, 0.5) and gap > 0.25:
+            return True
+        if gap > 0.4 and any(_NOTICE.search(line.text) for line in row) and first:
+            return True
+        if first and gap > 0.2 and self._is_ruled_off(row):
+            return True
+        return first and self._stands_off(row, gap)
+
+    def _gap(self, row: Sequence[TextLine]) -> float:
+        """White toward the middle of the page, in heights of a line."""
+        top, bottom = bounds(row)[1], bounds(row)[3]
+        if self.side.label == "header":
+            beyond = [
+                line.box_px[1] - bottom for line in self.side.rest if line.box_px[1] >= bottom - 2
+            ]
+        else:
+            beyond = [top - line.box_px[3] for line in self.side.rest if line.box_px[3] <= top + 2]
+        return min(beyond, default=self.height_px) / self.body_px
+
+    def _looks_so(self, row: Sequence[TextLine], least: float) -> bool:
+        """The layout model sees furniture in most of the row."""
+        width = sum(line.width_px for line in row)
+        marked = sum(
+            line.width_px
+            for line in row
+            if any(
+                region.label in ("header", "footer")
+                and region.score >= least
+                and overlap(line.box_px, region.box_px) > 0.5
+                for region in self.seen
+            )
+        )
+        return marked >= 0.4 * width
+
+    def _is_ruled_off(self, row: Sequence[TextLine]) -> bool:
+        """A long rule parts the row from the page."""
+        box, page = bounds(row), bounds(self.side.rest)
+        head = self.side.label == "header"
+        for rule in self.rulings.horizontal:
+            away = rule.at - box[3] if head else box[1] - rule.at
+            long = rule.end - rule.start > 0.6 * (page[2] - page[0])
+            if long and -0.3 * self.body_px < away < 1.3 * self.body_px:
+                return head or not _NOTE_MARK.match(row[0].text)
+        return False
+
+    def _stands_off(self, row: Sequence[TextLine], gap: float) -> bool:
+        """A short row of small letters, well apart from a page full of text."""
+        small = max(line.height_px for line in row) <= 1.08 * self.body_px
+        text = " ".join(line.text for line in row)
+        full_page = len(self.side.rest) > 15
+        sentence = text.rstrip().endswith((".", ":", ",", ";")) or len(text) > 90
+        note = self.side.label == "footer" and _NOTE_MARK.match(text)
+        near = bounds(row)[3] < 0.1 * self.height_px or bounds(row)[1] > 0.92 * self.height_px
+        return bool(small and full_page and near and gap > 1.3 and not sentence and not note)
+
+
+def overlap(inner: Box, outer: Box) -> float:
+    """Share of `inner` that lies in `outer`."""
+    width = min(inner[2], outer[2]) - max(inner[0], outer[0])
+    height = min(inner[3], outer[3]) - max(inner[1], outer[1])
+    area = (inner[2] - inner[0]) * (inner[3] - inner[1])
+    return max(0, width) * max(0, height) / area if area else 0.0

@@ -1,0 +1,204 @@
+"""A column's lines to paragraphs, headings, list items, captions and footnotes."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.tables import bounds, find_rows
+from deepocr.engines.ppocr.text import join_lines, tidy
+from deepocr.types import Box
+
+BULLET = re.compile(r"^[•·▪◦●○■□◆▶➢➤✓‣∙]\s*|^[-–—*]\s+")
+NUMBERED = re.compile(r"^(?:\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{1,4})[.)]|\[\d{1,3}\])\s*\S")
+SECTION = re.compile(r"^(\d{1,2}(?:\.\d{1,2}){0,4})\.?\s+[^\W\d_]")
+CAPTION = re.compile(r"^(figure|fig\.?|table|tab\.|chart|plate|图|表)\s*([\dIVX]+)", re.IGNORECASE)
+KNOWN_HEADING = re.compile(
+    r"^(?:abstract|introduction|references|bibliography|conclusions?|acknowledge?ments?|contents"
+    r"|appendix(?: \w)?|summary|discussion|results|methods|preface|摘要|目录|参考文献)$",
+    re.IGNORECASE,
+)
+NOTE = re.compile(r"^(?:[*†‡§¶]|\[?\d{1,3}\]?[\s.)]?)\s*[^\W\d]")
+
+MAX_HEADING_CHARS = 160
+
+
+@dataclass(frozen=True)
+class Row:
+    """Lines side by side within a column."""
+
+    lines: tuple[TextLine, ...]
+    box_px: Box
+
+    @property
+    def height_px(self) -> float:
+        """Of its letters, a longer piece counting more."""
+        return max(self.lines, key=lambda line: len(line.text)).height_px
+
+    @property
+    def text(self) -> str:
+        return " ".join(line.text for line in self.lines)
+
+    @property
+    def middle_px(self) -> float:
+        return (self.box_px[1] + self.box_px[3]) / 2
+
+
+@dataclass(frozen=True)
+class Style:
+    """What is usual on the page: the height of its text, its words with hyphens."""
+
+    body_px: float
+    words: Collection[str]
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """`level` is 1 to 6 for a heading, 0 for anything else; `markdown` has the marks."""
+
+    label: str
+    rows: tuple[Row, ...]
+    text: str
+    markdown: str
+
+    @property
+    def lines(self) -> tuple[TextLine, ...]:
+        return tuple(line for row in self.rows for line in row.lines)
+
+
+def body_height(lines: Sequence[TextLine]) -> float:
+    """The height of most letters on a page."""
+    heights = [line.height_px for line in lines if not line.vertical for _ in range(len(line.text))]
+    return float(median(heights)) if heights else 20.0
+
+
+def make_paragraphs(
+    lines: Sequence[TextLine], titles: Sequence[Box], style: Style, footnote_top_px: float
+) -> list[Paragraph]:
+    """Paragraphs of one column, from top to bottom; `titles` are where a model sees headings."""
+    rows = [Row(tuple(row), bounds(row)) for row in find_rows(lines)]
+    if not rows:
+        return []
+    shape = _Shape.of(rows)
+    groups: list[list[Row]] = [[rows[0]]]
+    for last, row in pairwise(rows):
+        if _begins(groups[-1], last, row, shape):
+            groups.append([row])
+        else:
+            groups[-1].append(row)
+    return [_paragraph(group, titles, style, footnote_top_px) for group in groups]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A column: its edges, and how far apart its lines are."""
+
+    left: int
+    right: int
+    pitch_px: float
+
+    @staticmethod
+    def of(rows: Sequence[Row]) -> "_Shape":
+        pitches = [
+            b.middle_px - a.middle_px
+            for a, b in pairwise(rows)
+            if b.middle_px - a.middle_px < 2.5 * a.height_px
+        ]
+        lefts = sorted(row.box_px[0] for row in rows)
+        rights = sorted(row.box_px[2] for row in rows)
+        usual = float(median(pitches)) if pitches else 1.5 * rows[0].height_px
+        return _Shape(lefts[len(lefts) // 4], rights[-1 - len(rights) // 8], usual)
+
+
+def _begins(group: Sequence[Row], last: Row, row: Row, shape: _Shape) -> bool:
+    """Does a paragraph begin with this row?"""
+    height = last.height_px
+    if not 0.78 < row.height_px / max(1.0, height) < 1.28:
+        return True
+    if row.middle_px - last.middle_px > max(1.35 * shape.pitch_px, 1.3 * height):
+        return True
+    text = row.text
+    if BULLET.match(text) or (
+        NUMBERED.match(text) and row.box_px[0] <= group[0].box_px[0] + height
+    ):
+        return True
+    if CAPTION.match(text) and last.text.rstrip().endswith((".", ":", "?", "!")):
+        return True
+    indent = row.box_px[0] - last.box_px[0]
+    centered = abs(sum(row.box_px[::2]) - sum(last.box_px[::2])) < 2 * height
+    in_list = BULLET.match(group[0].text) or NUMBERED.match(group[0].text)
+    if indent > 0.8 * height and not centered and not in_list:
+        # the first line of a paragraph, unless this goes on with a hanging indent
+        hanging = len(group) == 1 and last.box_px[2] > shape.right - 2 * height
+        starts_upper = not text[:1].islower()
+        return starts_upper and not (hanging and last.box_px[0] < row.box_px[0] - 4 * height)
+    short = last.box_px[2] < shape.right - 0.18 * (shape.right - shape.left)
+    ended = last.text.rstrip().endswith((".", "!", "?", ":", "。", "！", "？", '"', "”"))
+    if short and ended and not centered and not text[:1].islower():
+        return True
+    return bool(SECTION.match(text) and short and row.box_px[2] < shape.right - height)
+
+
+def _paragraph(
+    rows: Sequence[Row], titles: Sequence[Box], style: Style, footnote_top_px: float
+) -> Paragraph:
+    lines = [line for row in rows for line in row.lines]
+    text = join_lines(lines, style.words)
+    level = _heading_level(rows, text, titles, style)
+    if level:
+        return Paragraph(
+            "title" if level == 1 else "sub_title", tuple(rows), text, f"{'#' * level} {text}"
+        )
+    caption = CAPTION.match(text)
+    if caption and len(rows) <= 8:
+        kind = "table" if caption[1].lower()[:3] in ("tab", "表") else "image"
+        return Paragraph(f"{kind}_caption", tuple(rows), text, text)
+    bullet = BULLET.match(text)
+    if bullet:
+        return Paragraph("list", tuple(rows), text, f"- {text[bullet.end() :].strip()}")
+    small = rows[0].height_px <= 0.93 * style.body_px
+    if small and rows[0].box_px[1] > footnote_top_px and NOTE.match(text):
+        return Paragraph("footnote", tuple(rows), text, _escape(text))
+    return Paragraph("text", tuple(rows), text, _escape(text))
+
+
+def _heading_level(rows: Sequence[Row], text: str, titles: Sequence[Box], style: Style) -> int:
+    """1 to 6, or 0 for no heading."""
+    if len(rows) > 4 or len(text) > MAX_HEADING_CHARS or not any(c.isalpha() for c in text):
+        return 0
+    size = min(row.height_px for row in rows) / style.body_px
+    section = SECTION.match(text)
+    ends_open = text.rstrip().endswith((".", ",", ";", ":")) and not section
+    seen = any(_inside(row.box_px, title) for row in rows for title in titles)
+    if size >= 1.6:
+        return 1 if size >= 2.0 or not section else _depth(section)
+    if ends_open and size < 1.35:
+        return 0
+    if size >= 1.22:
+        return _depth(section) if section else 2
+    if len(rows) > 2:
+        return 0
+    if section and (seen or "." in section[1]) and len(text) < 90:
+        return _depth(section)
+    if KNOWN_HEADING.match(text.strip(" .:0123456789")):
+        return 2
+    if seen and size > 0.9 and len(text) < 100:
+        return _depth(section) if section else 3
+    return 0
+
+
+def _depth(section: re.Match[str] | None) -> int:
+    return min(6, 2 + section[1].count(".")) if section else 2
+
+
+def _inside(box: Box, title: Box) -> bool:
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    narrow = box[2] - box[0] < 1.6 * max(1, title[2] - title[0])
+    return title[0] <= x <= title[2] and title[1] - 3 <= y <= title[3] + 3 and narrow
+
+
+def _escape(text: str) -> str:
+    """A line that would be a heading in Markdown, such as `# 12`, is text."""
+    return "\\" + text if re.match(r"^#{1,6}\s", text) else tidy(text)

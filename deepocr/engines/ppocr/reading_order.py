@@ -1,0 +1,147 @@
+"""Reading order: columns from left to right, between what spans them from top to bottom.
+
+A page is cut recursively. Where a white strip runs down through everything, what is left of it is
+read before what is right of it; otherwise the page is cut across, into the largest bands that have
+such a strip, and what spans the columns stands alone between them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Generic, TypeVar
+
+from deepocr.types import Box
+
+T = TypeVar("T")
+
+MIN_STRIP = 0.55
+"""Of a line's height: a narrower white strip parts no columns."""
+
+CLEAR_STRIP = 1.5
+"""Of a line's height: a strip this wide parts columns of two lines, a narrower one needs four."""
+
+NEW_BAND = 0.8
+"""Of a line's height: a gap above, for a band to begin where the strips change."""
+
+
+@dataclass(frozen=True)
+class Atom(Generic[T]):
+    """A thing that is read as one: a line, a table, a figure. `is_line` tells lines."""
+
+    box_px: Box
+    item: T
+    is_line: bool = True
+
+
+def reading_order(atoms: Sequence[Atom[T]], line_px: float) -> list[list[Atom[T]]]:
+    """Runs of atoms in reading order; each run is one column, from top to bottom."""
+    if not atoms:
+        return []
+    runs: list[list[Atom[T]]] = []
+    last_spans = False
+    for band in _bands(atoms, line_px):
+        columns = _columns(band, line_px)
+        if len(columns) > 1:
+            for column in columns:
+                runs.extend(reading_order(column, line_px))
+            last_spans = False
+        elif last_spans:
+            # one column that goes on below: one run, so that paragraphs may go on too
+            runs[-1].extend(_top_down(band))
+        else:
+            runs.append(_top_down(band))
+            last_spans = True
+    return runs
+
+
+def _top_down(atoms: Sequence[Atom[T]]) -> list[Atom[T]]:
+    return sorted(atoms, key=lambda atom: (atom.box_px[1] + atom.box_px[3], atom.box_px[0]))
+
+
+def _bands(atoms: Sequence[Atom[T]], line_px: float) -> list[list[Atom[T]]]:
+    """Cut across into bands whose white strips run all the way through."""
+    bands: list[list[Atom[T]]] = []
+    for strip in _rows(atoms):
+        if bands and _belongs(bands[-1], strip, line_px):
+            bands[-1].extend(strip)
+        else:
+            bands.append(list(strip))
+    return bands
+
+
+def _belongs(band: Sequence[Atom[T]], strip: Sequence[Atom[T]], line_px: float) -> bool:
+    """Does a row of atoms go on with the band above it?"""
+    before = _strips(band, line_px)
+    both = _strips([*band, *strip], line_px)
+    if not before:
+        return not _strips(strip, line_px)
+    if not both:
+        return False
+    gap_px = min(atom.box_px[1] for atom in strip) - max(atom.box_px[3] for atom in band)
+    return len(both) >= len(before) or gap_px < NEW_BAND * line_px
+
+
+def _rows(atoms: Sequence[Atom[T]]) -> list[list[Atom[T]]]:
+    """Atoms that overlap in height, with some slack: boxes of tight lines touch."""
+    rows: list[list[Atom[T]]] = []
+    bottom = float("-inf")
+    for atom in sorted(atoms, key=lambda atom: atom.box_px[1]):
+        _x1, y1, _x2, y2 = atom.box_px
+        slack_px = 0.2 * (y2 - y1) if atom.is_line else 0.0
+        if y1 + slack_px >= bottom:
+            rows.append([atom])
+            bottom = y2 - slack_px
+        else:
+            rows[-1].append(atom)
+            bottom = max(bottom, y2 - slack_px)
+    return rows
+
+
+def _strips(atoms: Sequence[Atom[T]], line_px: float) -> list[tuple[float, float]]:
+    """White strips (left, right) that no atom reaches into."""
+    strips = []
+    reach: float | None = None
+    for x1, _, x2, _ in sorted(atom.box_px for atom in atoms):
+        if reach is not None and x1 - reach >= MIN_STRIP * line_px:
+            strips.append((reach, float(x1)))
+        reach = x2 if reach is None else max(reach, x2)
+    return strips
+
+
+def _columns(atoms: Sequence[Atom[T]], line_px: float) -> list[list[Atom[T]]]:
+    """The band's columns from left to right; the whole band where its strips part no columns."""
+    edges = [(left + right) / 2 for left, right in _strips(atoms, line_px)]
+    widths = [right - left for left, right in _strips(atoms, line_px)]
+    while edges:
+        parts = _parted(atoms, edges)
+        weak = [
+            index
+            for index, (left, right) in enumerate(pairwise(parts))
+            if not _are_columns(left, right, widths[index], line_px)
+        ]
+        if not weak:
+            return parts
+        narrowest = min(weak, key=lambda index: widths[index])
+        del edges[narrowest], widths[narrowest]
+    return [list(atoms)]
+
+
+def _parted(atoms: Sequence[Atom[T]], edges: Sequence[float]) -> list[list[Atom[T]]]:
+    parts: list[list[Atom[T]]] = [[] for _ in range(len(edges) + 1)]
+    for atom in atoms:
+        middle = (atom.box_px[0] + atom.box_px[2]) / 2
+        parts[sum(middle > edge for edge in edges)].append(atom)
+    return parts
+
+
+def _are_columns(
+    left: Sequence[Atom[T]], right: Sequence[Atom[T]], width_px: float, line_px: float
+) -> bool:
+    """Two columns stand beside each other over some height and have several lines each."""
+    least = 2 if width_px >= CLEAR_STRIP * line_px else 4
+    for side in (left, right):
+        if all(atom.is_line for atom in side) and len(_rows(side)) < least:
+            return False
+    top = max(min(atom.box_px[1] for atom in side) for side in (left, right))
+    bottom = min(max(atom.box_px[3] for atom in side) for side in (left, right))
+    return bottom - top > 1.5 * line_px

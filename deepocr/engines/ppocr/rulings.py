@@ -1,0 +1,141 @@
+"""Ruled lines of a page, and the grids that they make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deepocr.engines.ppocr.lines import Picture
+from deepocr.types import Box
+
+TOUCH_PX = 6
+"""Lines that come this close to each other meet."""
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A straight line from `start` to `end` along one axis, at `at` on the other, in pixels."""
+
+    at: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Rulings:
+    """All rulings of a page."""
+
+    horizontal: tuple[Ruling, ...]
+    vertical: tuple[Ruling, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Edges of columns and rows, and the rulings that belong to them."""
+
+    xs: tuple[int, ...]
+    ys: tuple[int, ...]
+    rulings: Rulings
+
+    @property
+    def box_px(self) -> Box:
+        return self.xs[0], self.ys[0], self.xs[-1], self.ys[-1]
+
+
+def find_rulings(picture: Picture, line_px: float) -> Rulings:
+    """Straight lines longer than letters are high; `line_px` is the usual height of a line."""
+    gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    # against the surroundings, so that thin gray rules and the edges of dark cells show too
+    ink = cv2.adaptiveThreshold(gray, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, 15, 6)
+    least_px = max(24, round(1.6 * line_px))
+    return Rulings(
+        tuple(_runs(ink, least_px)),
+        tuple(Ruling(r.at, r.start, r.end) for r in _runs(ink.T, least_px)),
+    )
+
+
+def _runs(ink: npt.NDArray[np.uint8], least_px: int) -> list[Ruling]:
+    """Rulings along the rows of a picture; thick bars are no lines."""
+    ink = np.ascontiguousarray(ink)
+    kept = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((1, least_px), np.uint8))
+    # bridge the breaks that a scan leaves
+    kept = cv2.morphologyEx(kept, cv2.MORPH_CLOSE, np.ones((3, 9), np.uint8))
+    _, _, stats, _ = cv2.connectedComponentsWithStats(kept, connectivity=8)
+    found = []
+    for x, y, width, height, _ in stats[1:]:
+        if height <= 12 and width >= 4 * height:
+            found.append(Ruling(int(y + height // 2), int(x), int(x + width)))
+    return found
+
+
+def find_grids(rulings: Rulings, line_px: float) -> list[Grid]:
+    """Grids of at least two cells: rulings that meet, directly or through others."""
+    lines = [(ruling, True) for ruling in rulings.horizontal]
+    lines += [(ruling, False) for ruling in rulings.vertical]
+    groups = _connected(lines)
+    grids = []
+    for group in groups:
+        horizontal = tuple(ruling for ruling, level in group if level)
+        vertical = tuple(ruling for ruling, level in group if not level)
+        if not horizontal or not vertical:
+            continue
+        # a table that is open at the sides ends where its other lines end
+        left = min(min(r.start for r in horizontal), min(r.at for r in vertical))
+        right = max(max(r.end for r in horizontal), max(r.at for r in vertical))
+        top = min(min(r.start for r in vertical), min(r.at for r in horizontal))
+        bottom = max(max(r.end for r in vertical), max(r.at for r in horizontal))
+        apart_px = max(8.0, 0.5 * line_px)
+        xs = _merged([left, right, *(r.at for r in vertical)], apart_px)
+        ys = _merged([top, bottom, *(r.at for r in horizontal)], apart_px)
+        if len(xs) >= 2 and len(ys) >= 2 and len(xs) + len(ys) >= 5:
+            grids.append(Grid(tuple(xs), tuple(ys), Rulings(horizontal, vertical)))
+    return grids
+
+
+def _connected(lines: Sequence[tuple[Ruling, bool]]) -> list[list[tuple[Ruling, bool]]]:
+    """Groups of (ruling, is it horizontal) that meet."""
+    parent = list(range(len(lines)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    vertical = [i for i, (_, level) in enumerate(lines) if not level]
+    for i, (h, level) in enumerate(lines):
+        if not level:
+            continue
+        for j in vertical:
+            v = lines[j][0]
+            if (
+                h.start - TOUCH_PX <= v.at <= h.end + TOUCH_PX
+                and v.start - TOUCH_PX <= h.at <= v.end + TOUCH_PX
+            ):
+                parent[root(i)] = root(j)
+    groups: dict[int, list[tuple[Ruling, bool]]] = {}
+    for i, line in enumerate(lines):
+        groups.setdefault(root(i), []).append(line)
+    return [group for group in groups.values() if len(group) >= 3]
+
+
+def _merged(values: Sequence[int], apart_px: float) -> list[int]:
+    """Sorted, with those nearer than `apart_px` taken for one."""
+    merged: list[list[int]] = []
+    for value in sorted(values):
+        if merged and value - merged[-1][-1] < apart_px:
+            merged[-1].append(value)
+        else:
+            merged.append([value])
+    return [round(sum(group) / len(group)) for group in merged]
+
+
+def covers(rulings: Sequence[Ruling], at: int, start: int, end: int, slack_px: float) -> bool:
+    """Does a ruling at `at` cover most of the way from `start` to `end`?"""
+    covered = 0
+    for ruling in rulings:
+        if abs(ruling.at - at) <= slack_px:
+            covered += max(0, min(ruling.end, end) - max(ruling.start, start))
+    return covered >= 0.5 * (end - start)

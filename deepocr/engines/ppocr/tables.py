@@ -1,0 +1,369 @@
+"""Tables as grids of cells, from rulings or from the alignment of lines, and their HTML."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.rulings import Grid, Rulings, covers
+from deepocr.engines.ppocr.text import join_lines
+from deepocr.types import Box
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell from (row, column) over `rows` and `columns`."""
+
+    row: int
+    column: int
+    text: str
+    rows: int = 1
+    columns: int = 1
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells in the order of their rows, where they stand, the lines in them."""
+
+    cells: tuple[Cell, ...]
+    num_rows: int
+    num_columns: int
+    box_px: Box
+    lines: tuple[TextLine, ...]
+    most_lines: int = 0
+
+
+def table_html(table: Table) -> str:
+    """`<table>` on one line, as the DeepSeek model writes it."""
+    rows: list[list[str]] = [[] for _ in range(table.num_rows)]
+    for cell in sorted(table.cells, key=lambda cell: (cell.row, cell.column)):
+        spans = f' rowspan="{cell.rows}"' if cell.rows > 1 else ""
+        spans += f' colspan="{cell.columns}"' if cell.columns > 1 else ""
+        rows[cell.row].append(f"<td{spans}>{html.escape(cell.text, quote=False)}</td>")
+    return "<table>" + "".join(f"<tr>{''.join(row)}</tr>" for row in rows) + "</table>"
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Where columns and rows end. Those without a ruling are `soft`: text may reach over them."""
+
+    xs: tuple[float, ...]
+    ys: tuple[float, ...]
+    soft_xs: frozenset[float] = frozenset()
+    soft_ys: frozenset[float] = frozenset()
+
+
+def ruled_table(grid: Grid, lines: Sequence[TextLine], line_px: float) -> Table | None:
+    """The table that rulings make around these lines; None for a frame, a chart or a page.
+
+    Columns and rows that the rulings leave together are parted by the alignment of their lines.
+    """
+    grid = _drop_empty_edges(grid, lines)
+    edges = _with_soft_edges(grid, lines, line_px)
+    if (len(edges.xs) - 1) * (len(edges.ys) - 1) < 2:
+        return None
+    table = _fill(edges, grid.rulings, lines, line_px)
+    return table if _is_table(table) else None
+
+
+def aligned_table(lines: Sequence[TextLine], line_px: float) -> Table | None:
+    """The table that lines make by their alignment alone."""
+    pieces = [piece for line in lines for piece in split_wide_gaps(line)]
+    if len(pieces) < 4:
+        return None
+    box = bounds(pieces)
+    frame = Grid(
+        (box[0] - 2, box[2] + 2), (box[1] - 2, box[3] + 2), Rulings(horizontal=(), vertical=())
+    )
+    edges = _with_soft_edges(frame, pieces, line_px)
+    if len(edges.xs) < 3 or len(edges.ys) < 3:
+        return None
+    table = replace(_fill(edges, frame.rulings, pieces, line_px), lines=tuple(lines))
+    return table if _is_table(table) else None
+
+
+MAX_LINES_A_CELL = 14
+MIN_FILLED = 0.3
+
+
+def _is_table(table: Table) -> bool:
+    """Not a page in a frame, not the axes of a chart."""
+    texts = [cell for cell in table.cells if cell.text]
+    if table.num_columns < 2 or len(texts) < 3:
+        return False
+    return len(texts) >= MIN_FILLED * len(table.cells) and table.most_lines <= MAX_LINES_A_CELL
+
+
+def _with_soft_edges(grid: Grid, lines: Sequence[TextLine], line_px: float) -> Edges:
+    soft_xs: set[float] = set()
+    for left, right in pairwise(grid.xs):
+        inside = [line for line in lines if left <= line.center_px[0] < right]
+        soft_xs.update(x for x in find_gutters(inside, line_px) if left + 4 < x < right - 4)
+    xs = tuple(sorted({*map(float, grid.xs), *soft_xs}))
+    soft_ys: set[float] = set()
+    height = grid.ys[-1] - grid.ys[0]
+    for top, bottom in pairwise(grid.ys):
+        # cells of a table with all its rules may hold several lines; a tall band between few
+        # rules holds rows
+        if len(grid.ys) > 4 and bottom - top < 0.5 * height:
+            continue
+        inside = [line for line in lines if top <= line.center_px[1] < bottom]
+        soft_ys.update(_row_edges(inside, xs))
+    ys = tuple(sorted({*map(float, grid.ys), *soft_ys}))
+    return Edges(xs, ys, frozenset(soft_xs), frozenset(soft_ys))
+
+
+def find_rows(lines: Sequence[TextLine]) -> list[list[TextLine]]:
+    """Lines side by side, from top to bottom, each row from left to right."""
+    rows: list[list[TextLine]] = []
+    for line in sorted(lines, key=lambda line: line.center_px[1]):
+        if rows:
+            middle = sum(other.center_px[1] for other in rows[-1]) / len(rows[-1])
+            least = min(line.height_px, *(other.height_px for other in rows[-1]))
+            if line.center_px[1] - middle < 0.5 * least:
+                rows[-1].append(line)
+                continue
+        rows.append([line])
+    return [sorted(row, key=lambda line: line.box_px[0]) for row in rows]
+
+
+def find_gutters(lines: Sequence[TextLine], line_px: float) -> list[float]:
+    """Middles of the white strips that run between columns of short lines.
+
+    A few rows, such as a heading over several columns, may reach over a strip.
+    """
+    rows = find_rows(lines)
+    if len(rows) < 2:
+        return []
+    left = min(line.box_px[0] for line in lines)
+    width = max(line.box_px[2] for line in lines) - left
+    covered = np.zeros(width + 1, np.int32)
+    for row in rows:
+        here = np.zeros(width + 1, np.int32)
+        for line in row:
+            here[line.box_px[0] - left : line.box_px[2] - left] = 1
+        covered += here
+    allowed = 0 if len(rows) < 4 else max(1, round(0.2 * len(rows)))
+    open_strips = (covered <= allowed).astype(np.int8)
+    changes = np.diff(np.concatenate([[0], open_strips, [0]]))
+    gutters = []
+    for start, end in zip(np.flatnonzero(changes == 1), np.flatnonzero(changes == -1), strict=True):
+        # the emptiest part of the strip, so that a column seldom filled keeps its own place
+        strip = covered[start:end]
+        least = np.flatnonzero(strip == strip.min())
+        first, last = int(start + least[0]), int(start + least[-1])
+        if last - first >= 0.5 * line_px and first > 0 and last < width:
+            gutters.append(left + (first + last) / 2)
+    return _with_enough(gutters, rows)
+
+
+def _with_enough(gutters: list[float], rows: list[list[TextLine]]) -> list[float]:
+    """Only gutters between columns that are filled in several rows."""
+    least = 2 if len(rows) < 6 else max(2, round(0.2 * len(rows)))
+    kept: list[float] = []
+    for gutter in gutters:
+        left_edge = kept[-1] if kept else float("-inf")
+        filled = sum(any(left_edge < line.center_px[0] < gutter for line in row) for row in rows)
+        if filled >= least:
+            kept.append(gutter)
+    while kept and sum(any(line.center_px[0] > kept[-1] for line in row) for row in rows) < least:
+        kept.pop()
+    return kept
+
+
+def _row_edges(lines: Sequence[TextLine], xs: Sequence[float]) -> list[float]:
+    """Middles between rows; a row that goes on in the next line is kept together."""
+    rows = find_rows(lines)
+    if len(rows) < 2:
+        return []
+    filled = [{_column(xs, line) for line in row} for row in rows]
+    tops = [min(line.box_px[1] for line in row) for row in rows]
+    bottoms = [max(line.box_px[3] for line in row) for row in rows]
+    middles = [(top + bottom) / 2 for top, bottom in zip(tops, bottoms, strict=True)]
+    pitches = [b - a for a, b in pairwise(middles)]
+    tightest = min(pitches)
+    loose = sum(pitch > 1.3 * tightest for pitch in pitches) >= 2
+    edges = []
+    for index in range(1, len(rows)):
+        goes_on = (
+            loose
+            and pitches[index - 1] < 1.15 * tightest
+            and filled[index] < filled[index - 1]
+            and 0 not in filled[index]
+        )
+        if not goes_on:
+            edges.append((bottoms[index - 1] + tops[index]) / 2)
+    return edges
+
+
+def _column(xs: Sequence[float], line: TextLine) -> int:
+    return sum(line.center_px[0] >= x for x in xs[1:-1])
+
+
+def _fill(edges: Edges, rulings: Rulings, lines: Sequence[TextLine], line_px: float) -> Table:
+    pieces = split_lines(lines, edges.xs[1:-1])
+    areas = _merge_cells(edges, rulings, pieces, line_px)
+    texts: dict[tuple[int, int], list[TextLine]] = {}
+    for piece in pieces:
+        row = sum(piece.center_px[1] >= y for y in edges.ys[1:-1])
+        texts.setdefault(areas[row, _first_column(edges.xs, piece, line_px)], []).append(piece)
+    spans: dict[tuple[int, int], tuple[int, int]] = {}
+    for (row, column), first in areas.items():
+        rows, columns = spans.get(first, (1, 1))
+        spans[first] = (max(rows, row - first[0] + 1), max(columns, column - first[1] + 1))
+    cells = []
+    for place, (rows, columns) in sorted(spans.items()):
+        inside = [line for row in find_rows(texts.get(place, ())) for line in row]
+        cells.append(Cell(*place, join_lines(inside), rows, columns))
+    box = (round(edges.xs[0]), round(edges.ys[0]), round(edges.xs[-1]), round(edges.ys[-1]))
+    most = max((len(find_rows(inside)) for inside in texts.values()), default=0)
+    return Table(
+        tuple(cells), len(edges.ys) - 1, len(edges.xs) - 1, box, tuple(lines), most_lines=most
+    )
+
+
+def _first_column(xs: Sequence[float], line: TextLine, line_px: float) -> int:
+    """A line within one column is where its middle is, one that spans several where it begins."""
+    reach = 0.5 * line_px
+    crossed = any(line.box_px[0] + reach < x < line.box_px[2] - reach for x in xs[1:-1])
+    at = line.box_px[0] + reach if crossed else line.center_px[0]
+    return sum(at >= x for x in xs[1:-1])
+
+
+def _drop_empty_edges(grid: Grid, lines: Sequence[TextLine]) -> Grid:
+    """Without outer rows and columns in which nothing stands, such as double borders."""
+    xs, ys = list(grid.xs), list(grid.ys)
+    centers = [line.center_px for line in lines]
+    while len(ys) > 2 and not any(ys[0] <= y < ys[1] for _, y in centers):
+        ys.pop(0)
+    while len(ys) > 2 and not any(ys[-2] <= y < ys[-1] for _, y in centers):
+        ys.pop()
+    boxes = [line.box_px for line in lines]
+    while len(xs) > 2 and not any(b[0] < xs[1] - 4 for b in boxes):
+        xs.pop(0)
+    while len(xs) > 2 and not any(b[2] > xs[-2] + 4 for b in boxes):
+        xs.pop()
+    return replace(grid, xs=tuple(xs), ys=tuple(ys))
+
+
+def _merge_cells(
+    edges: Edges, rulings: Rulings, pieces: Sequence[TextLine], line_px: float
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """(row, column) of each base cell -> that of the top left cell of the cell it is part of."""
+    slack_px = max(8.0, 0.5 * line_px)
+    xs, ys = edges.xs, edges.ys
+    num_rows, num_columns = len(ys) - 1, len(xs) - 1
+
+    def open_right(row: int, column: int) -> bool:
+        x, top, bottom = xs[column + 1], ys[row], ys[row + 1]
+        if x in edges.soft_xs:
+            reach = 0.5 * line_px
+            return any(
+                top <= piece.center_px[1] < bottom
+                and piece.box_px[0] + reach < x < piece.box_px[2] - reach
+                for piece in pieces
+            )
+        return not covers(rulings.vertical, round(x), round(top), round(bottom), slack_px)
+
+    def open_below(row: int, column: int) -> bool:
+        y, left, right = ys[row + 1], xs[column], xs[column + 1]
+        if y in edges.soft_ys:
+            return False
+        return not covers(rulings.horizontal, round(y), round(left), round(right), slack_px)
+
+    areas: dict[tuple[int, int], tuple[int, int]] = {}
+    for row in range(num_rows):
+        for column in range(num_columns):
+            if (row, column) in areas:
+                continue
+            columns, rows = 1, 1
+            while (
+                column + columns < num_columns
+                and (row, column + columns) not in areas
+                and open_right(row, column + columns - 1)
+            ):
+                columns += 1
+            while row + rows < num_rows and all(
+                open_below(row + rows - 1, column + c)
+                and (c == 0 or open_right(row + rows, column + c - 1))
+                for c in range(columns)
+            ):
+                rows += 1
+            for r in range(rows):
+                for c in range(columns):
+                    areas[row + r, column + c] = (row, column)
+    return areas
+
+
+def split_lines(lines: Sequence[TextLine], edges: Sequence[float]) -> list[TextLine]:
+    """Lines that reach over an edge, cut there where a space is; the others as they are."""
+    pieces: list[TextLine] = []
+    for line in lines:
+        pieces.extend(split_line(line, edges))
+    return pieces
+
+
+def split_line(line: TextLine, edges: Sequence[float]) -> list[TextLine]:
+    """A line cut at those edges that fall into it between two words."""
+    if not line.char_x_px:
+        return [line]
+    x1, y1, x2, y2 = line.box_px
+    reach = 0.5 * line.height_px
+    cuts: list[tuple[int, float]] = []
+    for edge in sorted(edges):
+        if not x1 + reach < edge < x2 - reach:
+            continue
+        after = sum(x < edge for x in line.char_x_px)
+        near = [i for i in (after - 1, after) if 0 < i < len(line.text) - 1]
+        spaces = [i for i in near if line.text[i].isspace()]
+        if spaces:
+            cuts.append((spaces[0], edge))
+        elif 0 < after < len(line.text) and _wide_gap(line, after):
+            cuts.append((after, edge))
+    pieces: list[TextLine] = []
+    start, left = 0, x1
+    for end, edge in [*cuts, (len(line.text), float(x2))]:
+        text = line.text[start:end]
+        stripped = text.strip()
+        if stripped:
+            first = start + len(text) - len(text.lstrip())
+            last = first + len(stripped)
+            chars = line.char_x_px[first:last]
+            half = 0.25 * line.height_px
+            box = (
+                max(left, round(chars[0] - half)),
+                y1,
+                min(x2 if end == len(line.text) else round(edge), round(chars[-1] + half)),
+                y2,
+            )
+            pieces.append(replace(line, text=stripped, box_px=box, char_x_px=chars))
+        start, left = end, round(edge)
+    return pieces
+
+
+def split_wide_gaps(line: TextLine) -> list[TextLine]:
+    """A line cut where the gap between two characters is that of columns."""
+    edges = [
+        (before + after) / 2
+        for before, after in pairwise(line.char_x_px)
+        if after - before > 2.2 * line.height_px
+    ]
+    return split_line(line, edges) if edges else [line]
+
+
+def bounds(lines: Sequence[TextLine]) -> Box:
+    """The box around lines."""
+    return (
+        min(line.box_px[0] for line in lines),
+        min(line.box_px[1] for line in lines),
+        max(line.box_px[2] for line in lines),
+        max(line.box_px[3] for line in lines),
+    )
+
+
+def _wide_gap(line: TextLine, after: int) -> bool:
+    gap_px = line.char_x_px[after] - line.char_x_px[after - 1]
+    return gap_px > 1.2 * line.height_px
