@@ -25,11 +25,18 @@ TEXT_LABELS = frozenset(
         "figure_caption",
         "table_caption",
         "table_footnote",
+        "header",
+        "footer",
+        "footnote",
+        "page_number",
+        "list",
+        "code",
     }
 )
 """Labels that name a kind of region. Any other label is itself what was read or found."""
 
 LOCATE = "Locate Object by Reference"
+BOXES = "OCR with Boxes"
 
 
 def render_markdown(
@@ -39,8 +46,9 @@ def render_markdown(
 
     A figure becomes `![...](link)`, or without `figure_link` a comment with its pixel box. Text is
     passed through as the engine wrote it: escapes, HTML tables and formulas stay, so whoever shows
-    it as HTML must clean it. Boxes results give their lines; for the Locate `task` each find is a
-    list item with its pixel boxes. A failed page is a comment with the reason.
+    it as HTML must clean it. For the Boxes `task` a label without text is a line that was read,
+    even when the line says "table"; for the Locate `task` each find is a list item with its pixel
+    boxes. A failed page is a comment with the reason.
     """
     if result.status == "failed":
         return failure_comment(result)
@@ -49,10 +57,10 @@ def render_markdown(
     blocks: list[str] = []
     num_figures = 0
     for region in _caption_first(result.regions):
-        if region.label in FIGURE_LABELS and region.boxes_px:
+        if _is_figure(region) and not (task == BOXES and not region.text):
             num_figures += 1
             blocks.append(_render_figure(result.number, num_figures, region, figure_link))
-        text = _render_text(region)
+        text = _render_text(region, task)
         if text:
             blocks.append(text)
     return "\n\n".join(blocks)
@@ -61,7 +69,11 @@ def render_markdown(
 def figures_of(result: PageResult) -> tuple[Region, ...]:
     """The figures in the order in which render_markdown numbers them."""
     regions = _caption_first(result.regions)
-    return tuple(r for r in regions if r.label in FIGURE_LABELS and r.boxes_px)
+    return tuple(region for region in regions if _is_figure(region))
+
+
+def _is_figure(region: Region) -> bool:
+    return region.label in FIGURE_LABELS and bool(region.boxes_px)
 
 
 def _caption_first(regions: tuple[Region, ...]) -> Iterator[Region]:
@@ -100,12 +112,12 @@ def _render_figure(page: int, number: int, region: Region, figure_link: FigureLi
     return f"![{name}]({target})"
 
 
-def _render_text(region: Region) -> str:
+def _render_text(region: Region, task: str) -> str:
     text = region.text.strip()
     if region.label in HEADINGS and text and not text.startswith("#"):
         # a heading is one line
         return HEADINGS[region.label] + " ".join(text.split())
-    if not text and region.label not in TEXT_LABELS:
+    if not text and (task == BOXES or region.label not in TEXT_LABELS):
         return region.label
     return text
 

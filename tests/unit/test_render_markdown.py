@@ -1,5 +1,5 @@
 from deepocr.parsing.grounding import parse_regions
-from deepocr.render.markdown import LOCATE, figures_of, render_markdown
+from deepocr.render.markdown import BOXES, LOCATE, figures_of, render_markdown
 from deepocr.render.raw import PAGE_SPLIT, join_pages, render_raw
 from deepocr.tasks import TASKS
 from deepocr.types import PageResult, Region
@@ -82,6 +82,9 @@ def test_link_targets_cannot_break_out() -> None:
 def test_boxes_results_give_their_lines() -> None:
     raw = tag("[[1, 1, 2, 2]]", "Total due") + "\n" + tag("[[1, 3, 2, 4]]", "204.16")
     assert render_markdown(page(raw)) == "Total due\n\n204.16"
+    assert BOXES in TASKS
+    raw += tag("[[1, 5, 2, 6]]", "table") + tag("[[1, 7, 2, 8]]", "image")
+    assert render_markdown(page(raw), task=BOXES) == "Total due\n\n204.16\n\ntable\n\nimage"
 
 
 def test_locate_results_give_places() -> None:
