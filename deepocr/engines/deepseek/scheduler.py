@@ -29,7 +29,10 @@ class Step:
 
 
 class Scheduler:
-    """Plans steps over a pool of blocks and `max_sequences` slots."""
+    """Plans steps over a pool of blocks and `max_sequences` slots.
+
+    `max_sequences` and `max_prefill_tokens` may be lowered later, when memory runs out.
+    """
 
     def __init__(self, pool: BlockPool, max_sequences: int, max_prefill_tokens: int) -> None:
         self.pool = pool
@@ -53,7 +56,7 @@ class Scheduler:
 
     def unready(self) -> list[Sequence]:
         """Sequences that could be admitted next if only their features were there."""
-        window = self.max_sequences - len(self.running)
+        window = max(0, self.max_sequences - len(self.running))
         return [sequence for sequence in self.waiting[:window] if not sequence.ready]
 
     def schedule(self) -> Step | None:
@@ -136,7 +139,9 @@ class Scheduler:
 
     def _can_admit(self, num_admitted: int, num_tokens: int) -> bool:
         """Whether the head of the line may join a prefill of `num_tokens` tokens."""
-        if not self.waiting or not self.waiting[0].ready or not self._free_slots:
+        if not self.waiting or not self.waiting[0].ready:
+            return False
+        if len(self.running) >= self.max_sequences:
             return False
         head = self.waiting[0]
         if num_admitted and num_tokens + head.length > self.max_prefill_tokens:

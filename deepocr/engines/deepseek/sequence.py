@@ -25,6 +25,7 @@ class Sequence:
     arrival: int
     prompt: list[int]
     max_new_tokens: int
+    first_slot: int = 0  # where the image slots begin in the prompt
     ready: bool = True  # False until the picture's features are there
     state: State = State.WAITING
     output: list[int] = field(default_factory=list)

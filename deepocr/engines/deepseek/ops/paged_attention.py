@@ -5,12 +5,16 @@ its blocks in order; position p lies in block p // block_tokens of it. The plain
 here beside flash-attn's; `paged_attention_triton` has the kernel for CUDA without flash-attn.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from deepocr.engines.deepseek.ops.attention import AttentionOps
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,10 @@ class PagedAttentionOp(Protocol):
 
 
 class PlainPagedAttention:
-    """Sequence by sequence with SDPA, on any device; keys and values are gathered."""
+    """Sequence by sequence with SDPA, on any device.
+
+    Blocks that follow each other are read in place; others are gathered first.
+    """
 
     name = "plain"
 
@@ -48,15 +55,22 @@ class PlainPagedAttention:
         for row, (blocks, length) in enumerate(
             zip(batch.host_blocks, batch.host_lengths, strict=True)
         ):
-            at = torch.tensor(blocks, device=q.device)
             # (1, H, length, D)
             k, v = (
-                cache[at].flatten(0, 1)[:length].transpose(0, 1).unsqueeze(0)
+                _in_order(cache, blocks)[:length].transpose(0, 1).unsqueeze(0)
                 for cache in (keys, values)
             )
             query = q[row].unsqueeze(0).unsqueeze(2)
             out[row] = F.scaled_dot_product_attention(query, k, v)[0, :, 0]
         return out
+
+
+def _in_order(cache: Tensor, blocks: Sequence[int]) -> Tensor:
+    """(blocks, block_tokens, H, D) and a block list -> (tokens, H, D)."""
+    first, count = blocks[0], len(blocks)
+    if list(blocks) == list(range(first, first + count)):
+        return cache[first : first + count].flatten(0, 1)
+    return cache[torch.tensor(blocks, device=cache.device)].flatten(0, 1)
 
 
 class FlashPagedAttention:
@@ -82,3 +96,37 @@ class FlashPagedAttention:
             causal=True,
         )
         return out.squeeze(1)
+
+
+class PrefillAttentionOp(Protocol):
+    """Whole sequences of different lengths, one after the other in one row, each causal."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
+        """All (T, H, D) with T the sum of the lengths -> (T, H, D)."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlainPrefillAttention:
+    """Sequence by sequence."""
+
+    attention: AttentionOps
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
+        parts = zip(*(torch.split(x, list(lengths)) for x in (q, k, v)), strict=True)
+        return torch.cat([self.attention.causal(*part) for part in parts])
+
+
+class FlashPrefillAttention:
+    """flash-attn's varlen kernel: all sequences in one call. Importing is the caller's to guard."""
+
+    def __init__(self) -> None:
+        from flash_attn import flash_attn_varlen_func
+
+        self._attend = flash_attn_varlen_func
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
+        ends = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=q.device)
+        longest = max(lengths)
+        out: Tensor = self._attend(q, k, v, ends, ends, longest, longest, causal=True)
+        return out

@@ -1,0 +1,299 @@
+"""Many pages in one running batch: what is done with each step's values, and when steps fail.
+
+`BatchedReader.step` is one turn: encode the pictures of pages next in line, launch the step that
+the scheduler plans, take in the values of the step before. Everything here runs in one thread.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from deepocr.engines.deepseek.loops import LoopRule, loop_period
+from deepocr.engines.deepseek.runner import Launched, Runner
+from deepocr.engines.deepseek.scheduler import Scheduler, Step
+from deepocr.engines.deepseek.sequence import Sequence, State
+from deepocr.engines.deepseek.tokens import Prompt
+from deepocr.engines.deepseek.vision import PreparedPage, VisionBatcher
+from deepocr.errors import EngineError
+from deepocr.types import FinishReason
+
+log = logging.getLogger(__name__)
+
+MAX_FAULTS = 2
+"""How often a page may fail alone for want of memory before it is given up."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """One written token and the probability that the model gave it."""
+
+    token: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The page is complete. `seconds` by stage: queue, vision, prefill, decode."""
+
+    reason: FinishReason
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The page cannot be read; no other page is touched."""
+
+    error: EngineError
+
+
+Update = Token | Finished | Failed
+
+
+@dataclass(eq=False)
+class Reading:
+    """A page in the batch: its sequence, its picture and then its features, and its times."""
+
+    sequence: Sequence
+    page: PreparedPage | None
+    features: Tensor | None = None
+    faults: int = 0
+    times: dict[str, float] = field(default_factory=dict)
+
+    def mark(self, moment: str) -> None:
+        """Note the time at which something happened first."""
+        self.times.setdefault(moment, time.perf_counter())
+
+    def seconds(self) -> dict[str, float]:
+        """Time spent in each stage. On CUDA the encoder runs on while its launch has returned,
+        so part of `vision` is seen in `prefill`."""
+        ends = ("submitted", "encoding", "encoded", "first token", "done")
+        stages = ("queue", "vision", "prefill", "decode")
+        at = [self.times.get(moment, self.times["done"]) for moment in ends]
+        return {name: at[i + 1] - at[i] for i, name in enumerate(stages)}
+
+
+class BatchedReader:
+    """Reads pages together. With `overlap`, a step is launched before the values of the one
+    before it are known, so that the host's work hides behind the device's."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        scheduler: Scheduler,
+        vision: VisionBatcher,
+        *,
+        end_id: int,
+        table_ids: frozenset[int] = frozenset(),
+        loop_rule: LoopRule | None = None,
+        overlap: bool = False,
+    ) -> None:
+        self.runner = runner
+        self.scheduler = scheduler
+        self.vision = vision
+        self.end_id = end_id
+        self.table_ids = table_ids
+        self.loop_rule = loop_rule or LoopRule()
+        self.overlap = overlap
+        self._readings: dict[Sequence, Reading] = {}
+        self._arrivals = 0
+        self._in_flight: tuple[Step, Launched] | None = None
+        self._updates: list[tuple[Reading, Update]] = []
+
+    @property
+    def idle(self) -> bool:
+        return self.scheduler.idle and self._in_flight is None
+
+    @property
+    def num_readings(self) -> int:
+        """Pages that are neither finished nor failed nor canceled."""
+        return len(self._readings)
+
+    def submit(self, prompt: Prompt, page: PreparedPage, max_new_tokens: int) -> Reading:
+        """Put a page in line. Prompt and output must fit the context and the cache."""
+        sequence = Sequence(
+            self._arrivals, list(prompt.ids), max_new_tokens, prompt.first_slot, ready=False
+        )
+        self._arrivals += 1
+        reading = Reading(sequence, page)
+        reading.mark("submitted")
+        self._readings[sequence] = reading
+        self.scheduler.add(sequence)
+        return reading
+
+    def cancel(self, reading: Reading) -> None:
+        """Take a page out; its blocks are free at once. Nothing more is heard of it."""
+        self._end(reading, None)
+
+    def step(self) -> list[tuple[Reading, Update]]:
+        """One turn; what happened to which page, in order."""
+        if self._in_flight is not None:
+            self._finish_step()
+        else:
+            self._encode()
+            if step := self.scheduler.schedule():
+                self._in_flight = self._launch(step)
+                if not self.overlap:
+                    self._finish_step()
+        updates, self._updates = self._updates, []
+        return updates
+
+    def _finish_step(self) -> None:
+        """Take in the values of the step in flight; the next may be launched before."""
+        if self._in_flight is None:
+            return
+        step, launched = self._in_flight
+        self._in_flight = None
+        if self.overlap:
+            self._launch_ahead()
+        for sequence, (token, probability) in zip(step.sequences, launched.wait(), strict=True):
+            if self.scheduler.append(sequence, token):
+                self._written(self._readings[sequence], token, probability)
+
+    def _launch_ahead(self) -> None:
+        """Launch the next step if it needs nothing that is still unknown. One that cannot be
+        launched is planned again when all values are there."""
+        if self.scheduler.unready():
+            return
+        if step := self.scheduler.schedule_ahead():
+            try:
+                self._in_flight = (step, self._run(step))
+            except RuntimeError as error:
+                log.warning("a step could not be launched ahead: %s", error)
+                self.scheduler.withdraw(step)
+
+    def _written(self, reading: Reading, token: int, probability: float) -> None:
+        reading.mark("first token")
+        self._updates.append((reading, Token(token, probability)))
+        if reason := self._reason_to_stop(reading.sequence, token):
+            self._end(reading, reason)
+            self._updates.append((reading, Finished(reason, reading.seconds())))
+
+    def _reason_to_stop(self, sequence: Sequence, token: int) -> FinishReason | None:
+        output, rule = sequence.output, self.loop_rule
+        if token == self.end_id:
+            return "stop"
+        if len(output) >= sequence.max_new_tokens:
+            return "length"
+        if len(output) % rule.check_every == 0:
+            period = loop_period(output, self.table_ids, rule)
+            if period is not None:
+                log.info("a loop of %d tokens after %d; stopped", period, len(output))
+                return "repetition"
+        return None
+
+    def _end(self, reading: Reading, reason: FinishReason | None) -> None:
+        reading.mark("done")
+        self.scheduler.finish(reading.sequence, reason)
+        self._readings.pop(reading.sequence, None)
+        reading.page = reading.features = None
+
+    def _fail(self, reading: Reading, error: Exception) -> None:
+        log.error("a page failed: %s", error)
+        self._end(reading, None)
+        self._updates.append((reading, Failed(EngineError(f"the page cannot be read: {error}"))))
+
+    # pictures
+
+    def _encode(self) -> None:
+        """Features for pages next in line, as many as one batch of views takes."""
+        chosen: list[Reading] = []
+        pixels = 0
+        for sequence in self.scheduler.unready():
+            reading = self._readings[sequence]
+            assert reading.page is not None
+            pixels += reading.page.num_pixels
+            if chosen and pixels > self.vision.max_pixels:
+                break
+            chosen.append(reading)
+        if chosen:
+            self._encode_together(chosen)
+
+    def _encode_together(self, readings: list[Reading]) -> None:
+        for reading in readings:
+            reading.mark("encoding")
+        try:
+            pages = [reading.page for reading in readings if reading.page is not None]
+            features = self.vision.encode(pages)
+        except torch.OutOfMemoryError as error:
+            self._encode_with_less(readings, error)
+        except RuntimeError as error:
+            if len(readings) == 1:
+                self._fail(readings[0], error)
+                return
+            for reading in readings:
+                self._encode_together([reading])
+        else:
+            for reading, slots in zip(readings, features, strict=True):
+                reading.features, reading.page = slots, None
+                reading.sequence.ready = True
+                reading.mark("encoded")
+
+    def _encode_with_less(self, readings: list[Reading], error: Exception) -> None:
+        """Fewer views at a time from now on; a page that fails alone twice is given up."""
+        torch.cuda.empty_cache()
+        self.vision.budget_bytes //= 2
+        log.warning("out of memory in the encoder; its budget is now %d", self.vision.budget_bytes)
+        if len(readings) == 1:
+            readings[0].faults += 1
+            if readings[0].faults > MAX_FAULTS:
+                self._fail(readings[0], error)
+
+    # steps
+
+    def _launch(self, step: Step) -> tuple[Step, Launched] | None:
+        try:
+            return step, self._run(step)
+        except torch.OutOfMemoryError as error:
+            self._relieve(step, error)
+        except RuntimeError as error:
+            self._single_out(step, error)
+        return None
+
+    def _run(self, step: Step) -> Launched:
+        if step.kind == "decode":
+            return self.runner.decode(step.sequences)
+        features = [self._readings[sequence].features for sequence in step.sequences]
+        return self.runner.prefill(
+            step.sequences, [slots for slots in features if slots is not None]
+        )
+
+    def _relieve(self, step: Step, error: Exception) -> None:
+        """Out of memory: the younger half of the step waits and smaller steps are made from now
+        on. A page that does not even fit alone is tried once more, then it fails."""
+        self.scheduler.withdraw(step)
+        torch.cuda.empty_cache()
+        count = len(step.sequences)
+        log.warning("out of memory in a %s of %d pages: %s", step.kind, count, error)
+        if count == 1:
+            reading = self._readings[step.sequences[0]]
+            reading.faults += 1
+            if reading.faults > MAX_FAULTS:
+                self._fail(reading, error)
+        elif step.kind == "prefill":
+            tokens = sum(sequence.length for sequence in step.sequences)
+            self.scheduler.max_prefill_tokens = max(1, tokens // 2)
+        else:
+            self.scheduler.max_sequences = max(1, count // 2)
+            for sequence in step.sequences[count // 2 :]:
+                self.scheduler.preempt(sequence)
+
+    def _single_out(self, step: Step, error: Exception) -> None:
+        """A step failed: each of its pages is tried alone, and those that fail again are given
+        up. The others are none the worse for it."""
+        if len(step.sequences) == 1:
+            self._fail(self._readings[step.sequences[0]], error)
+            return
+        log.error("a %s of %d pages failed: %s", step.kind, len(step.sequences), error)
+        for sequence in step.sequences:
+            alone = Step(step.kind, (sequence,))
+            try:
+                values = self._run(alone).wait()
+            except RuntimeError as single_error:
+                self._fail(self._readings[sequence], single_error)
+                continue
+            if sequence.state is State.RUNNING and self.scheduler.append(sequence, values[0][0]):
+                self._written(self._readings[sequence], *values[0])

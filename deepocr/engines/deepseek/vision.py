@@ -1,0 +1,97 @@
+"""Pictures to slot features, many pages at once.
+
+Decoding and resizing run in threads (`prepare`), views of one side go through the encoder
+together, as many at a time as a budget of memory allows (`VisionBatcher`).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from deepocr.engines.deepseek.model.ocr import OcrModel
+from deepocr.engines.deepseek.tiles import Views, count_slots, make_views, to_pixels
+from deepocr.tasks import Preset
+
+BYTES_A_PIXEL = 160
+"""Working memory of the encoder a pixel of a view in bf16: MLP, fused q, k, v and their copies."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedPage:
+    """Pixels of the global view (3, S, S) and of the tiles (n, 3, s, s), rounded to bf16."""
+
+    overview: Tensor
+    tiles: Tensor | None
+    grid: tuple[int, int]
+
+    @property
+    def num_slots(self) -> int:
+        return count_slots(self.overview.shape[-1], self.grid)
+
+    @property
+    def num_pixels(self) -> int:
+        """Of all its views."""
+        tiles = 0 if self.tiles is None else self.tiles.numel()
+        return (self.overview.numel() + tiles) // 3
+
+
+def prepare(image: Image.Image, preset: Preset) -> PreparedPage:
+    """An upright picture as the encoder takes it. Safe to run in many threads."""
+    return prepare_views(make_views(image, preset))
+
+
+def prepare_views(views: Views) -> PreparedPage:
+    overview = _to_tensor([views.overview])[0]
+    tiles = _to_tensor(views.tiles) if views.tiles else None
+    return PreparedPage(overview, tiles, views.grid)
+
+
+def _to_tensor(images: Sequence[Image.Image]) -> Tensor:
+    return torch.from_numpy(np.stack([to_pixels(image) for image in images])).to(torch.bfloat16)
+
+
+class VisionBatcher:
+    """Encodes pages together; at most `budget_bytes` of working memory at a time."""
+
+    def __init__(self, model: OcrModel, budget_bytes: int) -> None:
+        self.model = model
+        self.budget_bytes = budget_bytes
+
+    @property
+    def max_pixels(self) -> int:
+        """Pixels of views that may be encoded together."""
+        return self.budget_bytes * 2 // (BYTES_A_PIXEL * self.model.dtype.itemsize)
+
+    def encode(self, pages: Sequence[PreparedPage]) -> list[Tensor]:
+        """Slot features of each page, (slots, hidden)."""
+        views: dict[int, list[Tensor]] = defaultdict(list)
+        for page in pages:
+            for view in self._views(page):
+                views[view.shape[-1]].append(view)
+        features = {side: iter(self._encode_side(all_of)) for side, all_of in views.items()}
+        return [self._collect(page, features) for page in pages]
+
+    def _views(self, page: PreparedPage) -> list[Tensor]:
+        return [page.overview, *(() if page.tiles is None else page.tiles.unbind(0))]
+
+    def _encode_side(self, views: list[Tensor]) -> list[Tensor]:
+        """Square views of one side -> features of each, ((S / 64)^2, hidden)."""
+        side = views[0].shape[-1]
+        at_once = max(1, self.max_pixels // side**2)
+        found: list[Tensor] = []
+        for start in range(0, len(views), at_once):
+            pixels = torch.stack(views[start : start + at_once])
+            pixels = pixels.to(self.model.device, non_blocking=True).to(self.model.dtype)
+            found += self.model.encode(pixels).unbind(0)
+        return found
+
+    def _collect(self, page: PreparedPage, features: dict[int, Iterator[Tensor]]) -> Tensor:
+        """Takes a page's views in the order in which `encode` put them in line."""
+        encoded = [next(features[view.shape[-1]]) for view in self._views(page)]
+        tiles = torch.stack(encoded[1:]) if len(encoded) > 1 else None
+        return self.model.fill_slots(encoded[0], tiles, page.grid)
