@@ -5,7 +5,7 @@ import struct
 import threading
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from deepocr.documents.document import Document, DocumentKind, Limits, check_size
 from deepocr.errors import DocumentTooLarge, UnreadableDocument
@@ -48,7 +48,7 @@ class PictureDocument(Document):
         self._lock = threading.Lock()
         # frames share one file position, so every use of _image holds _lock
         self._image = _open_image(source, picture_format)
-        self._only_page: Image.Image | None = None
+        self._only_page: Page | None = None
         try:
             kind: DocumentKind = "tiff" if picture_format == "TIFF" else "picture"
             check_size("the picture", *self._image.size, limits)
@@ -56,6 +56,7 @@ class PictureDocument(Document):
             super().__init__(kind, num_pages, limits)
             if num_pages == 1:
                 self._only_page = self._decode(1)
+                self._image.close()  # its pixels would be a second copy
         except BaseException:
             self._image.close()
             raise
@@ -63,22 +64,15 @@ class PictureDocument(Document):
     def page(self, number: int, dpi: float | None = None) -> Page:
         self.check_number(number)
         with self._lock:
-            image = self._only_page or self._decode(number)
-            page_dpi = _dpi_of(self._image)
-        if self._max_side_px is not None and dpi is None:
-            factor = self._max_side_px / max(image.size)
-            if factor < 1:
-                width_px, height_px = (max(1, round(side * factor)) for side in image.size)
-                image = image.resize((width_px, height_px), Image.Resampling.LANCZOS)
-                page_dpi = page_dpi * factor if page_dpi else None
-        return Page(number, image, page_dpi)
+            page = self._only_page or self._decode(number)
+        return page if dpi is not None else _shrink(page, self._max_side_px)
 
     def close(self) -> None:
         with self._lock:
             self._image.close()
             self._only_page = None
 
-    def _decode(self, number: int) -> Image.Image:
+    def _decode(self, number: int) -> Page:
         what = "the picture" if self.num_pages == 1 else f"page {number}"
         try:
             if self.kind == "tiff":
@@ -86,7 +80,7 @@ class PictureDocument(Document):
             # a frame's size is known after seek and before its pixels are decoded
             check_size(what, *self._image.size, self.limits)
             self._image.load()
-            return to_upright_rgb(self._image)
+            return Page(number, to_upright_rgb(self._image), _dpi_of(self._image))
         except _DECODE_ERRORS as error:
             raise UnreadableDocument(
                 f"{what} is damaged or of a kind that cannot be decoded "
@@ -98,7 +92,8 @@ def to_upright_rgb(image: Image.Image) -> Image.Image:
     """Any decoded picture as a new upright RGB one: EXIF orientation applied, alpha over white,
     16 bits scaled to 8. Raises ValueError for 32-bit and floating point pixels, which have no
     white of their own."""
-    upright = ImageOps.exif_transpose(image)
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    upright = ImageOps.exif_transpose(image) if turned else image
     if upright.mode in _GRAY_16_MODES:
         # 65535 / 257 = 255 exactly; convert("L") alone would clip all above 255 to white
         wide = upright.convert("I")
@@ -111,6 +106,15 @@ def to_upright_rgb(image: Image.Image) -> Image.Image:
         white.paste(rgba, mask=rgba.getchannel("A"))
         return white
     return upright.convert("RGB")
+
+
+def _shrink(page: Page, max_side_px: int | None) -> Page:
+    if max_side_px is None or max(page.size_px) <= max_side_px:
+        return page
+    factor = max_side_px / max(page.size_px)
+    width_px, height_px = (max(1, round(side * factor)) for side in page.size_px)
+    image = page.image.resize((width_px, height_px), Image.Resampling.LANCZOS)
+    return Page(page.number, image, page.dpi * factor if page.dpi else None)
 
 
 def _open_image(source: bytes | Path, picture_format: str) -> Image.Image:
