@@ -19,7 +19,7 @@ LABELS = frozenset({"header", "footer", "page_number", "aside"})
 ZONE = 0.16
 """Share of the page's height, at the top and at the bottom, in which furniture is looked for."""
 
-MAX_ROWS = 6
+MAX_ROWS = 8
 """Rows looked at on either side."""
 
 _PAGE_NUMBER = re.compile(
@@ -98,8 +98,6 @@ class _Judge:
         for number, row in enumerate(rows):
             if self._is_furniture(row, first=number == last + 1):
                 last = number
-            elif number - last > 3:
-                break
         chosen = list(rows[: last + 1])
         left = len(self.side.rest) - sum(map(len, chosen))
         if left < 2:
@@ -113,7 +111,7 @@ class _Judge:
         # is a row of a table
         numbers = [bool(_PAGE_NUMBER.match(line.text)) for line in row]
         if any(numbers) and len(row) <= 3 and sum(numbers) == 1 and gap > 0.3:
-            return first or len(row) == 1
+            return first or self._is_page_of(row)
         if large:
             return self._looks_so(row, 0.75) and gap > 0.8
         if self._looks_so(row, 0.5) and gap > 0.25:
@@ -123,6 +121,10 @@ class _Judge:
         if first and gap > 0.2 and self._is_ruled_off(row):
             return True
         return first and self._stands_off(row, gap)
+
+    def _is_page_of(self, row: Sequence[TextLine]) -> bool:
+        """Not any number, but one that says it is the page's."""
+        return all(re.search("page|页", line.text, re.IGNORECASE) for line in row)
 
     def _gap(self, row: Sequence[TextLine]) -> float:
         """White toward the middle of the page, in heights of a line."""

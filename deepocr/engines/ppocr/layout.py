@@ -3,10 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from deepocr.engines.ppocr.atoms import Atom
 from deepocr.engines.ppocr.furniture import find_furniture, overlap
 from deepocr.engines.ppocr.lines import Picture, TextLine
-from deepocr.engines.ppocr.paragraphs import Paragraph, Style, body_height, make_paragraphs
-from deepocr.engines.ppocr.reading_order import Atom, reading_order
+from deepocr.engines.ppocr.paragraphs import (
+    Paragraph,
+    Style,
+    body_height,
+    char_width,
+    make_paragraphs,
+)
+from deepocr.engines.ppocr.reading_order import reading_order
 from deepocr.engines.ppocr.regions import Seen
 from deepocr.engines.ppocr.rulings import Rulings, find_grids, find_rulings
 from deepocr.engines.ppocr.tables import (
@@ -16,7 +23,7 @@ from deepocr.engines.ppocr.tables import (
     ruled_table,
     table_html,
 )
-from deepocr.engines.ppocr.tabular import find_tables
+from deepocr.engines.ppocr.tabular import is_tabular
 from deepocr.engines.ppocr.text import hyphenated_words, join_lines
 from deepocr.types import Box
 
@@ -55,10 +62,19 @@ def find_blocks(picture: Picture, lines: Sequence[TextLine], seen: Sequence[Seen
     blocks = [*tables, *figures]
     atoms: list[Atom[Item]] = [Atom(block.box_px, block, is_line=False) for block in blocks]
     atoms += [Atom(line.box_px, line) for line in free]
-    style = Style(body_px, hyphenated_words(lines))
+    style = Style(body_px, char_width(lines), hyphenated_words(lines))
     titles = [region.box_px for region in seen if region.label == "title"]
     ordered: list[Block] = []
-    for run in reading_order(atoms, body_px):
+
+    def table_of(some: Sequence[Atom[Item]]) -> Atom[Item] | None:
+        some_lines = [atom.item for atom in some if isinstance(atom.item, TextLine)]
+        if len(some_lines) < len(some) or not is_tabular(some_lines, body_px):
+            return None
+        table = aligned_table(some_lines, body_px)
+        block = _from_table(table) if table else None
+        return Atom(block.box_px, block, is_line=False) if block else None
+
+    for run in reading_order(atoms, body_px, table_of):
         ordered += _blocks_of(run, titles, style, FOOTNOTES_BELOW * height)
     heads = [block for block in furniture if block.box_px[1] < height / 2]
     feet = [block for block in furniture if block.box_px[1] >= height / 2]
@@ -114,8 +130,6 @@ def _take_tables(
         if region.label == "table":
             inside = [line for line in free if overlap(line.box_px, region.box_px) > 0.5]
             take(aligned_table(inside, body_px))
-    for table in find_tables(free, body_px):
-        take(table)
     return [_from_table(table) for table in tables], free
 
 
@@ -135,7 +149,7 @@ def _take_figures(
         box = _inside_page(region.box_px, size_px)
         inside = [line for line in free if overlap(line.box_px, box) > 0.6]
         prose = sum(len(line.text.split()) >= 4 for line in inside)
-        mostly_text = prose >= 6 or (len(inside) > 12 and _area(box) > 0.5 * page_area)
+        mostly_text = prose >= 4 or (len(inside) > 12 and _area(box) > 0.5 * page_area)
         known = [*tables, *figures]
         if mostly_text or any(overlap(block.box_px, box) > 0.5 for block in known):
             continue

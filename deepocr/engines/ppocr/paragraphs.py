@@ -38,6 +38,12 @@ class Row:
         return max(self.lines, key=lambda line: len(line.text)).height_px
 
     @property
+    def char_px(self) -> float:
+        """Mean advance of a character; 0 where a row is too short to tell."""
+        line = max(self.lines, key=lambda line: len(line.text))
+        return line.width_px / len(line.text) if len(line.text) >= 10 else 0.0
+
+    @property
     def text(self) -> str:
         return " ".join(line.text for line in self.lines)
 
@@ -51,7 +57,15 @@ class Style:
     """What is usual on the page: the height of its text, its words with hyphens."""
 
     body_px: float
+    char_px: float
     words: Collection[str]
+
+    def size(self, row: Row) -> float:
+        """A row's letters against the page's. A high box around letters of the usual width holds
+        something raised or lowered, so the width counts too."""
+        tall = row.height_px / self.body_px
+        wide = row.char_px / self.char_px if self.char_px and row.char_px else tall
+        return min(tall, 1.12 * wide) if tall > 1 else tall
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,12 @@ def body_height(lines: Sequence[TextLine]) -> float:
     return float(median(heights)) if heights else 20.0
 
 
+def char_width(lines: Sequence[TextLine]) -> float:
+    """The mean advance of characters in the longer lines of a page; 0 where there are none."""
+    widths = [line.width_px / len(line.text) for line in lines if len(line.text) >= 10]
+    return float(median(widths)) if widths else 0.0
+
+
 def make_paragraphs(
     lines: Sequence[TextLine], titles: Sequence[Box], style: Style, footnote_top_px: float
 ) -> list[Paragraph]:
@@ -84,7 +104,7 @@ def make_paragraphs(
     shape = _Shape.of(rows)
     groups: list[list[Row]] = [[rows[0]]]
     for last, row in pairwise(rows):
-        if _begins(groups[-1], last, row, shape):
+        if _begins(groups[-1], last, row, shape, style):
             groups.append([row])
         else:
             groups[-1].append(row)
@@ -112,28 +132,30 @@ class _Shape:
         return _Shape(lefts[len(lefts) // 4], rights[-1 - len(rights) // 8], usual)
 
 
-def _begins(group: Sequence[Row], last: Row, row: Row, shape: _Shape) -> bool:
+def _begins(group: Sequence[Row], last: Row, row: Row, shape: _Shape, style: Style) -> bool:
     """Does a paragraph begin with this row?"""
     height = last.height_px
-    if not 0.78 < row.height_px / max(1.0, height) < 1.28:
+    change = style.size(row) / max(0.1, style.size(last))
+    # a short row may have no letter that is high or low
+    least = 0.78 if len(row.text) >= 15 else 0.6
+    if not least < change < 1.28:
         return True
     if row.middle_px - last.middle_px > max(1.35 * shape.pitch_px, 1.3 * height):
         return True
     text = row.text
-    if BULLET.match(text) or (
-        NUMBERED.match(text) and row.box_px[0] <= group[0].box_px[0] + height
-    ):
+    if BULLET.match(text):
+        return True
+    if NUMBERED.match(text) and row.box_px[0] <= group[0].box_px[0] + height:
         return True
     if CAPTION.match(text) and last.text.rstrip().endswith((".", ":", "?", "!")):
         return True
-    indent = row.box_px[0] - last.box_px[0]
-    centered = abs(sum(row.box_px[::2]) - sum(last.box_px[::2])) < 2 * height
+    indent, outdent = row.box_px[0] - last.box_px[0], last.box_px[2] - row.box_px[2]
+    centered = abs(indent - outdent) < 0.8 * height and abs(indent) > 0.5 * height
     in_list = BULLET.match(group[0].text) or NUMBERED.match(group[0].text)
     if indent > 0.8 * height and not centered and not in_list:
         # the first line of a paragraph, unless this goes on with a hanging indent
         hanging = len(group) == 1 and last.box_px[2] > shape.right - 2 * height
-        starts_upper = not text[:1].islower()
-        return starts_upper and not (hanging and last.box_px[0] < row.box_px[0] - 4 * height)
+        return not text[:1].islower() and not hanging
     short = last.box_px[2] < shape.right - 0.18 * (shape.right - shape.left)
     ended = last.text.rstrip().endswith((".", "!", "?", ":", "。", "！", "？", '"', "”"))
     if short and ended and not centered and not text[:1].islower():
@@ -159,7 +181,7 @@ def _paragraph(
     if bullet:
         return Paragraph("list", tuple(rows), text, f"- {text[bullet.end() :].strip()}")
     small = rows[0].height_px <= 0.93 * style.body_px
-    if small and rows[0].box_px[1] > footnote_top_px and NOTE.match(text):
+    if small and len(text) > 15 and rows[0].box_px[1] > footnote_top_px and NOTE.match(text):
         return Paragraph("footnote", tuple(rows), text, _escape(text))
     return Paragraph("text", tuple(rows), text, _escape(text))
 
@@ -168,7 +190,10 @@ def _heading_level(rows: Sequence[Row], text: str, titles: Sequence[Box], style:
     """1 to 6, or 0 for no heading."""
     if len(rows) > 4 or len(text) > MAX_HEADING_CHARS or not any(c.isalpha() for c in text):
         return 0
-    size = min(row.height_px for row in rows) / style.body_px
+    letters = sum(character.isalpha() for character in text)
+    if "=" in text or letters < 0.5 * len(text):
+        return 0
+    size = min(style.size(row) for row in rows)
     section = SECTION.match(text)
     ends_open = text.rstrip().endswith((".", ",", ";", ":")) and not section
     seen = any(_inside(row.box_px, title) for row in rows for title in titles)

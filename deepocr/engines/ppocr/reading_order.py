@@ -5,12 +5,13 @@ read before what is right of it; otherwise the page is cut across, into the larg
 such a strip, and what spans the columns stands alone between them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Generic, TypeVar
+from statistics import median
+from typing import TypeVar
 
-from deepocr.types import Box
+from deepocr.engines.ppocr.atoms import Atom
+from deepocr.engines.ppocr.blocks import graph_order
 
 T = TypeVar("T")
 
@@ -23,27 +24,38 @@ CLEAR_STRIP = 1.5
 NEW_BAND = 0.8
 """Of a line's height: a gap above, for a band to begin where the strips change."""
 
-
-@dataclass(frozen=True)
-class Atom(Generic[T]):
-    """A thing that is read as one: a line, a table, a figure. `is_line` tells lines."""
-
-    box_px: Box
-    item: T
-    is_line: bool = True
+TableMaker = Callable[[Sequence[Atom[T]]], Atom[T] | None]
+"""A table of these atoms, or None where they are none."""
 
 
-def reading_order(atoms: Sequence[Atom[T]], line_px: float) -> list[list[Atom[T]]]:
-    """Runs of atoms in reading order; each run is one column, from top to bottom."""
+def reading_order(
+    atoms: Sequence[Atom[T]], line_px: float, table_of: TableMaker[T]
+) -> list[list[Atom[T]]]:
+    """Runs of atoms in reading order; each run is one column, from top to bottom.
+
+    Columns of short pieces that stand in rows are no columns to be read one after the other:
+    `table_of` is asked to make one atom of them.
+    """
     if not atoms:
         return []
+    bands = _bands(atoms, line_px)
+    tangled = [len(_columns(band, line_px)) == 1 and _is_tangled(band, line_px) for band in bands]
+    in_tangle = sum(len(band) for band, is_so in zip(bands, tangled, strict=True) if is_so)
+    if in_tangle > 0.5 * len(atoms):
+        return graph_order(atoms, line_px)
     runs: list[list[Atom[T]]] = []
     last_spans = False
-    for band in _bands(atoms, line_px):
+    for band in bands:
         columns = _columns(band, line_px)
+        table = _table(columns, band, table_of)
+        if table is not None:
+            band, columns = [table], [[table]]
         if len(columns) > 1:
             for column in columns:
-                runs.extend(reading_order(column, line_px))
+                runs.extend(reading_order(column, line_px, table_of))
+            last_spans = False
+        elif _is_tangled(band, line_px):
+            runs.extend(graph_order(band, line_px))
             last_spans = False
         elif last_spans:
             # one column that goes on below: one run, so that paragraphs may go on too
@@ -52,6 +64,60 @@ def reading_order(atoms: Sequence[Atom[T]], line_px: float) -> list[list[Atom[T]
             runs.append(_top_down(band))
             last_spans = True
     return runs
+
+
+def _table(
+    columns: list[list[Atom[T]]], band: Sequence[Atom[T]], table_of: TableMaker[T]
+) -> Atom[T] | None:
+    """Makes one of neighboring columns that hold no running text, where they hold one table.
+
+    Returns a table that is the whole band; a part of the band becomes one column in place.
+    """
+    if len(columns) == 1:
+        return table_of(band) if len(_strips(band, 0)) else None
+    start = 0
+    while start < len(columns):
+        end = start
+        while end < len(columns) and not _is_prose(columns[end]):
+            end += 1
+        if end - start > 1:
+            together = [atom for column in columns[start:end] for atom in column]
+            table = table_of(together)
+            if table is not None and end - start == len(columns):
+                return table
+            # parted again one level deeper, where other rows may make up a table
+            if end - start < len(columns):
+                columns[start:end] = [together]
+                end = start
+        start = end + 1
+    return None
+
+
+def _is_prose(column: Sequence[Atom[T]]) -> bool:
+    """Lines that fill the column's width, as running text does."""
+    lines = [atom.box_px for atom in column if atom.is_line]
+    if len(lines) < 4:
+        return False
+    left, right = min(box[0] for box in lines), max(box[2] for box in lines)
+    height = median(box[3] - box[1] for box in lines)
+    full = sum(box[2] - box[0] > 0.75 * (right - left) for box in lines)
+    return full >= 0.5 * len(lines) and right - left > 8 * height
+
+
+def _is_tangled(band: Sequence[Atom[T]], line_px: float) -> bool:
+    """Many lines stand beside each other, and yet no strip parts them."""
+    lines = sorted((atom.box_px for atom in band if atom.is_line), key=lambda box: box[1])
+    if len(lines) < 10:
+        return False
+    beside = 0
+    for index, box in enumerate(lines):
+        for other in lines[index + 1 : index + 12]:
+            level = abs(other[1] + other[3] - box[1] - box[3]) < line_px
+            apart = other[0] > box[2] - 0.2 * line_px or box[0] > other[2] - 0.2 * line_px
+            if level and apart and min(other[2] - other[0], box[2] - box[0]) > 6 * line_px:
+                beside += 1
+                break
+    return beside > 0.25 * len(lines)
 
 
 def _top_down(atoms: Sequence[Atom[T]]) -> list[Atom[T]]:

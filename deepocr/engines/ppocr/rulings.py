@@ -46,26 +46,39 @@ class Grid:
 
 def find_rulings(picture: Picture, line_px: float) -> Rulings:
     """Straight lines longer than letters are high; `line_px` is the usual height of a line."""
-    gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-    # against the surroundings, so that thin gray rules and the edges of dark cells show too
-    ink = cv2.adaptiveThreshold(gray, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, 15, 6)
-    least_px = max(24, round(1.6 * line_px))
+    ink = _ink(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))
     return Rulings(
-        tuple(_runs(ink, least_px)),
-        tuple(Ruling(r.at, r.start, r.end) for r in _runs(ink.T, least_px)),
+        tuple(_runs(ink, round(1.6 * line_px), line_px)),
+        # the sides of a cell may end above and below it
+        tuple(_runs(ink.T, round(0.95 * line_px), line_px)),
     )
 
 
-def _runs(ink: npt.NDArray[np.uint8], least_px: int) -> list[Ruling]:
+def _ink(gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """What is darker than around it; on dark fills, what is lighter; and the edges of fills."""
+    dark = (gray < 130).astype(np.uint8)
+    dark = cv2.morphologyEx(dark, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+    dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, np.ones((17, 17), np.uint8))
+    # against the surroundings, so that thin gray rules show too
+    light = np.where(dark > 0, 255 - gray, gray).astype(np.uint8)
+    ink = cv2.adaptiveThreshold(
+        light, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY_INV, 15, 6
+    )
+    edge = dark - cv2.erode(dark, np.ones((3, 3), np.uint8))
+    both: npt.NDArray[np.uint8] = np.maximum(ink, edge * 255)
+    return both
+
+
+def _runs(ink: npt.NDArray[np.uint8], kernel_px: int, line_px: float) -> list[Ruling]:
     """Rulings along the rows of a picture; thick bars are no lines."""
     ink = np.ascontiguousarray(ink)
-    kept = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((1, least_px), np.uint8))
+    kept = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((1, max(12, kernel_px)), np.uint8))
     # bridge the breaks that a scan leaves
     kept = cv2.morphologyEx(kept, cv2.MORPH_CLOSE, np.ones((3, 9), np.uint8))
     _, _, stats, _ = cv2.connectedComponentsWithStats(kept, connectivity=8)
     found = []
     for x, y, width, height, _ in stats[1:]:
-        if height <= 12 and width >= 4 * height:
+        if height <= max(6, 0.4 * line_px) and width >= max(24, 1.6 * line_px, 4 * height):
             found.append(Ruling(int(y + height // 2), int(x), int(x + width)))
     return found
 

@@ -4,6 +4,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from statistics import median
 
 import numpy as np
 
@@ -88,11 +89,17 @@ def aligned_table(lines: Sequence[TextLine], line_px: float) -> Table | None:
 MAX_LINES_A_CELL = 14
 MIN_FILLED = 0.3
 
+MAX_HEIGHTS = 2.6
+"""Letters of one table differ in height by less."""
+
 
 def _is_table(table: Table) -> bool:
     """Not a page in a frame, not the axes of a chart."""
     texts = [cell for cell in table.cells if cell.text]
     if table.num_columns < 2 or len(texts) < 3:
+        return False
+    heights = [line.height_px for line in table.lines if not line.vertical]
+    if not heights or max(heights) > MAX_HEIGHTS * median(heights):
         return False
     return len(texts) >= MIN_FILLED * len(table.cells) and table.most_lines <= MAX_LINES_A_CELL
 
