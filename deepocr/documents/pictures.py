@@ -1,15 +1,19 @@
 """Pictures and multi-page TIFFs through Pillow."""
 
 import io
+import logging
 import struct
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from deepocr.documents.document import Document, DocumentKind, Limits, check_size
 from deepocr.errors import DocumentTooLarge, UnreadableDocument
 from deepocr.types import Page
+
+logger = logging.getLogger(__name__)
 
 # Pillow's own limit is one global for the whole process and cannot be told apart by document;
 # check_size stands before every decode here.
@@ -29,6 +33,17 @@ _DECODE_ERRORS = (
     struct.error,
     Image.DecompressionBombError,
 )
+
+# what undoes each EXIF orientation (EXIF 2.3, tag 274)
+_UPRIGHT: Mapping[int, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 _GRAY_16_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 _PLAIN_MODES = ("1", "L", "P", "PA", "LA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
@@ -92,8 +107,8 @@ def to_upright_rgb(image: Image.Image) -> Image.Image:
     """Any decoded picture as a new upright RGB one: EXIF orientation applied, alpha over white,
     16 bits scaled to 8. Raises ValueError for 32-bit and floating point pixels, which have no
     white of their own."""
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    upright = ImageOps.exif_transpose(image) if turned else image
+    turn = _UPRIGHT.get(_orientation(image))
+    upright = image.transpose(turn) if turn is not None else image
     if upright.mode in _GRAY_16_MODES:
         # 65535 / 257 = 255 exactly; convert("L") alone would clip all above 255 to white
         wide = upright.convert("I")
@@ -106,6 +121,17 @@ def to_upright_rgb(image: Image.Image) -> Image.Image:
         white.paste(rgba, mask=rgba.getchannel("A"))
         return white
     return upright.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) where the file has none or its EXIF block is broken: many
+    cameras write such blocks, and the pixels beside them are good."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DECODE_ERRORS as error:
+        logger.warning("EXIF ignored, the picture is taken as upright: %s", error)
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def _shrink(page: Page, max_side_px: int | None) -> Page:

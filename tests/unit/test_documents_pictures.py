@@ -278,3 +278,14 @@ def test_damaged_pictures_never_raise_anything_else() -> None:
                     open_document(damaged, DocumentLimits(max_pixels=10_000_000)).close()
                 except (UnreadableDocument, DocumentTooLarge):
                     pass
+
+
+def test_a_broken_exif_block_does_not_make_a_good_picture_unreadable(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Image.Image) -> Image.Exif:
+        raise SyntaxError("not a TIFF file (header b'junk' not valid)")
+
+    monkeypatch.setattr(Image.Image, "getexif", broken)
+    assert read(png(noise((40, 30)))).size == (40, 30)
+    assert "EXIF ignored" in caplog.text
