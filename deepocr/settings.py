@@ -61,6 +61,13 @@ class Settings(BaseSettings):
         default=90, ge=1, le=8192, description="how many tokens back such repeats are looked for"
     )
 
+    batch: int = Field(
+        default=0, ge=0, le=512, description="pages read at once; 0 is 64 on CUDA, 8 on the CPU"
+    )
+    kv_cache_gb: float = Field(
+        default=0, ge=0, description="memory for keys and values; 0 suits what is free"
+    )
+
     # where missing weights come from; a folder that holds a checkpoint is used as it is
     weights_download: bool = Field(default=True, description="fetch weights when there are none")
     weights_source: Literal["auto", "pget", "hub"] = Field(

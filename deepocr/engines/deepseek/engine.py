@@ -1,155 +1,115 @@
-"""DeepSeek-OCR as an engine: pages on a worker thread, events on the caller's loop.
+"""DeepSeek-OCR as an engine: pictures prepared in threads, pages read together on one worker
+thread, events on the caller's loop.
 
-A page's life: views and features (vision), the prompt (prefill), token by token (decode), done.
-Whoever closes the iterator sets a flag that the worker looks at before every step.
+A page's life: pixels of its views (a thread of the pool), its place in the batch (the worker, see
+`batching`), text and events (the caller). Whoever closes the iterator takes the page out of the
+batch before the worker's next step.
 """
 
 import asyncio
-import logging
-import threading
-import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+import os
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-
-import torch
 
 from deepocr.engines.base import Capabilities, check_task
+from deepocr.engines.deepseek.batching import BatchedReader, Failed, Finished, Token
+from deepocr.engines.deepseek.build import (
+    DTYPES,
+    MAX_SEQUENCES,
+    choose_device,
+    make_reader,
+    plan_blocks,
+)
 from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
 from deepocr.engines.deepseek.config import read_config
 from deepocr.engines.deepseek.deltas import DeltaWriter
 from deepocr.engines.deepseek.model.ocr import OcrModel
-from deepocr.engines.deepseek.ops import Ops
-from deepocr.engines.deepseek.ops.attention import choose_attention
-from deepocr.engines.deepseek.ops.experts import plain_experts
-from deepocr.engines.deepseek.plain import PlainSequence
+from deepocr.engines.deepseek.ops.choice import FastOps, choose_ops
 from deepocr.engines.deepseek.sampling import NGramBan
-from deepocr.engines.deepseek.tiles import make_views
 from deepocr.engines.deepseek.tokens import Prompt, TokenTable, read_tokens
-from deepocr.errors import EngineError, EngineUnavailable, InvalidInput, SettingsError
+from deepocr.engines.deepseek.vision import prepare
+from deepocr.engines.deepseek.worker import Request, Worker
+from deepocr.errors import EngineError, InvalidInput, SettingsError
 from deepocr.settings import Settings
 from deepocr.tasks import PRESETS, TASKS, prompt_for
-from deepocr.types import Event, FinishReason, Job, Page, PageDone, Usage
+from deepocr.types import Event, Job, Page, PageDone, Usage
 from deepocr.weights.download import ensure_weights
 
-log = logging.getLogger(__name__)
-
-DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
-
-
-@dataclass(eq=False)
-class Request:
-    """One page on its way. `post` may be called from any thread."""
-
-    page: Page
-    job: Job
-    post: Callable[[Event | BaseException], None]
-    canceled: threading.Event = field(default_factory=threading.Event)
+MAX_PICTURE_THREADS = 8
 
 
 class DeepSeekEngine:
-    """Reads one page after the other, in order of arrival."""
+    """Reads up to `concurrency` pages at once; more wait in order of arrival."""
 
-    def __init__(self, model: OcrModel, tokens: TokenTable, ban: NGramBan, name: str) -> None:
+    def __init__(
+        self,
+        reader: BatchedReader,
+        tokens: TokenTable,
+        *,
+        name: str,
+        context: int,
+        concurrency: int,
+    ) -> None:
         self.capabilities = Capabilities(
-            engine=name, tasks=frozenset(TASKS), boxes=True, live_text=True, confidence=True
+            engine=name,
+            tasks=frozenset(TASKS),
+            boxes=True,
+            live_text=True,
+            confidence=True,
+            concurrency=concurrency,
         )
-        self._model = model
         self._tokens = tokens
-        self._ban = ban
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="deepseek")
-        self._requests: set[Request] = set()
+        self._context = context
+        self._worker = Worker(reader)
+        threads = min(MAX_PICTURE_THREADS, os.cpu_count() or 1)
+        self._pictures = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
         self._closed = False
 
     async def read(self, page: Page, job: Job) -> AsyncGenerator[Event, None]:
         check_task(self.capabilities, job)
         if self._closed:
             raise EngineError(f"{self.capabilities.engine} is closed; make a new engine")
-        loop = asyncio.get_running_loop()
-        events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
-
-        def post(event: Event | BaseException) -> None:
-            # a loop that is closed has no reader left
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(events.put_nowait, event)
-
-        request = Request(page, job, post)
-        self._requests.add(request)
-        work = self._worker.submit(self._work, request)
+        request = await self._request(page, job)
+        self._worker.inbox.put(("read", request))
+        if self._worker.broken:
+            raise self._worker.broken
+        deltas, count = DeltaWriter(self._tokens), 0
+        finished: Finished | None = None
         try:
-            while True:
-                event = await events.get()
-                if isinstance(event, BaseException):
-                    raise event
-                yield event
-                if isinstance(event, PageDone):
-                    return
+            while finished is None:
+                match await request.updates.get():
+                    case Token(token, probability):
+                        count += 1
+                        if delta := deltas.push(token, probability):
+                            yield delta
+                    case Failed(error):
+                        raise EngineError(f"page {page.number}: {error}") from error
+                    case Finished() as finished:
+                        pass
+            if delta := deltas.finish():
+                yield delta
+            usage = Usage(len(request.prompt.ids), count)
+            yield PageDone(finished.reason, usage, finished.seconds)
         finally:
-            request.canceled.set()
-            work.cancel()
-            self._requests.discard(request)
+            if finished is None:
+                self._worker.inbox.put(("cancel", request))
+
+    async def _request(self, page: Page, job: Job) -> Request:
+        """Views and prompt of a page. Raises InvalidInput when they leave no room for output."""
+        loop = asyncio.get_running_loop()
+        preset = PRESETS[job.preset]
+        prepared = await loop.run_in_executor(self._pictures, prepare, page.image, preset)
+        prompt = self._tokens.prompt(prompt_for(job), prepared.num_slots)
+        room = room_for_output(prompt, self._context)
+        most = min(job.max_new_tokens, room)
+        return Request(prompt, prepared, most, loop, asyncio.Queue())
 
     async def close(self) -> None:
         """Pages that are being read end with an EngineError."""
         self._closed = True
-        for request in list(self._requests):
-            request.canceled.set()
-            request.post(EngineError(f"{self.capabilities.engine} was closed"))
-        await asyncio.to_thread(self._worker.shutdown, wait=True, cancel_futures=True)
-
-    def _work(self, request: Request) -> None:
-        """On the worker thread: everything about one page, errors included, is posted."""
-        try:
-            self._read(request)
-        except torch.OutOfMemoryError as error:
-            request.post(EngineError(f"out of memory on page {request.page.number}: {error}"))
-        except RuntimeError as error:
-            log.exception("page %d failed", request.page.number)
-            request.post(EngineError(f"page {request.page.number} failed: {error}"))
-        except BaseException as error:  # noqa: BLE001 - raised again by the reader
-            request.post(error)
-
-    @torch.inference_mode()
-    def _read(self, request: Request) -> None:
-        job, clock = request.job, StageClock()
-        views = make_views(request.page.image, PRESETS[job.preset])
-        prompt = self._tokens.prompt(prompt_for(job), views.num_slots)
-        room = room_for_output(prompt, self._model.config.decoder.max_position_embeddings)
-        if request.canceled.is_set():
-            return
-        slots = self._model.encode_views(views)
-        clock.stage("vision")
-        if request.canceled.is_set():
-            return
-        most = min(job.max_new_tokens, room)
-        sequence = PlainSequence(self._model, prompt, most)
-        hidden = sequence.prefill(slots)
-        clock.stage("prefill")
-        deltas, count, token = DeltaWriter(self._tokens), 0, -1
-        for written in sequence.write(hidden, self._ban, self._tokens.eos_id):
-            if request.canceled.is_set():
-                return
-            count, token = count + 1, written.token
-            if delta := deltas.push(token, written.probability):
-                request.post(delta)
-        if delta := deltas.finish():
-            request.post(delta)
-        clock.stage("decode")
-        reason: FinishReason = "stop" if token == self._tokens.eos_id else "length"
-        request.post(PageDone(reason, Usage(len(prompt.ids), count), clock.seconds))
-
-
-class StageClock:
-    """Seconds by stage, each from the end of the one before."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last_s = time.perf_counter()
-
-    def stage(self, name: str) -> None:
-        now_s = time.perf_counter()
-        self.seconds[name] = now_s - self._last_s
-        self._last_s = now_s
+        self._worker.inbox.put(None)
+        await asyncio.to_thread(self._worker.thread.join)
+        self._pictures.shutdown(wait=False, cancel_futures=True)
 
 
 def room_for_output(prompt: Prompt, context: int) -> int:
@@ -164,26 +124,12 @@ def room_for_output(prompt: Prompt, context: int) -> int:
     return room
 
 
-def choose_device(name: str) -> torch.device:
-    """Raises EngineUnavailable for a device that is not there; never takes another instead."""
-    has_cuda = torch.cuda.is_available()
-    if name == "auto":
-        return torch.device("cuda" if has_cuda else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EngineUnavailable(
-            f"DEEPOCR_DEVICE={name}, and PyTorch {torch.__version__} sees "
-            f"{torch.cuda.device_count()} CUDA devices; use auto or cpu"
-        )
-    return device
-
-
 def create(settings: Settings) -> DeepSeekEngine:
     """Weights on the device, ready to read. Blocking.
 
     Raises EngineUnavailable (CheckpointError, DownloadError) naming what is missing.
     """
-    if 0 < settings.ngram_window < settings.ngram_size:
+    if settings.ngram_window < settings.ngram_size:
         raise SettingsError(
             f"DEEPOCR_NGRAM_WINDOW={settings.ngram_window} is shorter than DEEPOCR_NGRAM_SIZE="
             f"{settings.ngram_size}, so nothing would be banned; make it longer, or the size 0"
@@ -192,7 +138,28 @@ def create(settings: Settings) -> DeepSeekEngine:
     folder = ensure_weights(settings)
     config = read_config(folder)
     tokens = read_tokens(folder, config.decoder.vocab_size)
-    ops = Ops(choose_attention(device, dtype), plain_experts)
-    model = load_model(config, SafetensorsFolder(folder), ops, device=device, dtype=dtype)
+    ops = choose_ops(device, dtype)
+    model = load_model(
+        config, SafetensorsFolder(folder), ops.network, device=device, dtype=dtype
+    )  # fmt: skip
     ban = NGramBan(settings.ngram_size, settings.ngram_window, tokens.table_cell_ids)
-    return DeepSeekEngine(model, tokens, ban, f"deepseek {settings.dtype}")
+    return start(model, ops, tokens, settings, ban)
+
+
+def start(
+    model: OcrModel, ops: FastOps, tokens: TokenTable, settings: Settings, ban: NGramBan
+) -> DeepSeekEngine:
+    """An engine over a loaded model."""
+    concurrency = settings.batch or MAX_SEQUENCES[model.device.type]
+    context = model.config.decoder.max_position_embeddings
+    reader = make_reader(
+        model,
+        ops,
+        ban=ban,
+        end_id=tokens.eos_id,
+        table_ids=tokens.table_ids,
+        max_sequences=concurrency,
+        num_blocks=plan_blocks(model, concurrency, settings.kv_cache_gb),
+    )
+    name = f"deepseek {settings.dtype}"
+    return DeepSeekEngine(reader, tokens, name=name, context=context, concurrency=concurrency)

@@ -21,6 +21,7 @@ TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 IMAGE = "<image>"
 TABLE_CELL = ("<td>", "</td>")
 """May repeat without end in an honest table, so the n-gram ban leaves them out."""
+TABLE_ROW = ("<tr>", "</tr>")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class TokenTable:
         self.bos_id = self._need(_special(config, "bos_token")) if wants_bos else None
         found = (tokenizer.token_to_id(text) for text in TABLE_CELL)
         self.table_cell_ids = frozenset(token for token in found if token is not None)
+        rows = (tokenizer.token_to_id(text) for text in TABLE_ROW)
+        self.table_ids = self.table_cell_ids | {token for token in rows if token is not None}
         ends = (_special(config, name) for name in ("bos_token", "eos_token", "pad_token"))
         self._silent = frozenset(tokenizer.token_to_id(text) for text in ends if text)
         self._added = {
