@@ -95,9 +95,9 @@ def task_status(service: Service, snapshot: Snapshot, *, position: bool = True) 
 def task_answer(service: Service, snapshot: Snapshot, *, with_result: bool) -> TaskAnswer:
     """Everything; the result is None while no page is done."""
     result = None
-    if snapshot.settled or snapshot.final:
-        numbers = snapshot.settled if with_result else ()
-        result = _result(snapshot, service.files.pages(snapshot.record.task_id, numbers))
+    if with_result and (snapshot.settled or snapshot.final):
+        pages = service.files.pages(snapshot.record.task_id, snapshot.settled)
+        result = _result(snapshot, pages)
     return TaskAnswer(
         **_status_fields(service, snapshot, True),
         result=result,

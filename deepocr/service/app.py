@@ -5,18 +5,20 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from deepocr import __version__
 from deepocr.service.context import Service
 from deepocr.service.files import TaskFiles
 from deepocr.service.limits import BodyLimit
+from deepocr.service.metrics import RequestFigures, SharedFigures
 from deepocr.service.problems import add_problem_handlers
 from deepocr.service.queue import make_celery
-from deepocr.service.routes import tasks
+from deepocr.service.routes import batch, health, mistral, openai, paddle, tasks
 from deepocr.service.settings import ServiceSettings
-from deepocr.service.store import open_store
+from deepocr.service.store import Store, open_store
 from deepocr.service.sweeper import Sweeper
 from deepocr.service.watcher import Watcher
 
@@ -39,8 +41,9 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app = FastAPI(title="deepocr", version=__version__, description=DESCRIPTION, lifespan=_lifespan)
     app.state.service = service
     add_problem_handlers(app)
-    for routes in (tasks,):
+    for routes in (tasks, batch, paddle, openai, mistral, health):
         app.include_router(routes.router)
+    _add_metrics(app, store)
     app.add_middleware(BodyLimit, settings=settings)
     if settings.origins():
         app.add_middleware(
@@ -50,6 +53,17 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             allow_headers=["*"],
         )
     return app
+
+
+def _add_metrics(app: FastAPI, store: Store) -> None:
+    registry = CollectorRegistry()
+    registry.register(SharedFigures(store))
+    app.add_middleware(RequestFigures, registry=registry)
+
+    @app.get("/metrics", summary="Figures for Prometheus", tags=["operation"])
+    def metrics() -> Response:
+        """Requests, queue, pages, tokens, stage times, device memory."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 @contextlib.asynccontextmanager

@@ -53,7 +53,8 @@ class Jobs:
             queue.EXPORT: self.export,
         }
         for name, job in jobs.items():
-            self._app.task(job, name=name, bind=False, max_retries=None)
+            # typing: Celery would take the method's first argument for a bound task's
+            self._app.task(job, name=name, max_retries=None, typing=False)
 
     def split(self, task_id: str) -> None:
         snapshot = self._store.task(task_id)

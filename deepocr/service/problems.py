@@ -109,12 +109,12 @@ def problem_of(error: Exception) -> Problem | None:
 def add_problem_handlers(app: FastAPI) -> None:
     """Make every error response of the app a problem."""
 
-    def known(_: Request, error: Exception) -> JSONResponse:
+    def known(request: Request, error: Exception) -> JSONResponse:
         problem = problem_of(error)
         assert problem is not None
-        return problem.response()
+        return problem.response(**_openai_error(request, problem))
 
-    def validation(_: Request, error: Exception) -> JSONResponse:
+    def validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         # not the value itself: it may be a whole document, or a password
         found = [
@@ -123,7 +123,8 @@ def add_problem_handlers(app: FastAPI) -> None:
         ]
         first = found[0] if found else {"where": "request", "message": "is not valid"}
         detail = f"{first['where']}: {first['message']}"
-        return Problem(422, "invalid-request", detail).response(errors=found)
+        problem = Problem(422, "invalid-request", detail)
+        return problem.response(errors=found, **_openai_error(request, problem))
 
     def http(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -147,6 +148,14 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unexpected)
+
+
+def _openai_error(request: Request, problem: Problem) -> dict[str, Any]:
+    """OpenAI's and Mistral's clients look for an error here; problem details may have more keys."""
+    if not request.url.path.startswith("/v1/"):
+        return {}
+    kind = "server_error" if problem.status >= 500 else "invalid_request_error"
+    return {"error": {"message": problem.detail, "type": kind, "code": problem.slug}}
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from celery import Celery, Signature, chord
+from kombu import Exchange
 from kombu import Queue as Lane
 
 from deepocr.service import broker
@@ -24,7 +25,7 @@ def make_celery(settings: ServiceSettings) -> Celery:
     """An app of its own on Redis or, without it, on files in the data folder."""
     app = Celery("deepocr", set_as_current=False)
     app.conf.update(
-        task_queues=[Lane(name) for name in LANES],
+        task_queues=[Lane(name, Exchange(name), routing_key=name) for name in LANES],
         task_default_queue="short",
         # a page is acknowledged when its result is kept, so a worker's death loses none
         task_acks_late=True,

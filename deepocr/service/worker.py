@@ -55,6 +55,7 @@ def run_worker(settings: ServiceSettings, alive_fd: int | None = None) -> int:
         without_mingle=True,
         without_heartbeat=True,
         loglevel=logging.WARNING,
+        quiet=True,
     )
     stop = threading.Event()
     _start(Watchdog(settings, reader, loop, alive_fd, stop).run, "watchdog")
