@@ -1,0 +1,26 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.service.stack import Stack, running
+
+REPLY = (
+    "<|ref|>title<|/ref|><|det|>[[25, 50, 500, 200]]<|/det|>\n# Page {page}\n\n"
+    "<|ref|>text<|/ref|><|det|>[[25, 300, 900, 600]]<|/det|>\nRead with {task}, {preset}\n\n"
+    "<|ref|>image<|/ref|><|det|>[[100, 650, 600, 950]]<|/det|>\n"
+)
+SLOW_S = 6.0
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One service for many tests: page 7 is slow, page 8 fails."""
+    script = {
+        "default": {"text": REPLY},
+        "pages": {
+            "7": {"text": REPLY, "delay_s": SLOW_S},
+            "8": {"text": "", "error": "the lamp went out"},
+        },
+    }
+    with running(tmp_path_factory.mktemp("embedded"), script=script, max_batch_files=8) as stack:
+        yield stack
