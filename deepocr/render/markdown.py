@@ -25,15 +25,16 @@ TEXT_LABELS = frozenset(
         "figure_caption",
         "table_caption",
         "table_footnote",
-        "header",
-        "footer",
+        *FURNITURE_LABELS,
         "footnote",
-        "page_number",
         "list",
         "code",
     }
 )
 """Labels that name a kind of region. Any other label is itself what was read or found."""
+
+FURNITURE_LABELS = frozenset({"header", "footer", "page_number", "aside", "watermark"})
+"""What belongs to the sheet of paper and not to the text: kept in JSON, left out of Markdown."""
 
 LOCATE = "Locate Object by Reference"
 BOXES = "OCR with Boxes"
@@ -47,7 +48,7 @@ def render_markdown(
     A figure becomes `![...](link)`, or without `figure_link` a comment with its pixel box. Text is
     passed through as the engine wrote it: escapes, HTML tables and formulas stay, so whoever shows
     it as HTML must clean it. For the Boxes `task` a label without text is a line that was read,
-    even when the line says "table"; for the Locate `task` each find is a list item with its pixel
+    even when the line says "table"; otherwise page furniture is left out. For the Locate `task` each find is a list item with its pixel
     boxes. A failed page is a comment with the reason.
     """
     if result.status == "failed":
@@ -57,6 +58,8 @@ def render_markdown(
     blocks: list[str] = []
     num_figures = 0
     for region in _caption_first(result.regions):
+        if region.label in FURNITURE_LABELS and region.boxes_px and task != BOXES:
+            continue
         if _is_figure(region) and not (task == BOXES and not region.text):
             num_figures += 1
             blocks.append(_render_figure(result.number, num_figures, region, figure_link))

@@ -51,7 +51,7 @@ def find_blocks(picture: Picture, lines: Sequence[TextLine], seen: Sequence[Seen
         return []
     height, width = picture.shape[:2]
     body_px = body_height(lines)
-    rulings = find_rulings(picture, body_px)
+    rulings = find_rulings(picture, [line.box_px for line in lines], body_px)
     labels = find_furniture(lines, seen, rulings, (width, height), body_px)
     furniture = [
         _block(labels[index], (line,)) for index, line in enumerate(lines) if index in labels

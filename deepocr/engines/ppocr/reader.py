@@ -144,7 +144,8 @@ def _write_markdown(blocks: Sequence[Block], sheet: _Sheet, _job: Job) -> list[P
 def _write_free(blocks: Sequence[Block], sheet: _Sheet, _job: Job) -> list[Piece]:
     return [
         Piece(
-            sheet.region(block.label, block.text, [block.box_px], block.lines),
+            # everything that was read, the furniture too
+            sheet.region("text", block.text, [block.box_px], block.lines),
             f"{block.text}\n\n",
             tuple(line.confidence for line in block.lines),
         )

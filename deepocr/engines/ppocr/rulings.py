@@ -44,14 +44,31 @@ class Grid:
         return self.xs[0], self.ys[0], self.xs[-1], self.ys[-1]
 
 
-def find_rulings(picture: Picture, line_px: float) -> Rulings:
-    """Straight lines longer than letters are high; `line_px` is the usual height of a line."""
+def find_rulings(picture: Picture, text: Sequence[Box], line_px: float) -> Rulings:
+    """Straight lines longer than letters are high; `line_px` is the usual height of a line.
+
+    What runs through the boxes of `text` is made of letters: stems above each other, underlines.
+    """
     ink = _ink(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))
+    # found boxes are higher than the letters, and may touch the sides of their cell
+    middles, boxes = _mask(text, ink.shape, 0.3), _mask(text, ink.shape, 0.1)
+    free = ink * (1 - middles)
+    horizontal = _runs(free, round(1.6 * line_px), max(12.0, 0.5 * line_px), line_px)
+    # the sides of a cell may end above and below it
+    vertical = _runs(ink.T, round(0.95 * line_px), max(6.0, 0.4 * line_px), line_px)
     return Rulings(
-        tuple(_runs(ink, round(1.6 * line_px), line_px)),
-        # the sides of a cell may end above and below it
-        tuple(_runs(ink.T, round(0.95 * line_px), line_px)),
+        tuple(horizontal),
+        tuple(r for r in vertical if boxes[r.start : r.end, r.at].mean() < 0.3),
     )
+
+
+def _mask(text: Sequence[Box], shape: tuple[int, ...], shrink: float) -> npt.NDArray[np.uint8]:
+    """1 inside the boxes, each less `shrink` of its height above and below."""
+    mask = np.zeros(shape, np.uint8)
+    for x1, y1, x2, y2 in text:
+        margin = round(shrink * (y2 - y1))
+        mask[max(0, y1 + margin) : y2 - margin, max(0, x1 + 3) : x2 - 3] = 1
+    return mask
 
 
 def _ink(gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -69,7 +86,9 @@ def _ink(gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return both
 
 
-def _runs(ink: npt.NDArray[np.uint8], kernel_px: int, line_px: float) -> list[Ruling]:
+def _runs(
+    ink: npt.NDArray[np.uint8], kernel_px: int, most_px: float, line_px: float
+) -> list[Ruling]:
     """Rulings along the rows of a picture; thick bars are no lines."""
     ink = np.ascontiguousarray(ink)
     kept = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((1, max(12, kernel_px)), np.uint8))
@@ -78,7 +97,7 @@ def _runs(ink: npt.NDArray[np.uint8], kernel_px: int, line_px: float) -> list[Ru
     _, _, stats, _ = cv2.connectedComponentsWithStats(kept, connectivity=8)
     found = []
     for x, y, width, height, _ in stats[1:]:
-        if height <= max(6, 0.4 * line_px) and width >= max(24, 1.6 * line_px, 4 * height):
+        if height <= most_px and width >= max(24, 1.6 * line_px, 4 * height):
             found.append(Ruling(int(y + height // 2), int(x), int(x + width)))
     return found
 
