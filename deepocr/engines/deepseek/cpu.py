@@ -1,0 +1,93 @@
+"""The network made fast on a CPU: every matrix of weights replaced by a packed one.
+
+Done once after loading. Each original is let go as soon as its packed form is there, so the
+weights are never in memory twice.
+"""
+
+import logging
+import time
+
+import torch
+from torch import Tensor, nn
+
+from deepocr.engines.deepseek.model.moe import Experts
+from deepocr.engines.deepseek.model.ocr import OcrModel
+from deepocr.engines.deepseek.ops.experts import swiglu
+from deepocr.engines.deepseek.ops.packed import MATRICES, Matrix, Quantize
+
+log = logging.getLogger(__name__)
+
+
+class PackedLinear(nn.Module):
+    """In place of a Linear: (..., in) -> (..., out)."""
+
+    def __init__(self, matrix: Matrix, bias: Tensor | None) -> None:
+        super().__init__()
+        self.matrix = matrix
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.matrix(x.reshape(-1, x.shape[-1]))
+        if self.bias is not None:
+            out += self.bias
+        return out.view(*x.shape[:-1], -1)
+
+
+class PackedExperts(nn.Module):
+    """In place of Experts: one matrix for each expert's gate and up, one for its down."""
+
+    def __init__(self, gate_up: list[Matrix], down: list[Matrix]) -> None:
+        super().__init__()
+        self.gate_up = gate_up
+        self.down = down
+
+    def forward(self, x: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
+        """x (T, hidden), ids and weights (T, K) -> (T, hidden), as `ops.experts` has it."""
+        if x.shape[0] == 1:
+            each = torch.cat([self._expert(expert, x) for expert in ids[0].tolist()])
+            return (weights @ each.float()).to(x.dtype)
+        chosen = ids.flatten()
+        order = chosen.argsort(stable=True)
+        counts = torch.bincount(chosen, minlength=len(self.down)).tolist()
+        rows = x[order // ids.shape[1]]
+        parts = [
+            self._expert(expert, part)
+            for expert, part in enumerate(torch.split(rows, counts))
+            if part.shape[0]
+        ]
+        written = torch.empty_like(rows)
+        written[order] = torch.cat(parts)
+        each = written.view(*ids.shape, -1).float()
+        return (each * weights.unsqueeze(-1)).sum(dim=1).to(x.dtype)
+
+    def _expert(self, expert: int, x: Tensor) -> Tensor:
+        return self.down[expert](swiglu(self.gate_up[expert](x)))
+
+
+@torch.inference_mode()
+def pack_for_cpu(model: OcrModel, quantize: Quantize = "none") -> None:
+    """Replace the weights of a bf16 model on the CPU in place. `quantize` is for the decoder;
+    the encoder, which runs once a page, keeps bf16."""
+    started_s = time.perf_counter()
+    _pack_children(model.decoder, quantize)
+    model.lm_head = PackedLinear(MATRICES[quantize](model.lm_head.weight), None)  # type: ignore[assignment]
+    for encoder in (model.sam_model, model.vision_model, model.projector):
+        _pack_children(encoder, "none")
+    log.info("weights packed for the CPU (%s) in %.1f s", quantize, time.perf_counter() - started_s)
+
+
+def _pack_children(module: nn.Module, quantize: Quantize) -> None:
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.Linear):
+            setattr(module, name, PackedLinear(MATRICES[quantize](child.weight), child.bias))
+        elif isinstance(child, Experts):
+            setattr(module, name, _pack_experts(child, quantize))
+        else:
+            _pack_children(child, quantize)
+
+
+def _pack_experts(experts: Experts, quantize: Quantize) -> PackedExperts:
+    pack = MATRICES[quantize]
+    gate_up = [pack(weight) for weight in experts.gate_up_proj.detach().unbind(0)]
+    down = [pack(weight) for weight in experts.down_proj.detach().unbind(0)]
+    return PackedExperts(gate_up, down)
