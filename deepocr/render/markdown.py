@@ -13,6 +13,9 @@ FIGURE_LABELS = frozenset({"image", "figure", "chart", "picture"})
 HEADINGS = {"title": "# ", "sub_title": "## "}
 """Put before headings that were written without a `#` of their own."""
 
+FURNITURE_LABELS = frozenset({"header", "footer", "page_number", "aside", "watermark"})
+"""What belongs to the sheet of paper and not to the text: kept in JSON, left out of Markdown."""
+
 TEXT_LABELS = frozenset(
     {
         *FIGURE_LABELS,
@@ -33,9 +36,6 @@ TEXT_LABELS = frozenset(
 )
 """Labels that name a kind of region. Any other label is itself what was read or found."""
 
-FURNITURE_LABELS = frozenset({"header", "footer", "page_number", "aside", "watermark"})
-"""What belongs to the sheet of paper and not to the text: kept in JSON, left out of Markdown."""
-
 LOCATE = "Locate Object by Reference"
 BOXES = "OCR with Boxes"
 
@@ -45,11 +45,11 @@ def render_markdown(
 ) -> str:
     """One page as Markdown, ending without a newline.
 
-    A figure becomes `![...](link)`, or without `figure_link` a comment with its pixel box. Text is
-    passed through as the engine wrote it: escapes, HTML tables and formulas stay, so whoever shows
-    it as HTML must clean it. For the Boxes `task` a label without text is a line that was read,
-    even when the line says "table"; otherwise page furniture is left out. For the Locate `task` each find is a list item with its pixel
-    boxes. A failed page is a comment with the reason.
+        A figure becomes `![...](link)`, or without `figure_link` a comment with its pixel box. Text is
+        passed through as the engine wrote it: escapes, HTML tables and formulas stay, so whoever shows
+        it as HTML must clean it. For the Boxes `task` a label without text is a line that was read,
+    even when the line says "table"; otherwise page furniture is left out. For the Locate `task`
+        each find is a list item with its pixel boxes. A failed page is a comment with the reason.
     """
     if result.status == "failed":
         return failure_comment(result)
