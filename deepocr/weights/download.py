@@ -109,7 +109,12 @@ def download(source: Source, home: Path, manifest: Manifest, stall_s: float, loc
     check_space(stage, arrived, manifest, home)
 
     log.info("weights: fetching %s with %s into %s", source.origin, source.name, home)
-    fetch(source, arrived, stage / "fetch.log", manifest.weight_bytes, stall_s, lock_fd, home)
+    try:
+        fetch(source, arrived, stage / "fetch.log", manifest.weight_bytes, stall_s, lock_fd, home)
+    except DownloadError:
+        if not source.resumes or tree_bytes(arrived) == 0:
+            shutil.rmtree(stage)
+        raise
 
     whole = collect(arrived, stage / "whole", manifest)
     problems = manifest_problems(whole, manifest)

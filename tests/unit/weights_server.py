@@ -25,7 +25,7 @@ class Site:
     fault_suffix: str = ""
     url: str = ""
     gets: list[str] = field(default_factory=list)
-    ranges: list[str] = field(default_factory=list)
+    complete: set[str] = field(default_factory=set)
     released: threading.Event = field(default_factory=threading.Event)
 
     def fault_of(self, name: str) -> str:
@@ -84,7 +84,6 @@ class Handler(BaseHTTPRequestHandler):
         first = 0
         wanted = self.headers.get("Range")
         if wanted is not None and body:
-            self.site.ranges.append(wanted)
             first = int(wanted.removeprefix("bytes=").split("-")[0])
         headers = {"ETag": f'"{blob_id(data)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         if first:
@@ -98,6 +97,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         if fault == "none":
             self.wfile.write(part)
+            self.site.complete.add(name)
             return
         self.wfile.write(part[: len(part) // 2])
         self.wfile.flush()
