@@ -60,7 +60,7 @@ def check_kills(kills: int, book: Path, script: Path, tmp_path: Path, seed: int)
 
 
 def test_killed_a_few_times(book: Path, script: Path, tmp_path: Path) -> None:
-    check_kills(5, book, script, tmp_path, seed=1)
+    check_kills(3, book, script, tmp_path, seed=1)
 
 
 @pytest.mark.slow

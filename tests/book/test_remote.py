@@ -1,0 +1,159 @@
+"""Reading at servers that misbehave: no page is lost, none is tried more than allowed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.book import helper
+from tests.book.faulty_server import WIDTH_0, FaultyServer
+from tests.book.papers import pictures_to_pdf, text_page
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    return make_book(tmp_path / "book.pdf", 8)
+
+
+def make_book(path: Path, num_pages: int) -> Path:
+    pages = [text_page("word " * 40, (WIDTH_0 + n, 300)) for n in range(1, num_pages + 1)]
+    return pictures_to_pdf(path, pages, dpi=72)
+
+
+def read(
+    book: Path, out: Path, *servers: FaultyServer | str, more: tuple[object, ...] = ()
+) -> helper.Ended:
+    urls = [
+        part
+        for server in servers
+        for part in ("--url", server if isinstance(server, str) else server.url)
+    ]
+    return helper.run(book, "-o", out, "--dpi", "72", *urls, *more)
+
+
+def statuses(out: Path) -> list[str]:
+    return [page["status"] for page in helper.document(out / "book")["pages"]]
+
+
+def test_every_kind_of_trouble(book: Path, tmp_path: Path) -> None:
+    plan = {
+        1: ("409", "409", "ok"),
+        2: ("500", "503", "ok"),
+        3: ("garbage", "no document", "ok"),
+        4: ("half", "ok"),
+        5: ("silence", "ok"),
+        6: ("loop unless large",),
+        7: ("loop",),
+        8: ("failed",),
+    }
+    with FaultyServer(plan) as server:
+        ended = read(book, tmp_path, server, more=("--timeout", "1.5"))
+        assert ended.returncode == 3, ended.stderr
+        assert ended.stdout.splitlines()[-1] == "8 pages: 5 ok, 1 retried, 1 repetition, 1 failed"
+        assert statuses(tmp_path) == [*["ok"] * 5, "retried", "repetition", "failed"]
+        assert len(server.tries[8]) == 2
+        # gundam, large, free OCR, upside down
+        assert len(server.tries[7]) == 4
+    pages = helper.document(tmp_path / "book")["pages"]
+    assert pages[7]["error"].startswith("bad page")
+    assert [attempt["kept"] for attempt in pages[5]["attempts"]] == [False, True]
+    markdown = (tmp_path / "book" / "document.mmd").read_text()
+    assert markdown.count("<--- Page Split --->") == 8
+    assert [f"text of page {n}" in markdown for n in range(1, 9)] == [True] * 6 + [False] * 2
+    assert "<!-- page 7: " in markdown
+    assert "<!-- page 8 " in markdown
+
+
+def test_a_page_is_not_tried_more_than_allowed(book: Path, tmp_path: Path) -> None:
+    with FaultyServer({2: ("500",)}) as server:
+        ended = read(book, tmp_path, server, more=("--tries", "3"))
+        assert ended.returncode == 3
+        assert len(server.tries[2]) == 3
+        assert "try 3 of 3" in helper.document(tmp_path / "book")["pages"][1]["error"]
+        assert statuses(tmp_path).count("ok") == 7
+
+
+def test_a_refused_request_is_not_repeated(book: Path, tmp_path: Path) -> None:
+    with FaultyServer({2: ("422",)}) as server:
+        assert read(book, tmp_path, server).returncode == 3
+        assert len(server.tries[2]) == 1
+
+
+def test_requests_in_flight_are_bounded(book: Path, tmp_path: Path) -> None:
+    with FaultyServer(default=("slow",)) as server:
+        assert read(book, tmp_path, server, more=("--jobs", "3")).returncode == 0
+        assert server.most_at_once == 3
+
+
+def test_more_jobs_than_slots(book: Path, tmp_path: Path) -> None:
+    with FaultyServer(default=("slow",), slots=2) as server:
+        assert read(book, tmp_path, server, more=("--jobs", "8")).returncode == 0
+        assert statuses(tmp_path) == ["ok"] * 8
+
+
+def test_pages_of_a_dead_server_go_to_the_other(book: Path, tmp_path: Path) -> None:
+    with FaultyServer(default=("crash",)) as dying, FaultyServer() as living:
+        ended = read(book, tmp_path, dying, living, more=("--jobs", "4"))
+        assert ended.returncode == 0, ended.stderr
+        assert statuses(tmp_path) == ["ok"] * 8
+        assert sum(map(len, dying.tries.values())) >= 1
+        assert set(living.tries) == set(range(1, 9))
+
+
+def test_a_server_that_is_not_there_is_done_without(book: Path, tmp_path: Path) -> None:
+    with FaultyServer() as living:
+        gone = FaultyServer()
+        gone.stop()
+        assert read(book, tmp_path, gone, living).returncode == 0
+
+
+def test_no_server_at_all(book: Path, tmp_path: Path) -> None:
+    gone = FaultyServer()
+    gone.stop()
+    ended = read(book, tmp_path, gone)
+    assert ended.returncode == 1
+    assert "cannot be reached" in ended.stderr
+    assert not (tmp_path / "book").exists()
+
+
+@pytest.mark.parametrize(
+    ("schema", "health", "words"),
+    [
+        ({"components": {"schemas": {"Input": {"properties": {"prompt": {}}}}}}, "READY", "image"),
+        ({}, "READY", "no predictor for pages"),
+        (None, "SETUP_FAILED", "SETUP_FAILED"),
+        (None, "fine, thanks", "no Cog predictor"),
+    ],
+)
+def test_what_is_no_predictor_is_said_before_any_page(
+    book: Path, tmp_path: Path, schema: object, health: str, words: str
+) -> None:
+    with FaultyServer(schema=schema) as server:
+        server.health = health
+        ended = read(book, tmp_path, server)
+        assert ended.returncode == 1
+        assert words in ended.stderr
+        assert not server.tries
+
+
+def test_no_address(book: Path, tmp_path: Path) -> None:
+    assert "is no address" in read(book, tmp_path, "localhost:5000").stderr
+
+
+def test_an_older_predictor_that_knows_no_json(book: Path, tmp_path: Path) -> None:
+    schema = {"components": {"schemas": {"Input": {"properties": {"image": {}, "task_type": {}}}}}}
+    with FaultyServer(schema=schema) as server:
+        assert read(book, tmp_path, server, more=("--pages", "1")).returncode == 0
+        assert server.tries[1] == [{"task_type": "Convert to Markdown"}]
+    # its answer is taken as raw text
+    assert json.loads((tmp_path / "book" / "page_0001.mmd").read_text())["schema_version"] == 1
+
+
+def test_a_blank_page_is_not_sent(tmp_path: Path) -> None:
+    blank = Image.new("RGB", (WIDTH_0 + 1, 300), "white")
+    book = pictures_to_pdf(tmp_path / "book.pdf", [blank], dpi=72)
+    with FaultyServer() as server:
+        assert read(book, tmp_path / "out", server).returncode == 0
+        assert statuses(tmp_path / "out") == ["blank"]
+        assert not server.tries
