@@ -45,11 +45,11 @@ def render_markdown(
 ) -> str:
     """One page as Markdown, ending without a newline.
 
-        A figure becomes `![...](link)`, or without `figure_link` a comment with its pixel box. Text is
-        passed through as the engine wrote it: escapes, HTML tables and formulas stay, so whoever shows
-        it as HTML must clean it. For the Boxes `task` a label without text is a line that was read,
+    A figure becomes `![...](link)`, or without `figure_link` a comment with its pixel box. Text is
+    passed through as the engine wrote it: escapes, HTML tables and formulas stay, so whoever shows
+    it as HTML must clean it. For the Boxes `task` a label without text is a line that was read,
     even when the line says "table"; otherwise page furniture is left out. For the Locate `task`
-        each find is a list item with its pixel boxes. A failed page is a comment with the reason.
+    each find is a list item with its pixel boxes. A failed page is a comment with the reason.
     """
     if result.status == "failed":
         return failure_comment(result)

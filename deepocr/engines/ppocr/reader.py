@@ -71,11 +71,14 @@ def _recognize(reader: LineReader, found: Found, stop: Stop) -> list[TextLine]:
     """The lines of the page that are text, straightened."""
     if not len(found.points):
         return []
-    crops = reader.crop(found.picture, found.points)
-    texts = reader.recognize(crops, stop)
+    unread = [index for index in range(len(found.points)) if index not in found.known]
+    texts = dict(found.known)
+    crops = reader.crop(found.picture, found.points[unread])
+    texts.update(zip(unread, reader.recognize(crops, stop), strict=True))
     boxes = level_boxes(found.frame.straighten(found.points))
     lines = []
-    for text, box, points in zip(texts, boxes, found.points, strict=True):
+    for index, (box, points) in enumerate(zip(boxes, found.points, strict=True)):
+        text = texts[index]
         if text.text.strip() and text.score >= MIN_SCORE:
             level = box[3] - box[1] < TALL * (box[2] - box[0])
             width = box[2] - box[0]
