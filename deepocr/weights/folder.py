@@ -67,9 +67,9 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / name for name in names]
     if (folder / "model.safetensors").exists():
         return [folder / "model.safetensors"]
-    found = sorted(folder.glob("*.safetensors"))
+    found = sorted(folder.glob("model*.safetensors"))
     if not found:
-        raise CheckpointError("no safetensors file")
+        raise CheckpointError("no model*.safetensors")
     shards = re.search(r"-of-(\d+)$", found[0].stem)
     if len(found) > 1 or (shards and int(shards[1]) > 1):
         names_found = ", ".join(path.name for path in found[:4])

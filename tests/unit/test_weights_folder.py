@@ -113,7 +113,7 @@ def small_checkpoint(**shards: bytes) -> dict[str, bytes]:
 
 def test_hand_put_folders_that_count(tmp_path: Path) -> None:
     one, two = shard_bytes({"a": (2, 2)}, "F32"), shard_bytes({"b": (3, 1)})
-    check_folder(write_files(tmp_path / "one", small_checkpoint(weights=one)))
+    check_folder(write_files(tmp_path / "one", small_checkpoint(model_8bit=one)))
     # an unrelated safetensors file beside the well-known name is no shard
     check_folder(write_files(tmp_path / "named", small_checkpoint(model=one, other=two)))
     sharded = small_checkpoint(s1=one, s2=two)
@@ -130,14 +130,15 @@ def indexed(weight_map: object) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"config.json": b"{}"}, "tokenizer.json is missing; no safetensors file"),
+        ({"config.json": b"{}"}, "tokenizer.json is missing; no model*.safetensors"),
         (small_checkpoint(model=shard_bytes({"a": (9, 9)})[:-5]), "is damaged"),
         (small_checkpoint(model=b""), "(0 bytes) is damaged"),
-        (small_checkpoint(a=shard_bytes({"a": (1, 1)}), b=b"x"), "shards without"),
+        (small_checkpoint(model_a=shard_bytes({"a": (1, 1)}), model_b=b"x"), "shards without"),
         (
             small_checkpoint(**{"model-00001-of-00002": shard_bytes({"a": (1, 1)})}),
             "shards without",
         ),
+        (small_checkpoint(other=shard_bytes({"a": (1, 1)})), "no model*.safetensors"),
         (indexed({"a": "s1.safetensors", "b": "s2.safetensors"}), "s2.safetensors is missing"),
         (indexed({"a": "s1.safetensors", "b": "s1.safetensors"}), "lacks 1 tensors of its index"),
         (indexed({"a": "../s1.safetensors"}), "'../s1.safetensors'"),
