@@ -2,10 +2,13 @@
 
 A script is JSON: `{"default": REPLY, "pages": {"3": REPLY}}`. A REPLY may have
 `text` (with `{page}`, `{task}` and `{preset}` filled in), `delay_s` spread over the text,
-`finish_reason`, and `error`, which fails the page after the delay.
+`finish_reason`, and `error`, which fails the page after the delay. `block_s` keeps the whole
+process busy first, as an engine that hangs does, and `crash` ends it, as a bad driver does.
 """
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -30,6 +33,8 @@ class Reply(BaseModel):
     delay_s: float = 0.0
     finish_reason: FinishReason = "stop"
     error: str | None = None
+    block_s: float = 0.0
+    crash: bool = False
 
 
 class Script(BaseModel):
@@ -71,6 +76,9 @@ class ScriptedEngine:
             text = text.replace("{" + name + "}", value)
         step = max(1, -(-len(text) // PIECES))
         self.started += 1
+        if reply.crash:
+            os._exit(134)
+        time.sleep(reply.block_s)
         ended = False
         try:
             for start in range(0, len(text), step):
