@@ -63,6 +63,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--case", action="append", help="only this case; may be given again")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--rope-rates",
+        choices=DTYPES,
+        help="rotary rates as the official code had them: fp32, or rounded to bf16 as its cast of\n"
+        "the whole model leaves them (the default with --full; see docs/parity.md)",
+    )
     options = parser.parse_args()
     if (options.folder is None) == (options.full is None):
         parser.error("give a FOLDER, or --full CONFIG with --cases FOLDER")
@@ -100,7 +106,11 @@ def load(options: argparse.Namespace) -> OcrModel:
         else SafetensorsFolder(options.folder)
     )
     ops = Ops(choose_attention(device, dtype), plain_experts)
-    return load_model(config, source, ops, device=device, dtype=dtype)
+    model = load_model(config, source, ops, device=device, dtype=dtype)
+    rates = options.rope_rates or ("bf16" if options.full else "fp32")
+    print(f"rotary rates in {rates}, everything else in {options.dtype}")
+    model.decoder.rotary.prepare(device, DTYPES[rates])
+    return model
 
 
 if __name__ == "__main__":

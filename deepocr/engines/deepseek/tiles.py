@@ -83,10 +83,21 @@ def make_views(image: Image.Image, preset: Preset) -> Views:
     if preset.fit == "stretch":
         overview = image.resize(side, Image.Resampling.BICUBIC)
     else:
-        overview = ImageOps.pad(image, side, Image.Resampling.BICUBIC, color=PAD_COLOR)
+        overview = ImageOps.pad(
+            _thickened(image, preset.side_px), side, Image.Resampling.BICUBIC, color=PAD_COLOR
+        )
     grid = choose_grid(image.size, preset.max_tiles)
     tiles = () if grid == (1, 1) else cut_tiles(image, grid)
     return Views(overview, tiles, grid)
+
+
+def _thickened(image: Image.Image, side_px: int) -> Image.Image:
+    """A strip so thin that it would vanish when fitted into the square becomes one pixel thick
+    there; any other picture stays as it is."""
+    width, height = image.size
+    if round(min(width, height) / max(width, height) * side_px) >= 1:
+        return image
+    return image.resize((side_px, 1) if width > height else (1, side_px))
 
 
 def cut_tiles(image: Image.Image, grid: tuple[int, int]) -> tuple[Image.Image, ...]:

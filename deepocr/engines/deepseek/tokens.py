@@ -130,6 +130,11 @@ def read_tokens(folder: Path, vocab_size: int) -> TokenTable:
         raise CheckpointError(
             f"the tokenizer in {folder} cannot be read: {error}; fetch it again"
         ) from error
+    if not isinstance(config, dict):
+        raise CheckpointError(
+            f"{folder / TOKENIZER_CONFIG_FILE} is a JSON {type(config).__name__}, not an object; "
+            "fetch it again"
+        )
     if "ByteLevel" not in _decoders(raw):
         raise CheckpointError(
             f"{file} is not byte-level: its decoder is {', '.join(_decoders(raw)) or 'none'}, "

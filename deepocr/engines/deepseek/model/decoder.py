@@ -77,11 +77,15 @@ class Rotary(nn.Module):
         self.context = config.max_position_embeddings
         self.table = torch.empty(0)
 
-    def prepare(self, device: torch.device) -> None:
+    def prepare(self, device: torch.device, rates_dtype: torch.dtype = torch.float32) -> None:
         """Write the table: (context, 2, D / 2), cosines first. Counted in float32 on the host,
-        so that every device turns by the same angles."""
+        so that every device turns by the same angles.
+
+        `rates_dtype` bfloat16 first rounds the turns per position, as happens to the official
+        code when its whole model is cast to bfloat16; docs/network.md has the difference.
+        """
         even = torch.arange(0, self.width, 2, dtype=torch.float32)
-        rates = 1.0 / self.theta ** (even / self.width)
+        rates = (1.0 / self.theta ** (even / self.width)).to(rates_dtype).float()
         angles = torch.arange(self.context, dtype=torch.float32)[:, None] * rates
         self.table = torch.stack([angles.cos(), angles.sin()], dim=1).to(device)
 

@@ -1,0 +1,206 @@
+"""Weights into the network, and every way in which they can be wrong."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from deepocr.engines.deepseek import checkpoint, memory
+from deepocr.engines.deepseek.checkpoint import (
+    MAX_LISTED,
+    SafetensorsFolder,
+    load_model,
+    published_places,
+)
+from deepocr.engines.deepseek.config import read_config
+from deepocr.engines.deepseek.model.ocr import OcrModel
+from deepocr.engines.deepseek.ops import plain_ops
+from deepocr.engines.deepseek.stand_in import stand_in, stand_in_weights
+from deepocr.errors import CheckpointError
+from tests.tiny_checkpoint import DATA
+
+TINY = DATA / "tiny"
+Tensors = dict[str, Tensor]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(TINY / name, tmp_path / name)
+    return tmp_path
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> OcrModel:
+    config, source = read_config(folder), SafetensorsFolder(folder)
+    return load_model(config, source, plain_ops(), device=torch.device("cpu"), dtype=dtype)
+
+
+def change(folder: Path, edit: Callable[[Tensors], None]) -> None:
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    edit(tensors)
+    save_file(tensors, file)
+
+
+def test_every_value_lands_in_its_place() -> None:
+    model, raw = load(TINY, torch.bfloat16), load_file(TINY / "model.safetensors")
+    experts = model.get_parameter("decoder.layers.1.mlp.experts.gate_up_proj")
+    assert experts.shape == (8, 64, 64)
+    for expert in range(8):
+        name = f"model.layers.1.mlp.experts.{expert}"
+        assert torch.equal(experts[expert, :32], raw[f"{name}.gate_proj.weight"])
+        assert torch.equal(experts[expert, 32:], raw[f"{name}.up_proj.weight"])
+    qkv = model.get_parameter("decoder.layers.2.self_attn.qkv_proj.weight")
+    parts = [raw[f"model.layers.2.self_attn.{part}_proj.weight"] for part in "qkv"]
+    assert torch.equal(qkv, torch.cat(parts))
+    filled = sum(place_size for place_size in map(len, map(torch.flatten, raw.values())))
+    unused = raw["model.vision_model.embeddings.patch_embedding.weight"].numel()
+    assert filled - unused == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_published_names_and_shapes() -> None:
+    """Every place is filled by exactly one published tensor."""
+    raw = load_file(TINY / "model.safetensors")
+    with torch.device("meta"):
+        places = published_places(OcrModel(read_config(TINY), plain_ops()))
+    assert set(raw) - set(places) == checkpoint.UNUSED
+    assert set(places) <= set(raw)
+    assert all(tuple(raw[name].shape) == place.shape for name, place in places.items())
+
+
+def test_types() -> None:
+    model = load(TINY, torch.bfloat16)
+    kinds = {name: parameter.dtype for name, parameter in model.named_parameters()}
+    wide = {name for name, kind in kinds.items() if kind == torch.float32}
+    # the router decides between experts, so it stays exact
+    assert wide == {f"decoder.layers.{layer}.mlp.gate.weight" for layer in (1, 2)}
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_shards_with_an_index(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    shards = {"model-00001-of-000002.safetensors": names[::2]}
+    shards["model-00002-of-000002.safetensors"] = names[1::2]
+    for shard, part in shards.items():
+        save_file({name: tensors[name] for name in part}, folder / shard)
+    weight_map = {name: shard for shard, part in shards.items() for name in part}
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    loaded, whole = load(folder), load(TINY)
+    for (name, ours), theirs in zip(loaded.named_parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+    (folder / "model-00002-of-000002.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"lacks model-00002-of-000002\.safetensors"):
+        load(folder)
+
+
+def test_a_shard_without_an_index(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-000001.safetensors")
+    load(folder)
+
+
+def test_everything_wrong_is_named_in_one_error(folder: Path) -> None:
+    def edit(tensors: Tensors) -> None:
+        del tensors["model.norm.weight"], tensors["model.layers.1.mlp.experts.3.up_proj.weight"]
+        tensors["model.surprise"] = torch.zeros(1)
+        tensors["lm_head.weight"] = torch.zeros(10, 64)
+
+    change(folder, edit)
+    with pytest.raises(CheckpointError) as caught:
+        load(folder)
+    message = str(caught.value)
+    assert "2 missing" in message
+    assert "model.norm.weight" in message
+    assert "model.layers.1.mlp.experts.3.up_proj.weight" in message
+    assert "1 unexpected: model.surprise" in message
+    assert "1 misshapen: lm_head.weight is [10, 64], not [1024, 64]" in message
+
+
+def test_long_lists_are_cut_and_counted(folder: Path) -> None:
+    def edit(tensors: Tensors) -> None:
+        for name in [name for name in tensors if ".experts." in name]:
+            del tensors[name]
+
+    change(folder, edit)
+    with pytest.raises(CheckpointError, match=f"48 missing: .* and {48 - MAX_LISTED} more"):
+        load(folder)
+
+
+def test_weights_of_another_size(folder: Path) -> None:
+    raw = json.loads((folder / "config.json").read_text())
+    raw["language_config"]["n_routed_experts"] = 16
+    (folder / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(CheckpointError, match=r"48 missing: .*2 misshapen"):
+        load(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, 5000, -1])
+def test_a_truncated_file(folder: Path, keep: int) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged or cut short"):
+        load(folder)
+
+
+def test_quantized_weights_are_not_taken_for_plain_ones(folder: Path) -> None:
+    def edit(tensors: Tensors) -> None:
+        tensors["lm_head.weight"] = torch.zeros(1024, 64, dtype=torch.int8)
+
+    change(folder, edit)
+    with pytest.raises(CheckpointError, match=r"lm_head\.weight is I8"):
+        load(folder)
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no model"):
+        SafetensorsFolder(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"weight_map": 3}', '{"weight_map": {}}'])
+def test_a_damaged_index(folder: Path, content: str) -> None:
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(CheckpointError):
+        load(folder)
+
+
+def test_an_index_cannot_lead_out_of_its_folder(folder: Path) -> None:
+    index = {"weight_map": {"lm_head.weight": "../../model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert SafetensorsFolder(folder).files == [folder / "model.safetensors"]
+
+
+def test_too_little_memory_is_said_before_loading(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "free_bytes", lambda device: 1_000_000)
+    with pytest.raises(CheckpointError, match=r"need 0\.0 GB on cpu and 0\.0 GB are free"):
+        load(folder)
+
+
+def test_free_memory_heeds_the_containers_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("3000\n")
+    (tmp_path / "memory.stat").write_text("anon 1000\ninactive_file 400\nactive_file 100\n")
+    assert memory.free_bytes(torch.device("cpu")) == 2500
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free_bytes(torch.device("cpu")) == memory.host_free_bytes()
+
+
+def test_stand_in_weights_are_the_tiny_models() -> None:
+    raw = load_file(TINY / "model.safetensors")
+    source = stand_in_weights(read_config(TINY), gain=1.3)
+    assert set(source.shapes()) == set(raw) - checkpoint.UNUSED
+    for name, tensor in source.tensors():
+        assert torch.equal(tensor, raw[name]), name
+    assert torch.equal(stand_in("a.b", (3,), 1.0), stand_in("a.b", (3,), 2.0))

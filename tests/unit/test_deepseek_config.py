@@ -1,0 +1,81 @@
+"""config.json of this model, and of others."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepocr.engines.deepseek.config import read_config
+from deepocr.errors import CheckpointError
+from tests.tiny_checkpoint import DATA
+
+TINY = DATA / "tiny" / "config.json"
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    raw = {**json.loads(TINY.read_text()), **changes}
+    file = folder / "config.json"
+    file.write_text(json.dumps({name: value for name, value in raw.items() if value is not ...}))
+    return file
+
+
+def language(**changes: Any) -> dict[str, Any]:
+    raw: dict[str, Any] = json.loads(TINY.read_text())["language_config"]
+    return {**raw, **changes}
+
+
+def test_the_file_and_what_it_leaves_unsaid() -> None:
+    config = read_config(TINY)
+    assert config.sam.global_attn_indexes == (1, 3)
+    assert (config.sam.neck_width, config.sam.window, config.sam.norm_eps) == (256, 14, 1e-6)
+    assert (config.clip.mlp_width, config.clip.norm_eps) == (4 * 96, 1e-5)
+    assert (config.decoder.head_width, config.decoder.rope_theta) == (32, 10000.0)
+    assert config.decoder.rms_norm_eps == 1e-6
+    assert read_config(TINY.parent) == config
+
+
+def test_decoder_fields_at_the_top_level_only(tmp_path: Path) -> None:
+    assert read_config(written(tmp_path, language_config=...)) == read_config(TINY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vision_config": ...}, "sam: Field required"),
+        ({"projector_config": ...}, "projector: Field required"),
+        ({"projector_config": {"input_dim": 7, "n_embed": 64, "projector_type": "linear"}}, "192"),
+        ({"tile_tag": "1D"}, "tile_tag"),
+        ({"language_config": language(use_mla=True)}, "use_mla"),
+        ({"language_config": language(topk_method="noaux_tc")}, "topk_method"),
+        ({"language_config": language(num_key_value_heads=1)}, "num_key_value_heads 1"),
+        ({"language_config": language(hidden_size="wide")}, "hidden_size"),
+        ({"language_config": language(rope_scaling={"type": "yarn"})}, "rope_scaling"),
+        ({"language_config": {}}, "vocab_size: Field required"),
+        ({"language_config": 3}, "decoder"),
+    ],
+)
+def test_another_models_config(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match="not of a DeepSeek-OCR model") as caught:
+        read_config(written(tmp_path, **changes))
+    assert message in str(caught.value)
+
+
+def test_every_fault_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}')
+    with pytest.raises(CheckpointError) as caught:
+        read_config(file)
+    for part in ("qwen3", "Qwen3ForCausalLM", "sam", "clip", "projector", "decoder.use_mla"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "\x00"])
+def test_no_config_at_all(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(content)
+    with pytest.raises(CheckpointError):
+        read_config(file)
+    file.unlink()
+    with pytest.raises(CheckpointError, match="does not exist"):
+        read_config(tmp_path)
