@@ -27,6 +27,9 @@ MIN_ENERGY = 0.04
 UPSIDE_DOWN = 0.15
 """How far the balance of risers and hangers, -1 to 1, must be below 0. Text shows 0.2 to 0.7."""
 
+CORE = 0.4
+"""Rows of a line with at least this share of its fullest row's ink are its small letters."""
+
 MIN_RISERS = 3.0
 """Ink above and below small letters, in rows of full ink, that is needed to tell up from down."""
 
@@ -149,7 +152,7 @@ def _rise(mask: Image.Image) -> float:
             most = max(band)
             if not 0.06 <= most <= 0.8:
                 continue
-            core = [row for row, ink in enumerate(band) if ink >= 0.5 * most]
+            core = [row for row, ink in enumerate(band) if ink >= CORE * most]
             above += sum(band[: core[0]])
             below += sum(band[core[-1] + 1 :])
     total = above + below

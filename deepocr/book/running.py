@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from deepocr.render.markdown import HEADINGS
 from deepocr.types import PageResult, Region
 
 RUNNING_LABELS = frozenset(
@@ -50,6 +51,9 @@ def _edge_lines(page: PageResult) -> Iterator[tuple[int, str]]:
     """Short regions at the page's edges: their index, and their text with numbers made alike."""
     height_px = page.size_px[1]
     for index, region in enumerate(page.regions):
+        if region.label in HEADINGS:
+            # chapters that begin on new pages have alike titles at the same place
+            continue
         edge = _edge(region, height_px)
         text = " ".join(region.text.split()).strip("#* ")
         if edge and text and len(text) <= MAX_CHARS:
