@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ENGINE ?= deepseek
 
-.PHONY: help demo test test-slow test-gpu test-container lint types verify serve bench clean
+.PHONY: help demo test test-slow test-gpu test-container check-requirements lint types verify serve clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -12,17 +12,25 @@ help:  ## this list
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
+$(VENV)/.ppocr: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet -e '.[ppocr]'
+	@touch $@
+
+$(VENV)/.deepseek: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet -e '.[ppocr,deepseek]'
+	@touch $@
+
+$(VENV)/.service: $(VENV)/.$(ENGINE)
+	$(BIN)/pip install --quiet -e '.[service]'
 	@touch $@
 
 # exactly this torch: a range would pull the newest CUDA build of several GB
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet 'torch==2.13.0'
 	$(BIN)/pip install --quiet -e '.[ppocr,deepseek,cog,service,remote,dev]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.ppocr $(VENV)/.deepseek $(VENV)/.service
 
-demo: $(VENV)/.demo  ## read a sample picture and a sample PDF on the CPU
+demo: $(VENV)/.ppocr  ## read a sample picture and a sample PDF on the CPU
 	@$(BIN)/python scripts/ocr_pdf.py samples/invoice.png samples/report.pdf -o demo-output --engine ppocr
 	@echo; echo "--- demo-output/invoice/document.mmd"; cat demo-output/invoice/document.mmd
 	@echo; echo "--- demo-output/report/document.mmd"; cat demo-output/report/document.mmd
@@ -47,8 +55,14 @@ types: $(VENV)/.dev  ## mypy, strict
 	$(BIN)/mypy
 	$(BIN)/mypy predict.py scripts
 
-verify: $(VENV)/.demo  ## is this installation sound? ENGINE=deepseek (weights, GPU) or ppocr
+verify: $(VENV)/.$(ENGINE)  ## is this installation sound? ENGINE=deepseek (weights, GPU) or ppocr
 	DEEPOCR_ENGINE=$(ENGINE) $(BIN)/python scripts/verify.py
+
+check-requirements: | $(BIN)/python  ## do the container's versions go together? (dry run)
+	$(BIN)/python scripts/check_requirements.py
+
+serve: $(VENV)/.service  ## API, web page, queue and one worker on port 8000; ENGINE=deepseek or ppocr
+	DEEPOCR_ENGINE=$(ENGINE) $(BIN)/python -m deepocr.service
 
 clean:  ## remove what make made
 	rm -rf $(VENV) demo-output
