@@ -13,11 +13,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.ppocr: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet -e '.[ppocr]'
+	$(BIN)/pip install --quiet -e '.[ppocr,books]'
 	@touch $@
 
 $(VENV)/.deepseek: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet -e '.[ppocr,deepseek]'
+	$(BIN)/pip install --quiet -e '.[ppocr,books,deepseek]'
 	@touch $@
 
 $(VENV)/.service: $(VENV)/.$(ENGINE)
@@ -27,7 +27,7 @@ $(VENV)/.service: $(VENV)/.$(ENGINE)
 # exactly this torch: a range would pull the newest CUDA build of several GB
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet 'torch==2.13.0'
-	$(BIN)/pip install --quiet -e '.[ppocr,deepseek,cog,service,remote,dev]'
+	$(BIN)/pip install --quiet -e '.[dev]'
 	@touch $@ $(VENV)/.ppocr $(VENV)/.deepseek $(VENV)/.service
 
 demo: $(VENV)/.ppocr  ## read a sample picture and a sample PDF on the CPU
