@@ -114,9 +114,7 @@ def task_of(prompt: str) -> tuple[str, str]:
         if plain in (_plain(task.prompt), _plain(task.title), task.slug):
             return task.title, ""
     prompts = "; ".join(task.prompt.replace("<image>\n", "") for task in TASKS.values())
-    raise InvalidInput(
-        f"the prompt {prompt[:80]!r} is none that is read here; use one of: {prompts}"
-    )
+    raise InvalidInput(f"the prompt {prompt[:80]!r} is no task's; use one of: {prompts}")
 
 
 def completion(job: ChatJob, pages: Sequence[PageResult]) -> dict[str, Any]:

@@ -71,6 +71,9 @@ def _use_redis(app: Celery, settings: ServiceSettings, url: str) -> None:
         result_backend=url,
         broker_transport_options={
             "visibility_timeout": settings.redelivery_s(),
+            # how often workers look for what is overdue; Kombu's own is every 100 s
+            "unacked_restore_interval": min(10.0, settings.redelivery_s() / 4),
+            "unacked_restore_throttle": 1,
             "global_keyprefix": "deepocr:queue:",
             "socket_timeout": 5,
             "socket_connect_timeout": 5,

@@ -15,7 +15,7 @@ from deepocr.pipeline import failed_page, read_page, with_stage
 from deepocr.service.files import NoRoomError, TaskFiles
 from deepocr.service.gate import Gate
 from deepocr.service.records import Snapshot, TaskRecord
-from deepocr.service.settings import GRACE_S, ServiceSettings
+from deepocr.service.settings import ServiceSettings
 from deepocr.service.store import Store
 from deepocr.types import Event, Page, PageResult, TextDelta
 
@@ -82,7 +82,7 @@ class PageReader:
             if (task_id, number) in self._running:
                 return  # a second delivery of what this worker is reading
         alone = snapshot.attempts.get(number, 0) > 0
-        with self._gate.enter(alone=alone, timeout_s=self._settings.page_timeout_s + GRACE_S):
+        with self._gate.enter(alone=alone, timeout_s=self._settings.page_limit_s()):
             self._read_to_the_end(snapshot, number)
 
     def _read_to_the_end(self, snapshot: Snapshot, number: int) -> None:

@@ -8,9 +8,6 @@ from pydantic_settings import SettingsConfigDict
 
 from deepocr.settings import PREFIX, Settings
 
-GRACE_S = 10.0
-"""How long a page may ignore its cancellation before the worker process is stopped."""
-
 
 class ServiceSettings(Settings):
     """Everything of Settings, and what API, queue and workers need."""
@@ -39,6 +36,9 @@ class ServiceSettings(Settings):
 
     # how long things take and stay
     page_timeout_s: float = Field(default=300, gt=0, description="hard limit for one page")
+    page_grace_s: float = Field(
+        default=10, gt=0, description="then the process that does not stop it is ended"
+    )
     page_tries: int = Field(default=2, ge=1, le=10, description="readings a page may take")
     task_timeout_s: float = Field(default=6 * 3600, gt=0, description="limit for one task")
     sync_timeout_s: float = Field(default=600, gt=0, description="limit for requests that wait")
@@ -75,7 +75,11 @@ class ServiceSettings(Settings):
 
         A page waits for at most one hard limit before it starts and is stopped after another.
         """
-        return self.visibility_timeout_s or 2 * (self.page_timeout_s + GRACE_S) + 30
+        return self.visibility_timeout_s or 2 * self.page_limit_s() + 30
+
+    def page_limit_s(self) -> float:
+        """After this a page is over, whatever the engine does."""
+        return self.page_timeout_s + self.page_grace_s
 
 
 def _split(text: str) -> list[str]:

@@ -10,7 +10,7 @@ import threading
 import time
 
 from deepocr.service import broker
-from deepocr.service.settings import GRACE_S, ServiceSettings
+from deepocr.service.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Supervisor:
 
     def _watch(self, child: subprocess.Popen[bytes], alive_fd: int) -> int:
         """Wait for the worker's end, and bring it about when it gives no sign of life."""
-        limit_s = self._settings.page_timeout_s + GRACE_S
+        limit_s = self._settings.page_limit_s()
         last_beat_s: float | None = None
         stop_s: float | None = None
         while child.poll() is None:

@@ -58,9 +58,7 @@ async def pages_of(service: Service, request: Request, record: TaskRecord) -> li
     try:
         await asyncio.wait((final, gone), return_when=asyncio.FIRST_COMPLETED)
         if not final.done():
-            raise Problem(
-                400, "client-gone", "the connection was closed meanwhile"
-            )
+            raise Problem(400, "client-gone", "the connection was closed meanwhile")
         progress = final.result()
     finally:
         final.cancel()

@@ -16,7 +16,7 @@ from deepocr.service.files import TaskFiles
 from deepocr.service.jobs import Jobs
 from deepocr.service.queue import LANES, make_celery
 from deepocr.service.reader import PageReader, Reading
-from deepocr.service.settings import GRACE_S, ServiceSettings
+from deepocr.service.settings import ServiceSettings
 from deepocr.service.store import Store, StoreUnavailableError, open_store
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ BEAT_S = 0.5
 STORE_BEAT_S = 5.0
 LIVE_S = 0.15
 EXIT_HUNG = 70
+CLOSE_S = 10.0
 
 
 def run_worker(settings: ServiceSettings, alive_fd: int | None = None) -> int:
@@ -68,7 +69,7 @@ def run_worker(settings: ServiceSettings, alive_fd: int | None = None) -> int:
     finally:
         stop.set()
         keeper_thread.join(timeout=STORE_BEAT_S)
-        asyncio.run_coroutine_threadsafe(engine.close(), loop).result(timeout=GRACE_S)
+        asyncio.run_coroutine_threadsafe(engine.close(), loop).result(timeout=CLOSE_S)
         loop.call_soon_threadsafe(loop.stop)
     return int(worker.exitcode or 0)
 
@@ -84,7 +85,7 @@ class Watchdog:
         alive_fd: int | None,
         stop: threading.Event,
     ) -> None:
-        self._limit_s = settings.page_timeout_s + GRACE_S
+        self._limit_s = settings.page_limit_s()
         self._reader = reader
         self._loop = loop
         self._alive_fd = alive_fd
@@ -104,8 +105,8 @@ class Watchdog:
 
     def _end_process(self, reading: Reading) -> None:
         print(  # noqa: T201 - the logging lock may be held by the thread that hangs
-            f"page {reading.number} of task {reading.task_id} has not stopped {GRACE_S:g} s after "
-            "its hard limit; the worker process ends",
+            f"page {reading.number} of task {reading.task_id} has not stopped after its hard "
+            "limit; the worker process ends",
             file=sys.stderr,
             flush=True,
         )

@@ -1,0 +1,271 @@
+"""What goes wrong in real life, done to real processes on a real Redis."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deepocr.service.store_redis import RedisStore
+from tests.service.stack import Stack, book, eventually, picture, running
+
+FAST: dict[str, Any] = {
+    "page_timeout_s": 3,
+    "page_grace_s": 1,
+    "visibility_timeout_s": 4,
+    "max_client_tasks": 1000,
+}
+TEXT = "Page {page} of {task}"
+
+
+@pytest.fixture
+def queued(tmp_path: Path) -> Iterator[Stack]:
+    """API and worker on Redis; a page takes a second, 13 crashes, 14 hangs, 15 is too slow."""
+    script = {
+        "default": {"text": TEXT, "delay_s": 1},
+        "pages": {
+            "13": {"crash": True},
+            "14": {"block_s": 60},
+            "15": {"text": TEXT, "delay_s": 60},
+        },
+        "concurrency": 4,
+    }
+    with running(tmp_path, "api", "worker", redis=True, script=script, **FAST) as stack:
+        yield stack
+
+
+def attempts(stack: Stack, task_id: str) -> dict[int, int]:
+    assert stack.redis is not None
+    store = RedisStore(stack.redis.url)
+    snapshot = store.task(task_id)
+    store.close()
+    assert snapshot is not None
+    return dict(snapshot.attempts)
+
+
+def started(stack: Stack, task_id: str) -> None:
+    eventually(lambda: stack.task(task_id)["status"] == "STARTED", 15, "the first page")
+
+
+def assert_whole(done: dict[str, Any], pages: int) -> None:
+    assert done["status"] == "SUCCESS", done
+    markdown = [page["markdown"] for page in done["result"]["pages"]]
+    assert markdown == [f"Page {n} of Convert to Markdown" for n in range(1, pages + 1)]
+
+
+def ok_pages(stack: Stack) -> float:
+    for line in stack.http.get("/metrics").text.splitlines():
+        if line.startswith('deepocr_pages_total{status="ok"}'):
+            return float(line.split()[-1])
+    return 0
+
+
+def test_killed_worker_reads_its_pages_once_more(queued: Stack) -> None:
+    task_id = queued.submit(book(12))
+    started(queued, task_id)
+    time.sleep(0.5)
+    os.kill(queued.worker_pid("worker"), signal.SIGKILL)
+    assert_whole(queued.finished(task_id, 60), 12)
+    tries = attempts(queued, task_id)
+    assert set(tries) == set(range(1, 13))
+    assert max(tries.values()) == 2
+    assert sum(tries.values()) <= 12 + 6  # only what was in hand was read again
+    assert ok_pages(queued) == 12
+
+
+@pytest.mark.slow
+def test_poison_page_fails_its_task_and_nothing_else(queued: Stack) -> None:
+    others = [queued.submit(book(2)) for _ in range(3)]
+    poison = queued.submit(book(13), pages="13")
+    others += [queued.submit(book(2)) for _ in range(3)]
+    failed = queued.finished(poison, 100)
+    assert failed["status"] == "FAILURE"
+    assert "worker was lost 2 times" in failed["result"]["error"]
+    for task_id in others:
+        assert_whole(queued.finished(task_id, 60), 2)
+    assert attempts(queued, poison) == {13: 3}  # the third only found that there is no more
+
+
+@pytest.mark.slow
+def test_hang_is_stopped_by_the_hard_limit(queued: Stack) -> None:
+    slow = queued.submit(book(15), pages="15")
+    assert "hard limit" in queued.finished(slow, 30)["result"]["error"]
+    assert attempts(queued, slow) == {15: 1}
+    worker = queued.worker_pid("worker")
+    hung = queued.submit(book(14), pages="14")
+    failed = queued.finished(hung, 90)
+    assert failed["status"] == "FAILURE"
+    assert "worker was lost" in failed["result"]["error"]
+    assert queued.worker_pid("worker") != worker
+    assert_whole(queued.finished(queued.submit(picture())), 1)
+
+
+def test_redis_restarts_with_its_data(queued: Stack) -> None:
+    assert queued.redis is not None
+    task_id = queued.submit(book(10))
+    started(queued, task_id)
+    queued.redis.stop()
+    time.sleep(2)
+    refused = queued.http.post("/api/v1/ocr/process", files={"file": ("a", picture())})
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) > 0
+    assert queued.http.get("/health").json()["ready"] is False
+    assert queued.http.get("/health/ready").status_code == 503
+    assert queued.http.get("/health/live").status_code == 200
+    assert queued.http.get("/metrics").status_code == 200
+    queued.redis.start()
+    assert_whole(queued.finished(task_id, 60), 10)
+    assert max(attempts(queued, task_id).values()) <= 2
+    assert_whole(queued.finished(queued.submit(picture()), 60), 1)
+
+
+@pytest.mark.slow
+def test_broker_is_away_for_30_seconds(queued: Stack) -> None:
+    assert queued.redis is not None
+    task_id = queued.submit(book(10))
+    started(queued, task_id)
+    queued.redis.stop()
+    time.sleep(30)
+    queued.redis.start()
+    assert_whole(queued.finished(task_id, 90), 10)
+    assert ok_pages(queued) == 10
+
+
+def test_api_restarts(queued: Stack) -> None:
+    before = queued.submit(book(4))
+    queued.processes["api"].kill()
+    queued.processes["api"].wait()
+    queued.start("api")
+    queued.wait_ready()
+    assert_whole(queued.finished(before), 4)
+
+
+def test_embedded_work_survives_being_killed(tmp_path: Path) -> None:
+    script = {"default": {"text": TEXT, "delay_s": 1}, "concurrency": 2}
+    with running(tmp_path, script=script) as stack:
+        book_id, picture_id = stack.submit(book(6)), stack.submit(picture())
+        started(stack, book_id)
+        stack.processes["all"].kill()
+        stack.processes["all"].wait()
+        # the worker notices that nobody supervises it any more
+        time.sleep(1.5)
+        stack.start("all")
+        stack.wait_ready()
+        assert_whole(stack.finished(book_id, 60), 6)
+        assert_whole(stack.finished(picture_id), 1)
+        os.kill(stack.worker_pid("all"), signal.SIGKILL)
+        assert_whole(stack.finished(stack.submit(book(3)), 60), 3)
+
+
+def test_embedded_poison_page(tmp_path: Path) -> None:
+    script = {
+        "default": {"text": TEXT, "delay_s": 1},
+        "pages": {"3": {"crash": True}},
+        "concurrency": 4,
+    }
+    with running(tmp_path, script=script) as stack:
+        others = [stack.submit(book(2)) for _ in range(3)]
+        poison = stack.submit(book(5))
+        failed = stack.finished(poison, 60)
+        assert failed["status"] == "FAILURE"
+        assert "page 3 was given up: its worker was lost 2 times" in failed["result"]["error"]
+        statuses = [page["status"] for page in failed["result"]["pages"]]
+        assert statuses == ["ok", "ok", "failed", "ok", "ok"]
+        for task_id in others:
+            assert_whole(stack.finished(task_id, 30), 2)
+
+
+def test_stopping_lets_pages_finish(tmp_path: Path) -> None:
+    script = {"default": {"text": TEXT, "delay_s": 2}}
+    with running(tmp_path, script=script) as stack:
+        task_id = stack.submit(picture())
+        started(stack, task_id)
+        stack.stop("all")
+        stack.start("all")
+        stack.wait_ready()
+        assert_whole(stack.finished(task_id), 1)
+        page = stack.http.get(f"/api/v1/ocr/results/{task_id}/pages/1").json()
+        assert page["seconds"]["total"] < 10
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("mount is not there")
+    if mounted.returncode:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def test_disk_full(tmp_path: Path, small_disk: Path) -> None:
+    script = {"default": {"text": TEXT, "delay_s": 1}}
+    data = {"data_dir": str(small_disk)}
+    with running(tmp_path, "api", "worker", redis=True, script=script, **data) as stack:
+        task_id = stack.submit(picture())
+        filler = small_disk / "filler"
+        started(stack, task_id)
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"x" * 4096):
+                pass
+        failed = stack.finished(task_id, 60)
+        assert failed["status"] == "FAILURE"
+        assert "No space left" in failed["error"]
+        refused = stack.http.post("/api/v1/ocr/process", files={"file": ("a", picture())})
+        assert refused.status_code == 503
+        assert refused.json()["type"].endswith("storage-full")
+        filler.unlink()
+        assert_whole(stack.finished(stack.submit(picture())), 1)
+
+
+def test_workers_share_a_book(tmp_path: Path) -> None:
+    script = {"default": {"text": TEXT, "delay_s": 0.5}, "concurrency": 2}
+    with running(tmp_path, "api", "worker", redis=True, script=script) as stack:
+        # a second machine: nothing but the broker's address and the shared folder
+        second = Stack(tmp_path / "second", stack.redis, data_dir=tmp_path / "data")
+        second.say(script)
+        try:
+            second.start("worker")
+            stack.wait_ready(workers=2)
+            assert_whole(stack.finished(stack.submit(book(16))), 16)
+            metrics = stack.http.get("/metrics").text
+            assert metrics.count("deepocr_pages_at_once{") == 2
+        finally:
+            second.close()
+
+
+def test_hanging_up_cancels(tmp_path: Path) -> None:
+    script = {"default": {"text": TEXT, "delay_s": 30}}
+    with running(tmp_path, script=script) as stack:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{stack.url}/ocr_batch", files=[("files", ("a.png", picture()))], timeout=2)
+        tasks = tmp_path / "data" / "tasks"
+        eventually(lambda: not list(tasks.iterdir()), 10, "the upload's end")
+
+
+def test_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    stack.script.write_text("{not json")
+    process = stack.start("all")
+    assert process.wait(60) == 78
+    assert "script" in stack.logs()
+    assert "cannot be used" in stack.logs()
+
+
+def test_unknown_setting_is_refused(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, api_key="typo")
+    assert stack.start("all").wait(60) == 78
+    assert "DEEPOCR_API_KEYS" in stack.logs()
