@@ -33,6 +33,11 @@ CORE = 0.4
 MIN_RISERS = 3.0
 """Ink above and below small letters, in rows of full ink, that is needed to tell up from down."""
 
+GRID = 12
+LEAST_COVER = 0.25
+"""Share of the cells of a grid over the page that must hold ink: on a title page, letters make as
+much of a pattern as lines do."""
+
 MAX_ASPECT = 3.0
 """A receipt or a web page in one piece is not judged: its strips are too thin to show lines."""
 
@@ -63,7 +68,7 @@ def look_at(mask: Image.Image, words: Sequence[Word] = ()) -> Look:
     has_lines = max(down, along) > MIN_ENERGY
     lying = _words_lie(words)
     sideways = has_lines and along > SIDEWAYS_RATIO * down if lying is None else lying
-    if max(mask.size) > MAX_ASPECT * min(mask.size):
+    if lying is None and not _is_judged(mask):
         return Look((0,), has_lines)
     if sideways:
         rise = _rise(mask.transpose(Image.Transpose.ROTATE_270))
@@ -131,6 +136,14 @@ def _line_back(line: Line, degrees: int, size_px: tuple[int, int]) -> Line:
     first, second, third, fourth = (point_back(point, degrees, size_px) for point in line.quad_px)
     quad: Quad = (first, second, third, fourth)
     return replace(line, quad_px=quad)
+
+
+def _is_judged(mask: Image.Image) -> bool:
+    """Whether there is enough on the page to tell how it lies."""
+    cells = mask.resize((GRID, GRID), Image.Resampling.BOX).histogram()
+    # a cell counts from 2 of 255 on, a hundredth of it ink
+    cover = sum(cells[2:]) / GRID**2
+    return cover >= LEAST_COVER and max(mask.size) <= MAX_ASPECT * min(mask.size)
 
 
 def _line_energy(mask: Image.Image) -> float:

@@ -134,8 +134,7 @@ class TextLayer:
         """Put `lines` on a page; their corners are pixels of the page as it is shown, drawn with
         `size_px`."""
         to_points = pymupdf.Matrix(page.rect.width / size_px[0], page.rect.height / size_px[1])
-        # shown page -> page before /Rotate -> PDF's own space, y upward from the media box
-        to_pdf = to_points * page.derotation_matrix * ~page.transformation_matrix
+        to_pdf = to_points * page.derotation_matrix * _unrotated_to_pdf(page)
         commands = [command for line in lines if (command := _show(line, to_pdf))]
         if not commands:
             return
@@ -166,6 +165,17 @@ class TextLayer:
         if kind == "xref":
             xref, font_path = int(value.split()[0]), ""
         pdf.xref_set_key(xref, f"{font_path}/{FONT_NAME}".lstrip("/"), f"{self._font_xref} 0 R")
+
+
+def _unrotated_to_pdf(page: pymupdf.Page) -> pymupdf.Matrix:
+    """From the page before /Rotate, its crop box's upper left corner being 0, to the PDF's own
+    space, where y goes upward. (`page.transformation_matrix` forgets the crop box under /Rotate.)
+    """
+    crop, media = page.cropbox, page.mediabox
+    sideways = page.rotation % 180 != 0
+    # other than 1 where the page has a UserUnit
+    unit = crop.width / (page.rect.height if sideways else page.rect.width)
+    return pymupdf.Matrix(unit, 0, 0, -unit, crop.x0, media.y1 - crop.y0)
 
 
 def _inherited(pdf: pymupdf.Document, xref: int, key: str) -> tuple[str, str]:
