@@ -9,12 +9,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS: list[set[str]] = [
     {"types", "errors"},
-    {"tasks", "settings", "documents", "parsing", "render", "weights", "evaluation"},
+    {"tasks", "settings", "documents", "parsing", "render", "weights"},
     {"engines.base"},
     {"engines"},
     {"engines.registry"},
     {"pipeline"},
-    {"book", "service", "bench", "verification"},
+    {"book", "service", "bench", "evaluation", "verification"},
     {"predict", "scripts"},
 ]
 

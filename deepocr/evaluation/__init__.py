@@ -1,0 +1,1 @@
+"""How well an engine reads: checks in olmOCR-bench's form, and distance to reference texts."""
