@@ -61,6 +61,9 @@ class Settings(BaseSettings):
         default=90, ge=1, le=8192, description="how many tokens back such repeats are looked for"
     )
 
+    quantize: Literal["none", "int8", "int4"] = Field(
+        default="none", description="weights of the decoder on the CPU; changes what is written"
+    )
     batch: int = Field(
         default=0, ge=0, le=512, description="pages read at once; 0 is 64 on CUDA, 8 on the CPU"
     )

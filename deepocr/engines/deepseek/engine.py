@@ -11,6 +11,8 @@ import os
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
+
 from deepocr.engines.base import Capabilities, check_task
 from deepocr.engines.deepseek.batching import BatchedReader, Failed, Finished, Token
 from deepocr.engines.deepseek.build import (
@@ -22,6 +24,7 @@ from deepocr.engines.deepseek.build import (
 )
 from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
 from deepocr.engines.deepseek.config import read_config
+from deepocr.engines.deepseek.cpu import pack_for_cpu
 from deepocr.engines.deepseek.deltas import DeltaWriter
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops.choice import FastOps, choose_ops
@@ -135,6 +138,12 @@ def create(settings: Settings) -> DeepSeekEngine:
             f"{settings.ngram_size}, so nothing would be banned; make it longer, or the size 0"
         )
     device, dtype = choose_device(settings.device), DTYPES[settings.dtype]
+    for_cpu = device.type == "cpu" and dtype == torch.bfloat16
+    if settings.quantize != "none" and not for_cpu:
+        raise SettingsError(
+            f"DEEPOCR_QUANTIZE={settings.quantize} is for bf16 on the CPU, and this is "
+            f"{settings.dtype} on {device}; set it to none"
+        )
     folder = ensure_weights(settings)
     config = read_config(folder)
     tokens = read_tokens(folder, config.decoder.vocab_size)
@@ -142,6 +151,8 @@ def create(settings: Settings) -> DeepSeekEngine:
     model = load_model(
         config, SafetensorsFolder(folder), ops.network, device=device, dtype=dtype
     )  # fmt: skip
+    if for_cpu:
+        pack_for_cpu(model, settings.quantize)
     ban = NGramBan(settings.ngram_size, settings.ngram_window, tokens.table_cell_ids)
     return start(model, ops, tokens, settings, ban)
 
@@ -161,5 +172,6 @@ def start(
         max_sequences=concurrency,
         num_blocks=plan_blocks(model, concurrency, settings.kv_cache_gb),
     )
-    name = f"deepseek {settings.dtype}"
+    weights = settings.dtype if settings.quantize == "none" else settings.quantize
+    name = f"deepseek {weights}"
     return DeepSeekEngine(reader, tokens, name=name, context=context, concurrency=concurrency)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from deepocr.engines.deepseek.engine import DeepSeekEngine, create
-from deepocr.errors import EngineError, InvalidInput
+from deepocr.errors import EngineError, InvalidInput, SettingsError
 from deepocr.settings import Settings
 from deepocr.tasks import make_job
 from deepocr.types import Event, Job, Page, PageDone, TextDelta
@@ -143,6 +143,26 @@ async def test_a_bug_in_the_worker_is_told_to_everyone(
         with pytest.raises(EngineError, match=r"broke.*a bug"):
             await read(engine, page(1), job)
     await engine.close()
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8", "int4"])
+async def test_quantized_weights_read_and_say_so(checkpoint: Path, quantize: str) -> None:
+    settings = Settings(
+        checkpoints=checkpoint, weights_download=False, device="cpu", quantize=quantize
+    )
+    engine = create(settings)
+    assert engine.capabilities.engine == f"deepseek {'bf16' if quantize == 'none' else quantize}"
+    events = await read(engine, page(1), make_job("free", preset="tiny", max_new_tokens=5))
+    assert isinstance(events[-1], PageDone)
+    await engine.close()
+
+
+def test_quantized_weights_in_float32_are_refused(checkpoint: Path) -> None:
+    settings = Settings(
+        checkpoints=checkpoint, weights_download=False, device="cpu", dtype="fp32", quantize="int8"
+    )
+    with pytest.raises(SettingsError, match="QUANTIZE=int8"):
+        create(settings)
 
 
 async def test_a_prompt_that_leaves_no_room_is_refused(

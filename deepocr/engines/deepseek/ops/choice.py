@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deepocr.engines.deepseek.ops import AttentionOps, Ops
 from deepocr.engines.deepseek.ops.attention import FlashAttention, choose_attention
+from deepocr.engines.deepseek.ops.cpu_attention import CpuAttention, CpuPagedAttention
 from deepocr.engines.deepseek.ops.experts import plain_experts
 from deepocr.engines.deepseek.ops.paged_attention import (
     FlashPagedAttention,
@@ -62,11 +63,12 @@ class RelativeInKernel:
 
 def choose_ops(device: torch.device, dtype: torch.dtype) -> FastOps:
     """The fastest versions that are installed for a device and type."""
-    attention = choose_attention(device, dtype)
     if device.type != "cuda":
-        log.info("experts=plain, paged attention=plain, no graphs: the device is %s", device.type)
-        prefill = PlainPrefillAttention(attention)
-        return FastOps(Ops(attention, plain_experts), PlainPagedAttention(), prefill, False)
+        own = CpuAttention()
+        log.info("attention=%s, experts=plain, no graphs: the device is %s", own.name, device.type)
+        network = Ops(own, plain_experts)
+        return FastOps(network, CpuPagedAttention(), PlainPrefillAttention(own), False)
+    attention = choose_attention(device, dtype)
     flash = isinstance(attention, FlashAttention)
     to_prefill: PrefillAttentionOp = (
         FlashPrefillAttention() if flash else PlainPrefillAttention(attention)

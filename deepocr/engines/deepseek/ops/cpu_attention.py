@@ -1,0 +1,93 @@
+"""Attention where PyTorch's own is slow on a CPU: one query over a long cache, and SAM's bias.
+
+SDPA packs its operands for matrix products; with a single query that costs eight times the
+products themselves, and a written-out bias costs as much as the attention it is for. Both are
+done here with plain matrix products in float32, which is no less exact.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from deepocr.engines.deepseek.ops.attention import SdpaAttention
+from deepocr.engines.deepseek.ops.paged_attention import PagedBatch
+
+SCORE_ROWS = 256
+"""Queries whose scores are held at a time; those of one head then stay in the cache."""
+
+LONG = 1024
+"""Positions from which that is faster than SDPA; windows of 196 are not."""
+
+
+class CpuAttention(SdpaAttention):
+    """SDPA but for SAM's global attention."""
+
+    name = "sdpa, SAM by rows"
+
+    def relative(self, q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
+        if q.shape[1] < LONG:
+            return super().relative(q, k, v, rel_h, rel_w)
+        out = torch.empty_like(q)
+        for view in range(q.shape[0]):
+            for head in range(q.shape[2]):
+                operands = (x[view, :, head] for x in (q, k, v, rel_h, rel_w))
+                out[view, :, head] = _one_head(*operands)
+        return out
+
+
+def _one_head(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
+    """q, k, v (T, D), rel_h (T, G_h), rel_w (T, G_w) -> (T, D)."""
+    keys, values = k.float().t(), v.contiguous()
+    scale = q.shape[-1] ** -0.5
+    parts = []
+    for start in range(0, q.shape[0], SCORE_ROWS):
+        rows = slice(start, start + SCORE_ROWS)
+        scores = (rel_h[rows, :, None].float() + rel_w[rows, None, :]).flatten(1)
+        torch.addmm(scores, q[rows].float(), keys, alpha=scale, out=scores)
+        parts.append(scores.softmax(dim=-1).to(values.dtype) @ values)
+    return torch.cat(parts)
+
+
+class CpuPagedAttention:
+    """Sequence by sequence over its runs of blocks, which are read in place."""
+
+    name = "cpu"
+
+    def __call__(self, q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
+        out = torch.empty_like(q)
+        scale = q.shape[-1] ** -0.5
+        for row, (blocks, length) in enumerate(
+            zip(batch.host_blocks, batch.host_lengths, strict=True)
+        ):
+            query = q[row].float() * scale
+            runs = list(_runs(blocks, length, keys.shape[1]))
+            scores = torch.cat(
+                [
+                    torch.einsum("hd,thd->ht", query, keys.flatten(0, 1)[run].float())
+                    for run in runs
+                ],
+                dim=1,
+            )
+            shares = scores.softmax(dim=1)
+            written = torch.zeros_like(query)
+            start = 0
+            for run in runs:
+                end = start + run.stop - run.start
+                value = values.flatten(0, 1)[run].float()
+                written += torch.einsum("ht,thd->hd", shares[:, start:end], value)
+                start = end
+            out[row] = written
+        return out
+
+
+def _runs(blocks: Sequence[int], length: int, block_tokens: int) -> Iterator[slice]:
+    """Stretches of the cache, in tokens, that hold a sequence: blocks that follow each other
+    are one stretch."""
+    first = 0
+    for at in range(1, len(blocks) + 1):
+        if at == len(blocks) or blocks[at] != blocks[at - 1] + 1:
+            tokens = min(at * block_tokens, length) - first * block_tokens
+            start = blocks[first] * block_tokens
+            yield slice(start, start + tokens)
+            first = at

@@ -1,0 +1,78 @@
+"""What is done to be fast on a CPU, against the plain versions."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from deepocr.engines.deepseek.cpu import PackedExperts, PackedLinear
+from deepocr.engines.deepseek.ops.attention import SdpaAttention
+from deepocr.engines.deepseek.ops.cpu_attention import CpuAttention, CpuPagedAttention
+from deepocr.engines.deepseek.ops.experts import plain_experts
+from deepocr.engines.deepseek.ops.packed import MATRICES, Quantize
+from deepocr.engines.deepseek.ops.paged_attention import PagedBatch, PlainPagedAttention
+
+ERRORS: dict[Quantize, float] = {"none": 0.004, "int8": 0.015, "int4": 0.12}
+"""Relative, of one product: bf16's own rounding, then that of the weights."""
+
+
+def error(found: Tensor, wanted: Tensor) -> float:
+    assert found.shape == wanted.shape
+    return ((found.float() - wanted.float()).norm() / wanted.float().norm()).item()
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+@pytest.mark.parametrize("rows", [1, 5, 40])
+@pytest.mark.parametrize("shape", [(96, 64), (128, 224), (64, 32)])
+def test_packed_weights(kind: Quantize, rows: int, shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    weight = (torch.randn(shape) / shape[1] ** 0.5).bfloat16()
+    x = torch.randn(rows, shape[1]).bfloat16()
+    wanted = x.float() @ weight.float().t()
+    assert error(MATRICES[kind](weight)(x), wanted) < ERRORS[kind]
+
+
+def test_a_packed_linear_keeps_shape_and_bias() -> None:
+    linear = torch.nn.Linear(64, 96).bfloat16()
+    packed = PackedLinear(MATRICES["none"](linear.weight.detach()), linear.bias.detach())
+    x = torch.randn(2, 3, 64).bfloat16()
+    assert error(packed(x), linear(x)) < 0.01
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 30])
+def test_packed_experts(tokens: int) -> None:
+    torch.manual_seed(tokens)
+    weights, ids = torch.randn(tokens, 8).softmax(dim=-1).topk(3, dim=-1)
+    gate_up = (torch.randn(8, 2 * 48, 64) / 8).bfloat16()
+    down = (torch.randn(8, 64, 48) / 7).bfloat16()
+    x = torch.randn(tokens, 64).bfloat16()
+    pack = MATRICES["none"]
+    packed = PackedExperts([pack(w) for w in gate_up], [pack(w) for w in down])
+    assert error(packed(x, ids, weights), plain_experts(x, ids, weights, gate_up, down)) < 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_paged_attention_over_runs_of_blocks(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    keys, values = torch.randn(2, 40, 16, 3, 32).to(dtype)
+    blocks = ((5,), (7, 8, 9, 3, 4), (20, 19, 18), (30, 31))
+    lengths = (1, 70, 48, 17)
+    table = torch.zeros(4, 5, dtype=torch.int32)
+    for row, of_row in zip(table, blocks, strict=True):
+        row[: len(of_row)] = torch.tensor(of_row)
+    batch = PagedBatch(table, torch.tensor(lengths).int(), blocks, lengths)
+    q = torch.randn(4, 3, 32).to(dtype)
+    wanted = PlainPagedAttention()(q.float(), keys.float(), values.float(), batch)
+    limit = 1e-5 if dtype == torch.float32 else 0.004
+    assert error(CpuPagedAttention()(q, keys, values, batch), wanted) < limit
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sam_attention_by_rows(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    rows, columns = 20, 55
+    q, k, v = torch.randn(2, rows * columns, 3, 2, 16).to(dtype).unbind(2)
+    rel_h = torch.randn(2, rows * columns, 2, rows).to(dtype)
+    rel_w = torch.randn(2, rows * columns, 2, columns).to(dtype)
+    wanted = SdpaAttention().relative(*(x.float() for x in (q, k, v, rel_h, rel_w)))
+    limit = 1e-5 if dtype == torch.float32 else 0.006
+    assert error(CpuAttention().relative(q, k, v, rel_h, rel_w), wanted) < limit
