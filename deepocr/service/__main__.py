@@ -7,6 +7,8 @@ import sys
 import threading
 
 from deepocr.errors import EngineUnavailable, SettingsError
+from deepocr.service.exports import keep_export
+from deepocr.service.files import TaskFiles
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.supervisor import EXIT_CANNOT_START, Supervisor
 from deepocr.settings import load_settings_as
@@ -30,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_CANNOT_START
     if options.part == "worker-process":
         return _worker_process(settings, options.alive_fd)
+    if options.part == "export-process":
+        keep_export(TaskFiles(settings.data_dir), options.task_id, options.kind)
+        return 0
     if options.part == "worker":
         return _worker(settings)
     return _serve(settings, options.host, options.port, with_worker=options.part == "all")
@@ -46,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_address(part)
     parts.add_parser("worker", help="one worker, kept alive")
     parts.add_parser("worker-process").add_argument("alive_fd", type=int)
+    export = parts.add_parser("export-process")
+    export.add_argument("task_id")
+    export.add_argument("kind")
     _add_address(parser)
     parser.set_defaults(part="all")
     return parser

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from deepocr.render.html import ShownPage, picture_html, text_html
 from deepocr.render.json import page_to_dict
 from deepocr.render.markdown import render_markdown
 from deepocr.service.context import Service
@@ -69,6 +70,7 @@ class TaskStatus(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     expires_at: datetime
+    numbers: list[int] = Field(description="of the pages that are read")
     progress: Progress
     position: int | None = None
     error: str | None = None
@@ -138,9 +140,15 @@ def corners(box_px: Box) -> list[tuple[int, int]]:
     return [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
 
 
-def page_answer(page: PageResult, task: str) -> dict[str, Any]:
-    """A page as in the JSON download, and its Markdown."""
-    return {**page_to_dict(page), "markdown": render_markdown(page, task=task)}
+def page_answer(task_id: str, page: PageResult, task: str) -> dict[str, Any]:
+    """A page as in the JSON download, its Markdown, and the two halves of the viewer."""
+    shown = ShownPage(page, f"/api/v1/ocr/results/{task_id}/pages/{page.number}/image", {})
+    return {
+        **page_to_dict(page),
+        "markdown": render_markdown(page, task=task),
+        "picture_html": picture_html(shown),
+        "text_html": text_html(shown),
+    }
 
 
 def _result(snapshot: Snapshot, pages: list[PageResult]) -> Result:
@@ -179,6 +187,7 @@ def _status_fields(service: Service, snapshot: Snapshot, position: bool) -> dict
         "started_at": _time(snapshot.started_s),
         "finished_at": _time(snapshot.finished_s),
         "expires_at": _time(record.created_s + service.settings.result_ttl_s),
+        "numbers": list(record.numbers),
         "progress": Progress(
             done=len(snapshot.settled),
             total=len(record.numbers),

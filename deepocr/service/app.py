@@ -16,7 +16,7 @@ from deepocr.service.limits import BodyLimit
 from deepocr.service.metrics import RequestFigures, SharedFigures
 from deepocr.service.problems import add_problem_handlers
 from deepocr.service.queue import make_celery
-from deepocr.service.routes import batch, health, mistral, openai, paddle, tasks
+from deepocr.service.routes import batch, health, mistral, openai, paddle, tasks, web
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.store import Store, open_store
 from deepocr.service.sweeper import Sweeper
@@ -41,7 +41,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app = FastAPI(title="deepocr", version=__version__, description=DESCRIPTION, lifespan=_lifespan)
     app.state.service = service
     add_problem_handlers(app)
-    for routes in (tasks, batch, paddle, openai, mistral, health):
+    for routes in (tasks, batch, paddle, openai, mistral, health, web):
         app.include_router(routes.router)
     _add_metrics(app, store)
     app.add_middleware(BodyLimit, settings=settings)

@@ -8,7 +8,7 @@ import httpx
 from celery import Celery, Task
 
 from deepocr.service import queue
-from deepocr.service.exports import EXPORTS
+from deepocr.service.exports import make_in_process
 from deepocr.service.files import NoRoomError, TaskFiles
 from deepocr.service.gate import GateBusyError
 from deepocr.service.reader import PageReader
@@ -86,9 +86,7 @@ class Jobs:
         self._finish(snapshot, "FAILURE" if reason else "SUCCESS", reason)
 
     def export(self, task_id: str, kind: str) -> None:
-        document = self._files.document(task_id)
-        if document is not None:
-            EXPORTS[kind].make(self._files, task_id, document)
+        make_in_process(task_id, kind)
 
     def notify(self, task_id: str) -> None:
         snapshot = self._store.task(task_id)

@@ -21,8 +21,8 @@ from deepocr.service.store import Store, StoreUnavailableError, open_store
 
 log = logging.getLogger(__name__)
 
-OTHER_JOBS = 2
-"""Threads beside those for pages: stitching and webhooks do not wait for a page to end."""
+EXTRA_THREADS = 2
+"""Beside one for each page that the engine reads: to draw the next, to stitch, to notify."""
 
 BEAT_S = 0.5
 STORE_BEAT_S = 5.0
@@ -49,7 +49,7 @@ def run_worker(settings: ServiceSettings, alive_fd: int | None = None) -> int:
     pages = settings.worker_pages or capabilities.concurrency
     worker = app.Worker(
         pool="threads",
-        concurrency=pages + OTHER_JOBS,
+        concurrency=pages + EXTRA_THREADS,
         queues=list(LANES),
         hostname=f"deepocr-{secrets.token_hex(4)}@{socket.gethostname()}",
         without_gossip=True,

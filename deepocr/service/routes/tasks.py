@@ -130,7 +130,7 @@ def page(service: TheService, task: OwnTask, number: int) -> dict[str, object]:
     if found is None:
         text = service.store.read_live(task.record.task_id, number)
         return {"number": number, "status": "waiting", "raw": text}
-    return answers.page_answer(found, task.record.job.task)
+    return answers.page_answer(task.record.task_id, found, task.record.job.task)
 
 
 @router.get(
