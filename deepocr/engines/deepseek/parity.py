@@ -229,8 +229,8 @@ def _read_case(folder: Path, raw: Mapping[str, Any]) -> Case:
     grid, tiles = raw.get("crop_ratio"), raw.get("crop_sha256")
     return Case(
         name=raw["name"],
-        image=_find_image(folder.resolve().parent / "images", raw["image"]),
-        preset=find_preset(raw["mode"]).title,
+        image=_find_image(folder, raw["image"]),
+        preset=find_preset(raw["mode"].lower()).title,
         prompt_ids=tuple(raw["prompt_suffix_ids"]),
         image_id=raw.get("image_token_id", TINY_IMAGE_ID),
         bos_id=raw.get("bos_id", 0),
@@ -245,12 +245,14 @@ def _read_case(folder: Path, raw: Mapping[str, Any]) -> Case:
 
 
 def _find_image(folder: Path, name: str) -> Path:
-    if (folder / name).is_file():
-        return folder / name
-    found = sorted(folder.glob(f"{name}.*"))
-    if not found:
-        raise FileNotFoundError(f"no picture {name!r} in {folder}")
-    return found[0]
+    """The picture in `../images`, seen from the folder's name and from where a link leads."""
+    places = [parent / "images" for parent in (folder.absolute().parent, folder.resolve().parent)]
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+        if found := sorted(place.glob(f"{name}.*")):
+            return found[0]
+    raise FileNotFoundError(f"no picture {name!r} in {places[0]}")
 
 
 def compare(implementation: Implementation, case: Case, limits: Limits) -> Iterator[Check]:
