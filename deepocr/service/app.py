@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from deepocr import __version__
@@ -38,7 +39,10 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         celery=make_celery(settings),
         watcher=Watcher(store),
     )
-    app = FastAPI(title="deepocr", version=__version__, description=DESCRIPTION, lifespan=_lifespan)
+    # FastAPI's own /docs would load its files from another host
+    app = FastAPIOffline(
+        title="deepocr", version=__version__, description=DESCRIPTION, lifespan=_lifespan
+    )
     app.state.service = service
     add_problem_handlers(app)
     for routes in (tasks, batch, paddle, openai, mistral, health, web):

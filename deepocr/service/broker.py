@@ -38,6 +38,7 @@ UPDATE messages SET delivered = 1 WHERE id = (
 """
 
 BUSY_TIMEOUT_S = 30.0
+STOP_LOOK_S = 0.5
 
 
 class Database:
@@ -162,6 +163,10 @@ class Transport(virtual.Transport):
     driver_name = "sqlite3"
     connection_errors = (*virtual.Transport.connection_errors, sqlite3.OperationalError)
     channel_errors = (*virtual.Transport.channel_errors, sqlite3.DatabaseError)
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        # Celery looks whether it should stop only in between
+        super().drain_events(connection, timeout=min(timeout or STOP_LOOK_S, STOP_LOOK_S))
 
     def driver_version(self) -> str:
         return sqlite3.sqlite_version

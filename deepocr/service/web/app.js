@@ -267,7 +267,10 @@
 
   async function showHistory() {
     const { tasks } = await getJson(`${API}/tasks`);
+    // the list is made anew; whoever stands in it with the keyboard stays where they are
+    const focused = document.activeElement.dataset.task;
     $("history").replaceChildren(...tasks.map(historyEntry));
+    if (focused) $("history").querySelector(`[data-task="${focused}"]`)?.focus();
   }
 
   function historyEntry(task) {
@@ -281,6 +284,7 @@
     const when = new Date(task.created_at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
     state.textContent = `${when} · ${task.progress.done}/${task.progress.total} · ${STATES[task.status]}`;
     button.type = "button";
+    button.dataset.task = task.task_id;
     button.append(name, state);
     if (shown && shown.id === task.task_id) button.setAttribute("aria-current", "true");
     button.addEventListener("click", () => show(task.task_id));

@@ -1,0 +1,184 @@
+"""The web page in a browser: hand in, watch, click, download; nothing from other hosts."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.needs import need_binary
+from tests.service.stack import Stack, book, eventually, picture, running
+
+HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
+TEXT = (
+    "<|ref|>title<|/ref|><|det|>[[25, 50, 700, 200]]<|/det|>\n# Page {page} of the book\n\n"
+    f"<|ref|>text<|/ref|><|det|>[[25, 300, 900, 600]]<|/det|>\nRead with {{task}}. {HOSTILE}\n\n"
+    "<|ref|>table<|/ref|><|det|>[[25, 650, 900, 950]]<|/det|>\n"
+    "<table><tr><td>cell</td><td>42</td></tr></table>\n\n"
+)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    script = {"default": {"text": TEXT, "delay_s": 1.5}, "concurrency": 2}
+    folder = tmp_path_factory.mktemp("web")
+    with running(folder, script=script, api_keys="open-sesame") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def browser(downloads: Path) -> Iterator[Any]:
+    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    options = selenium.ChromeOptions()
+    options.binary_location = need_binary("chromium")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,900"):
+        options.add_argument(argument)
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = selenium.Chrome(
+        options=options, service=selenium.ChromeService(need_binary("chromedriver"))
+    )
+    driver.set_page_load_timeout(60)
+    yield driver
+    driver.quit()
+
+
+def find(browser: Any, css: str) -> Any:
+    return browser.find_element("css selector", css)
+
+
+def count(browser: Any, css: str) -> int:
+    return len(browser.find_elements("css selector", css))
+
+
+def state(browser: Any) -> str:
+    return str(find(browser, "#document-state").text)
+
+
+def hand_in(browser: Any, path: Path) -> None:
+    find(browser, "#file").send_keys(str(path))
+    find(browser, "#send").click()
+
+
+@pytest.fixture(scope="module")
+def page(stack: Stack, browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The page after a book of three pages was handed in and read."""
+    folder = tmp_path_factory.mktemp("documents")
+    path = folder / "three pages.pdf"
+    path.write_bytes(book(3))
+    browser.get(stack.url + "/")
+    eventually(lambda: find(browser, "#key-row").is_displayed(), 10, "the question for a key")
+    find(browser, "#key").send_keys("open-sesame")
+    hand_in(browser, path)
+    eventually(lambda: count(browser, ".page-text") == 1, 20, "the first page alone")
+    eventually(lambda: state(browser).startswith("done"), 30, "the last page")
+    return browser
+
+
+def test_pages_arrive_in_order(page: Any) -> None:
+    numbers = [
+        part.get_attribute("data-page") for part in page.find_elements("css selector", ".page-text")
+    ]
+    assert numbers == ["1", "2", "3"]
+    assert count(page, ".page-picture img") == 3
+    loaded = (
+        "return [...document.querySelectorAll('.page-picture img')].every(i => i.naturalWidth > 0)"
+    )
+    eventually(lambda: page.execute_script(loaded), 10, "the pictures")
+    assert find(page, ".region h1").text == "Page 1 of the book"
+    assert find(page, ".region table td").text == "cell"
+
+
+def test_hostile_text_does_nothing(page: Any) -> None:
+    assert page.title == "deepocr"
+    assert count(page, "#texts script") == 0
+
+
+def test_click_between_picture_and_text(page: Any) -> None:
+    text = find(page, '.region[data-region="3-1"]')
+    page.execute_script("document.querySelector('rect[data-region=\"3-1\"]').scrollIntoView()")
+    time.sleep(0.5)
+    find(page, 'rect[data-region="3-1"]').click()
+    assert "selected" in text.get_attribute("class")
+    first = find(page, '.region[data-region="1-0"]')
+    page.execute_script("arguments[0].scrollIntoView()", first)
+    time.sleep(0.5)
+    first.click()
+    assert "selected" in find(page, 'rect[data-region="1-0"]').get_attribute("class")
+
+
+def test_keyboard_alone_selects_a_region(page: Any) -> None:
+    region = find(page, '.region[data-region="2-0"]')
+    page.execute_script("arguments[0].focus()", region)
+    region.send_keys("\ue007")
+    assert "selected" in find(page, 'rect[data-region="2-0"]').get_attribute("class")
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "begins"),
+    [("markdown", ".md", b"# Page 1"), ("json", ".json", b"{"), ("pdf", ".pdf", b"%PDF-")],
+)
+def test_downloads(page: Any, downloads: Path, kind: str, suffix: str, begins: bytes) -> None:
+    find(page, f'[data-download="{kind}"]').click()
+    path = downloads / f"three pages.pdf{suffix}"
+    eventually(path.exists, 40, f"the {kind} download")
+    assert path.read_bytes().startswith(begins)
+
+
+def test_searchable_pdf_is_found_by_pdftotext(page: Any, downloads: Path) -> None:
+    path = downloads / "three pages.pdf.pdf"
+    if not path.exists():
+        test_downloads(page, downloads, "pdf", ".pdf", b"%PDF-")
+    pdftotext = need_binary("pdftotext")
+    text = subprocess.run([pdftotext, str(path), "-"], capture_output=True, check=True).stdout
+    assert b"Page 2 of the book" in text
+
+
+def test_history_and_labels(page: Any, tmp_path: Path) -> None:
+    path = tmp_path / "second.png"
+    path.write_bytes(picture())
+    hand_in(page, path)
+    eventually(lambda: count(page, "#history li") == 2, 10, "the second entry")
+    eventually(lambda: state(page).startswith("done"), 20)
+    eventually(lambda: "1/1" in find(page, "#history").text, 10, "the list's last state")
+    assert "second.png" in find(page, "#history li:first-child").text
+    find(page, "#history li:nth-child(2) button").click()
+    eventually(lambda: count(page, ".page-text") == 3, 10, "the first document again")
+    unnamed = (
+        "return [...document.querySelectorAll('input, select, button')].filter(e => "
+        "!(e.labels && e.labels.length) && !e.textContent.trim() && !e.ariaLabel).map(e => e.id)"
+    )
+    assert page.execute_script(unnamed) == []
+
+
+def test_phone_sized(page: Any) -> None:
+    page.set_window_size(390, 844)
+    try:
+        overflow = "return document.documentElement.scrollWidth <= window.innerWidth"
+        assert page.execute_script(overflow)
+        assert find(page, "#send").is_displayed()
+    finally:
+        page.set_window_size(1400, 900)
+
+
+def test_nothing_comes_from_other_hosts(stack: Stack, page: Any) -> None:
+    page.get(stack.url + "/docs")
+    eventually(lambda: count(page, ".opblock") > 5, 20, "the API's page")
+    hosts = set()
+    for entry in page.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            url = urlsplit(message["params"]["request"]["url"])
+            if url.scheme in ("http", "https"):
+                hosts.add(url.netloc)
+    assert hosts == {urlsplit(stack.url).netloc}
+    assert not [e for e in page.get_log("browser") if "Content Security Policy" in e["message"]]
