@@ -4,23 +4,30 @@ It is labeled, kept in the regions and left out of Markdown. Evidence is where a
 white below or above it, what it says, and the layout model.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from deepocr.engines.ppocr.lines import TextLine
+import numpy as np
+
+from deepocr.engines.ppocr.lines import Picture, TextLine
 from deepocr.engines.ppocr.regions import Seen
 from deepocr.engines.ppocr.rulings import Rulings
 from deepocr.engines.ppocr.tables import bounds, find_rows
 from deepocr.types import Box
 
-LABELS = frozenset({"header", "footer", "page_number", "aside"})
+LABELS = frozenset({"header", "footer", "page_number", "aside", "watermark"})
 
 ZONE = 0.16
 """Share of the page's height, at the top and at the bottom, in which furniture is looked for."""
 
 MAX_ROWS = 8
 """Rows looked at on either side."""
+
+SLANT_DEG = 12.0
+FAINT = 0.45
+"""Of the usual contrast between ink and paper."""
 
 _PAGE_NUMBER = re.compile(
     r"""^[\s\-–—~·.|\[(]*
@@ -49,20 +56,21 @@ class _Side:
 
 
 def find_furniture(
+    picture: Picture,
     lines: Sequence[TextLine],
     seen: Sequence[Seen],
     rulings: Rulings,
-    size_px: tuple[int, int],
     body_px: float,
 ) -> Mapping[int, str]:
     """Index of the line -> its label, for the lines that are furniture."""
-    width, height = size_px
+    height, width = picture.shape[:2]
     index = {id(line): i for i, line in enumerate(lines)}
     labels = {
         i: "aside"
         for i, line in enumerate(lines)
         if line.vertical and not 0.1 * width < line.center_px[0] < 0.9 * width
     }
+    labels.update(_watermarks(picture, lines, body_px))
     rows = find_rows([line for i, line in enumerate(lines) if i not in labels])
     for side in _sides(rows, height):
         judge = _Judge(side, seen, rulings, body_px, height)
@@ -71,6 +79,36 @@ def find_furniture(
                 number = _PAGE_NUMBER.match(line.text)
                 labels[index[id(line)]] = "page_number" if number else side.label
     return labels
+
+
+def _watermarks(picture: Picture, lines: Sequence[TextLine], body_px: float) -> dict[int, str]:
+    """Large or slanting letters that are much fainter than the text."""
+    odd = [
+        i
+        for i, line in enumerate(lines)
+        if line.height_px > 1.7 * body_px or _slant(line) > SLANT_DEG
+    ]
+    usual = [_contrast(picture, line) for line in lines[:: max(1, len(lines) // 24)]]
+    if not odd or len(lines) - len(odd) < 3:
+        return {}
+    faint = FAINT * float(np.median(usual))
+    return {i: "watermark" for i in odd if _contrast(picture, lines[i]) < faint}
+
+
+def _contrast(picture: Picture, line: TextLine) -> float:
+    x1, y1, x2, y2 = (max(0, value) for value in line.box_px)
+    part = picture[y1:y2, x1:x2]
+    if part.size == 0:
+        return 255.0
+    low, high = np.percentile(part.min(axis=2), (4, 96))
+    return float(high - low)
+
+
+def _slant(line: TextLine) -> float:
+    """Degrees between the line and the nearest edge of the page."""
+    (x1, y1), (x2, y2), *_ = line.quad_px
+    angle = math.degrees(math.atan2(y2 - y1, x2 - x1)) % 90
+    return min(angle, 90 - angle)
 
 
 def _sides(rows: Sequence[Sequence[TextLine]], height: int) -> list[_Side]:
@@ -106,15 +144,15 @@ class _Judge:
 
     def _is_furniture(self, row: Sequence[TextLine], first: bool) -> bool:
         gap = self._gap(row)
-        large = max(line.height_px for line in row) > 1.45 * self.body_px
+        size = max(line.height_px for line in row) / self.body_px
         # a page number stands alone or at the end of a running head; one within several numbers
         # is a row of a table
         numbers = [bool(_PAGE_NUMBER.match(line.text)) for line in row]
         if any(numbers) and len(row) <= 3 and sum(numbers) == 1 and gap > 0.3:
             return first or self._is_page_of(row)
-        if large:
-            return self._looks_so(row, 0.75) and gap > 0.8
-        if self._looks_so(row, 0.5) and gap > 0.25:
+        if size > 1.25:
+            return self._looks_so(row, 0.75) and gap > 0.8 and len(self.side.rest) > 15
+        if self._looks_so(row, 0.55) and gap > 0.25:
             return True
         if gap > 0.4 and any(_NOTICE.search(line.text) for line in row) and first:
             return True
@@ -140,17 +178,17 @@ class _Judge:
     def _looks_so(self, row: Sequence[TextLine], least: float) -> bool:
         """The layout model sees furniture in most of the row."""
         width = sum(line.width_px for line in row)
-        marked = sum(
-            line.width_px
-            for line in row
-            if any(
-                region.label in ("header", "footer")
-                and region.score >= least
-                and overlap(line.box_px, region.box_px) > 0.5
-                for region in self.seen
-            )
-        )
+        marked = sum(line.width_px for line in row if self._seen_so(line, least))
         return marked >= 0.4 * width
+
+    def _seen_so(self, line: TextLine, least: float) -> bool:
+        """Seen as furniture, and as nothing else with more certainty."""
+        scores = {True: 0.0, False: 0.0}
+        for region in self.seen:
+            if overlap(line.box_px, region.box_px) > 0.5:
+                kind = region.label in ("header", "footer")
+                scores[kind] = max(scores[kind], region.score)
+        return scores[True] >= max(least, scores[False])
 
     def _is_ruled_off(self, row: Sequence[TextLine]) -> bool:
         """A long rule parts the row from the page."""

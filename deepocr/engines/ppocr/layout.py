@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from deepocr.engines.ppocr.atoms import Atom
+from deepocr.engines.ppocr.columns import part_lines
 from deepocr.engines.ppocr.furniture import find_furniture, overlap
 from deepocr.engines.ppocr.lines import Picture, TextLine
 from deepocr.engines.ppocr.paragraphs import (
@@ -51,8 +52,9 @@ def find_blocks(picture: Picture, lines: Sequence[TextLine], seen: Sequence[Seen
         return []
     height, width = picture.shape[:2]
     body_px = body_height(lines)
+    lines = part_lines(picture, lines, body_px)
     rulings = find_rulings(picture, [line.box_px for line in lines], body_px)
-    labels = find_furniture(lines, seen, rulings, (width, height), body_px)
+    labels = find_furniture(picture, lines, seen, rulings, body_px)
     furniture = [
         _block(labels[index], (line,)) for index, line in enumerate(lines) if index in labels
     ]

@@ -65,7 +65,7 @@ class Style:
         something raised or lowered, so the width counts too."""
         tall = row.height_px / self.body_px
         wide = row.char_px / self.char_px if self.char_px and row.char_px else tall
-        return min(tall, 1.12 * wide) if tall > 1 else tall
+        return tall if tall < 1.3 * wide else 1.12 * wide
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _heading_level(rows: Sequence[Row], text: str, titles: Sequence[Box], style:
     if len(rows) > 4 or len(text) > MAX_HEADING_CHARS or not any(c.isalpha() for c in text):
         return 0
     letters = sum(character.isalpha() for character in text)
-    if "=" in text or letters < 0.5 * len(text):
+    if BULLET.match(text) or "=" in text or letters < 0.5 * len(text):
         return 0
     size = min(style.size(row) for row in rows)
     section = SECTION.match(text)

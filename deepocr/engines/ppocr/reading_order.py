@@ -15,11 +15,14 @@ from deepocr.engines.ppocr.blocks import graph_order
 
 T = TypeVar("T")
 
-MIN_STRIP = 0.55
+MIN_STRIP = 0.4
 """Of a line's height: a narrower white strip parts no columns."""
 
-CLEAR_STRIP = 1.5
-"""Of a line's height: a strip this wide parts columns of two lines, a narrower one needs four."""
+SHRINK = 0.12
+"""Of a line's height: found boxes reach beyond their letters by this on either side."""
+
+LEAST_LINES = ((1.5, 2), (0.8, 4), (0.0, 6))
+"""A strip as wide as this, in heights of a line, parts columns of so many lines."""
 
 NEW_BAND = 0.8
 """Of a line's height: a gap above, for a band to begin where the strips change."""
@@ -167,10 +170,12 @@ def _strips(atoms: Sequence[Atom[T]], line_px: float) -> list[tuple[float, float
     """White strips (left, right) that no atom reaches into."""
     strips = []
     reach: float | None = None
-    for x1, _, x2, _ in sorted(atom.box_px for atom in atoms):
-        if reach is not None and x1 - reach >= MIN_STRIP * line_px:
-            strips.append((reach, float(x1)))
-        reach = x2 if reach is None else max(reach, x2)
+    for box, is_line in sorted((atom.box_px, atom.is_line) for atom in atoms):
+        shrink_px = SHRINK * line_px if is_line else 0.0
+        left, right = box[0] + shrink_px, box[2] - shrink_px
+        if reach is not None and left - reach >= MIN_STRIP * line_px:
+            strips.append((reach, left))
+        reach = right if reach is None else max(reach, right)
     return strips
 
 
@@ -204,7 +209,7 @@ def _are_columns(
     left: Sequence[Atom[T]], right: Sequence[Atom[T]], width_px: float, line_px: float
 ) -> bool:
     """Two columns stand beside each other over some height and have several lines each."""
-    least = 2 if width_px >= CLEAR_STRIP * line_px else 4
+    least = next(lines for width, lines in LEAST_LINES if width_px >= width * line_px)
     for side in (left, right):
         if all(atom.is_line for atom in side) and len(_rows(side)) < least:
             return False

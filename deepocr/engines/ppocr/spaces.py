@@ -24,6 +24,7 @@ def recover_spaces(
         return text, char_x
     gaps = _white_gaps(crop)
     known_px: list[float] = []
+    letters_px: list[float] = []
     missing: list[tuple[int, float]] = []
     for start, end in gaps:
         center = (start + end) / 2 / width
@@ -31,14 +32,17 @@ def recover_spaces(
         after = int(np.searchsorted(char_x, center))
         if not 0 < after < len(text):
             continue
-        near = text[max(0, after - 1) : after + 1]
-        if " " in near:
+        # places are a little off, so a space one further on is this gap's
+        if " " in text[max(0, after - 2) : after + 2]:
             known_px.append(end - start)
-        elif _splits(text, after):
+            continue
+        letters_px.append(end - start)
+        if _splits(text, after):
             missing.append((after, end - start))
     if len(known_px) < 2:
         return text, char_x
-    least_px = max(MIN_GAP * height, 0.7 * float(np.median(known_px)))
+    letters = 1.8 * float(np.median(letters_px)) if letters_px else 0.0
+    least_px = max(MIN_GAP * height, 0.75 * float(np.median(known_px)), letters)
     for after, gap_px in reversed(missing):
         if gap_px >= least_px:
             place = (char_x[after - 1] + char_x[after]) / 2

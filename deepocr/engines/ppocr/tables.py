@@ -11,7 +11,7 @@ import numpy as np
 from deepocr.engines.ppocr.lines import TextLine
 from deepocr.engines.ppocr.rulings import Grid, Rulings, covers
 from deepocr.engines.ppocr.text import join_lines
-from deepocr.types import Box
+from deepocr.types import Box, Quad
 
 
 @dataclass(frozen=True)
@@ -313,8 +313,8 @@ def split_lines(lines: Sequence[TextLine], edges: Sequence[float]) -> list[TextL
     return pieces
 
 
-def split_line(line: TextLine, edges: Sequence[float]) -> list[TextLine]:
-    """A line cut at those edges that fall into it between two words."""
+def split_line(line: TextLine, edges: Sequence[float], anywhere: bool = False) -> list[TextLine]:
+    """A line cut at those edges that fall into it between two words, or `anywhere`."""
     if not line.char_x_px:
         return [line]
     x1, y1, x2, y2 = line.box_px
@@ -328,7 +328,7 @@ def split_line(line: TextLine, edges: Sequence[float]) -> list[TextLine]:
         spaces = [i for i in near if line.text[i].isspace()]
         if spaces:
             cuts.append((spaces[0], edge))
-        elif 0 < after < len(line.text) and _wide_gap(line, after):
+        elif 0 < after < len(line.text) and (anywhere or _wide_gap(line, after)):
             cuts.append((after, edge))
     pieces: list[TextLine] = []
     start, left = 0, x1
@@ -346,9 +346,22 @@ def split_line(line: TextLine, edges: Sequence[float]) -> list[TextLine]:
                 min(x2 if end == len(line.text) else round(edge), round(chars[-1] + half)),
                 y2,
             )
-            pieces.append(replace(line, text=stripped, box_px=box, char_x_px=chars))
+            quad = _part_quad(line, box[0], box[2])
+            pieces.append(replace(line, text=stripped, box_px=box, quad_px=quad, char_x_px=chars))
         start, left = end, round(edge)
     return pieces
+
+
+def _part_quad(line: TextLine, left_px: int, right_px: int) -> Quad:
+    """The part of a line's corners on the page from `left_px` to `right_px` of its box."""
+    start = (left_px - line.box_px[0]) / max(1, line.width_px)
+    end = (right_px - line.box_px[0]) / max(1, line.width_px)
+
+    def between(a: tuple[int, int], b: tuple[int, int], share: float) -> tuple[int, int]:
+        return round(a[0] + share * (b[0] - a[0])), round(a[1] + share * (b[1] - a[1]))
+
+    a, b, c, d = line.quad_px
+    return between(a, b, start), between(a, b, end), between(d, c, end), between(d, c, start)
 
 
 def split_wide_gaps(line: TextLine) -> list[TextLine]:
