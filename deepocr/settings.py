@@ -22,7 +22,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    engine: Literal["deepseek", "ppocr", "scripted", "remote"] = "deepseek"
+    engine: Literal["deepseek", "ppocr", "scripted", "remote"] = Field(
+        default="deepseek", description="what reads: deepseek, ppocr, remote, or scripted (tests)"
+    )
 
     # documents in
     dpi: int = Field(default=144, ge=36, le=1200, description="resolution PDF pages are drawn at")
@@ -30,8 +32,9 @@ class Settings(BaseSettings):
     max_bytes: int = Field(default=1 << 30, ge=1, description="bytes a document may have")
     max_pages: int = Field(default=5000, ge=1, description="pages one request may read")
 
-    # pages in flight in one prediction, and tasks at once in the predictor
-    page_window: int = Field(default=8, ge=1, le=256)
+    page_window: int = Field(
+        default=8, ge=1, le=256, description="pages of one document in memory at once"
+    )
     warm_up: bool = Field(default=True, description="read a page in setup()")
 
     script: Path | None = Field(default=None, description="JSON for the scripted engine")
@@ -45,7 +48,9 @@ class Settings(BaseSettings):
     remote_timeout_s: float = Field(default=600, gt=0, description="for one answer")
 
     # deepseek
-    checkpoints: Path = Path("checkpoints")
+    checkpoints: Path = Field(
+        default=Path("checkpoints"), description="folder that holds the weights or gets them"
+    )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
