@@ -7,6 +7,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from deepocr.book.files import locked
 from deepocr.book.inputs import Source, find_sources
 from deepocr.book.options import Options, Reading, Writing
 from deepocr.book.progress import describe, say
-from deepocr.book.run import read_document
+from deepocr.book.run import read_documents
 from deepocr.engines.base import Engine
-from deepocr.errors import DeepOCRError, EngineError, InvalidInput
+from deepocr.errors import DeepOCRError, InvalidInput
 from deepocr.settings import Settings, load_settings
 from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
 from deepocr.types import PageStatus
@@ -178,22 +179,20 @@ async def _read_all(
     sources: Sequence[Source],
     chosen: argparse.Namespace,
 ) -> int:
-    """Document after document; a bad one does not stop those after it."""
+    """All documents; a bad one does not stop those after it."""
     options = replace(options, jobs=chosen.jobs or engine.capabilities.concurrency)
     counts: Counter[PageStatus] = Counter()
     worst = EXIT_OK
-    for source in sources:
-        try:
-            outcome = await read_document(engine, source, chosen.out, options, settings)
-        except EngineError:
-            raise
-        except InvalidInput as error:
-            worst = _complain(error, EXIT_BAD_INPUT, source)
-        except DeepOCRError as error:
-            worst = _complain(error, EXIT_ERROR, source)
-        else:
+    outcomes = read_documents(engine, sources, chosen.out, options, settings)
+    async with aclosing(outcomes):
+        async for outcome in outcomes:
+            if outcome.error is not None:
+                bad = isinstance(outcome.error, InvalidInput)
+                code = EXIT_BAD_INPUT if bad else EXIT_ERROR
+                worst = _complain(outcome.error, code, outcome.source)
+                continue
             counts += outcome.counts
-            say(f"{source.path} -> {outcome.folder / 'document.mmd'}")
+            say(f"{outcome.source.path} -> {outcome.folder}/document.mmd")
     say(f"{counts.total()} pages: {describe(counts)}")
     return worst or (EXIT_PAGES_FAILED if counts["failed"] else EXIT_OK)
 

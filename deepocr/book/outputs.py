@@ -13,13 +13,12 @@ from deepocr.book.files import make_folder, new_file, write_file
 from deepocr.book.ink import ink_mask
 from deepocr.book.options import Options
 from deepocr.book.orientation import point_back
-from deepocr.book.pictures import shown_pages, upright_picture
+from deepocr.book.pictures import upright_picture
 from deepocr.book.records import PageRecord
 from deepocr.book.stitch import Book, Records, upright_result
 from deepocr.book.workspace import Workspace, page_name
 from deepocr.documents import Document
-from deepocr.errors import InvalidInput
-from deepocr.render.html import write_html
+from deepocr.errors import EngineUnavailable, InvalidInput
 from deepocr.render.overlay import draw_overlay
 from deepocr.render.searchable_pdf import Corners, PlacedText, TextLayer, place_lines
 from deepocr.types import Page
@@ -67,7 +66,15 @@ def write_raw(material: Material) -> None:
 
 
 def write_viewer(material: Material) -> None:
-    """document.html."""
+    """document.html. Raises EngineUnavailable where its packages are missing."""
+    try:
+        from deepocr.book.viewer import shown_pages
+        from deepocr.render.html import write_html
+    except ImportError as error:
+        raise EngineUnavailable(
+            f"--html needs more packages ({error}); install deepocr[books] and run the same "
+            "command again: nothing is read twice"
+        ) from error
     folder = material.workspace.folder
     pages = shown_pages(material.document, folder, material.records)
     with new_file(folder / "document.html") as file:

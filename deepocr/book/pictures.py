@@ -1,22 +1,11 @@
-"""Page pictures once more, for what shows them: overlay and viewer."""
-
-import base64
-import io
-from collections.abc import Iterator
-from pathlib import Path
+"""Page pictures once more, for what shows them."""
 
 from PIL import Image
 
 from deepocr.book.orientation import turn
 from deepocr.book.records import PageRecord
-from deepocr.book.stitch import Records, upright_result
 from deepocr.documents import Document
 from deepocr.errors import InvalidInput
-from deepocr.render.html import ShownPage
-
-VIEWER_SIDE_PX = 1400
-VIEWER_QUALITY = 60
-FIGURE_SIDE_PX = 800
 
 
 def upright_picture(document: Document, record: PageRecord) -> Image.Image | None:
@@ -26,27 +15,3 @@ def upright_picture(document: Document, record: PageRecord) -> Image.Image | Non
     except InvalidInput:
         return None
     return turn(page, record.turned).image
-
-
-def shown_pages(document: Document, folder: Path, records: Records) -> Iterator[ShownPage]:
-    """Pages for the viewer, their pictures and figures inside."""
-    for record in records():
-        image = upright_picture(document, record)
-        yield ShownPage(
-            result=upright_result(record),
-            picture_src=None if image is None else _data_url(image, VIEWER_SIDE_PX),
-            figure_srcs={figure.region: _figure(folder / figure.file) for figure in record.figures},
-        )
-
-
-def _figure(path: Path) -> str:
-    with Image.open(path, formats=["PNG"]) as image:
-        return _data_url(image.convert("RGB"), FIGURE_SIDE_PX)
-
-
-def _data_url(image: Image.Image, side_px: int) -> str:
-    small = image.copy()
-    small.thumbnail((side_px, side_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    file = io.BytesIO()
-    small.save(file, "WEBP", quality=VIEWER_QUALITY, method=2)
-    return "data:image/webp;base64," + base64.b64encode(file.getbuffer()).decode("ascii")

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 from deepocr.engines.base import Engine
 from deepocr.engines.registry import ENGINES, create_engine
-from deepocr.engines.remote.cog_api import CogServer
-from deepocr.engines.remote.engine import RemoteEngine, Retries, Server
 from deepocr.errors import EngineUnavailable
 from deepocr.settings import Settings
 
 REMOTE_JOBS = 16
 """Requests under way at once when --jobs does not say."""
+
+TRIES = 16
+TIMEOUT_S = 600.0
 
 
 def add_arguments(group: argparse._ArgumentGroup) -> None:
@@ -38,50 +39,54 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tries",
         type=positive,
-        default=Retries.tries,
+        default=TRIES,
         metavar="N",
-        help=f"most requests for one reading of a page at servers ({Retries.tries})",
+        help=f"most requests for one reading of a page at servers ({TRIES})",
     )
     group.add_argument(
         "--timeout",
         type=seconds,
-        default=600.0,
+        default=TIMEOUT_S,
         metavar="S",
-        help="seconds that a server may take for a page (600)",
+        help=f"seconds that a server may take for a page ({TIMEOUT_S:.0f})",
     )
 
 
 async def start(chosen: argparse.Namespace, settings: Settings) -> Engine:
     """The engine, ready. Raises EngineError when it cannot be had."""
-    servers = _servers(chosen)
-    if not servers:
+    if not (chosen.url or chosen.replicate):
         if chosen.engine:
             settings = settings.model_copy(update={"engine": chosen.engine})
-        engine = await asyncio.to_thread(create_engine, settings)
-    else:
-        engine = RemoteEngine(servers, chosen.jobs or REMOTE_JOBS, Retries(tries=chosen.tries))
-    if isinstance(engine, RemoteEngine):
-        try:
-            await engine.check()
-        except BaseException:
-            await engine.close()
-            raise
-    return engine
+        return await asyncio.to_thread(create_engine, settings)
+    try:
+        return await _start_remote(chosen)
+    except ImportError as error:
+        raise EngineUnavailable(
+            f"reading at servers needs more packages ({error}); install deepocr[books]"
+        ) from error
 
 
-def _servers(chosen: argparse.Namespace) -> list[Server]:
-    if chosen.url:
-        return [CogServer(url, chosen.timeout) for url in chosen.url]
+async def _start_remote(chosen: argparse.Namespace) -> Engine:
+    """Servers, each looked at before any page."""
+    # with its packages, which reading in this process does without
+    from deepocr.engines.remote.cog_api import CogServer
+    from deepocr.engines.remote.engine import RemoteEngine, Retries, Server
+
+    servers: list[Server]
     if chosen.replicate:
-        try:
-            from deepocr.engines.remote.replicate_api import ReplicateModel
-        except ImportError as error:
-            raise EngineUnavailable(
-                f"Replicate's client is not installed ({error}); pip install replicate"
-            ) from error
+        from deepocr.engines.remote.replicate_api import ReplicateModel
+
         token = os.environ.get("REPLICATE_API_TOKEN", "")
-        return [ReplicateModel(chosen.replicate, token, chosen.timeout)]
-    return []
+        servers = [ReplicateModel(chosen.replicate, token, chosen.timeout)]
+    else:
+        servers = [CogServer(url, chosen.timeout) for url in chosen.url]
+    engine = RemoteEngine(servers, chosen.jobs or REMOTE_JOBS, Retries(tries=chosen.tries))
+    try:
+        await engine.check()
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
 
 
 def positive(text: str) -> int:

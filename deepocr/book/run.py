@@ -1,15 +1,17 @@
 """A whole run: every document of it read, page by page, and written out."""
 
 import asyncio
-import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepocr.book import stitch
+from deepocr.book.files import WorkspaceError
 from deepocr.book.inputs import Source, SourceFile
 from deepocr.book.options import Options
+from deepocr.book.orientation import Look
 from deepocr.book.outputs import Material, write_outputs
 from deepocr.book.progress import Progress
 from deepocr.book.reading import Prepared, ReadPage, prepare, read_prepared
@@ -17,9 +19,11 @@ from deepocr.book.records import PageRecord
 from deepocr.book.workspace import Identity, Workspace
 from deepocr.documents import Document, Limits, open_document
 from deepocr.engines.base import Engine, check_task
+from deepocr.errors import DeepOCRError, InvalidInput, UnreadableDocument
 from deepocr.types import PageStatus
 
-log = logging.getLogger(__name__)
+TOGETHER = 8
+"""Documents that are open at once, so that many small ones keep an engine as busy as a book."""
 
 AHEAD = 3
 """Pages drawn and waiting, beside those being read."""
@@ -28,27 +32,73 @@ PICTURE_BYTES = 256 << 20
 """Memory for the pictures of pages in work; a page larger than that is worked on alone."""
 
 
+@dataclass
+class OpenBook:
+    """A document that is being read. `error` ends it; the others go on."""
+
+    source: Source
+    file: SourceFile
+    document: Document
+    workspace: Workspace
+    identity: Identity
+    numbers: tuple[int, ...]
+    error: DeepOCRError | None = None
+
+    def check(self) -> bool:
+        """Whether the file is still as it was; if not, `error` says so."""
+        if self.error is None:
+            try:
+                self.file.check()
+            except UnreadableDocument as error:
+                self.error = error
+        return self.error is None
+
+
+Place = tuple[OpenBook, int]
+"""A page: its book and its number."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one document."""
+    """What became of one document: its folder and its pages' statuses, or an error."""
 
-    folder: Path
-    counts: Counter[PageStatus]
+    source: Source
+    folder: Path | None = None
+    counts: Counter[PageStatus] = field(default_factory=Counter)
+    error: DeepOCRError | None = None
 
 
-async def read_document(
-    engine: Engine, source: Source, out: Path, options: Options, limits: Limits
-) -> Outcome:
-    """Read what is not read yet, then write the document.
+async def read_documents(
+    engine: Engine, sources: Sequence[Source], out: Path, options: Options, limits: Limits
+) -> AsyncGenerator[Outcome, None]:
+    """Read what is not read yet of every document and write each out.
 
-    Pages that failed in an earlier run are tried again. Raises InvalidInput (the document or the
-    page range), WorkspaceError (the folder), EngineError (the engine is gone). Whatever ends it,
+    Pages that failed in an earlier run are tried again. What is wrong with one document, its
+    pages or its folder, is in its Outcome and does not stop the others. Raises UnsupportedTask,
+    EngineError (the engine is gone) and WorkspaceError (the disk is full). Whatever ends it,
     pages that are done stay done.
     """
     check_task(engine.capabilities, options.reading.job)
-    file = await asyncio.to_thread(SourceFile, source.path)
-    document = await asyncio.to_thread(
-        open_document,
+    for start in range(0, len(sources), TOGETHER):
+        with ExitStack() as stack:
+            books = []
+            for source in sources[start : start + TOGETHER]:
+                try:
+                    book = await asyncio.to_thread(_open, engine, source, out, options, limits)
+                except (InvalidInput, WorkspaceError) as error:
+                    yield Outcome(source, error=error)
+                    continue
+                stack.enter_context(book.document)
+                books.append(book)
+            await _read_pages(engine, books, options)
+            for book in books:
+                yield await asyncio.to_thread(_finish, book, options)
+
+
+def _open(engine: Engine, source: Source, out: Path, options: Options, limits: Limits) -> OpenBook:
+    """Blocking. Raises InvalidInput (the document or the range), WorkspaceError (the folder)."""
+    file = SourceFile(source.path)
+    document = open_document(
         source.path,
         limits,
         options.reading.dpi,
@@ -56,61 +106,65 @@ async def read_document(
         with_words=True,
         max_side_px=options.reading.max_side_px,
     )
-    with document:
+    try:
         numbers = document.select(options.pages)
-        identity = _identity(engine, file, document, options)
-        workspace = Workspace(out / source.name, identity, restart=options.restart)
-        await _read_pages(engine, document, file, workspace, numbers, options)
-        file.check()
-        counts = await asyncio.to_thread(
-            _write, workspace, document, file, identity, numbers, options
+        identity = Identity(
+            {
+                "name": source.path.name,
+                "bytes": file.num_bytes,
+                "sha256": file.sha256,
+                "pages": document.num_pages,
+            },
+            options.reading.identity(engine.capabilities.engine),
         )
-    return Outcome(workspace.folder, counts)
+        workspace = Workspace(out / source.name, identity, restart=options.restart)
+    except BaseException:
+        document.close()
+        raise
+    return OpenBook(source, file, document, workspace, identity, numbers)
 
 
-def _identity(engine: Engine, file: SourceFile, document: Document, options: Options) -> Identity:
-    source = {
-        "name": file.path.name,
-        "bytes": file.num_bytes,
-        "sha256": file.sha256,
-        "pages": document.num_pages,
-    }
-    return Identity(source, options.reading.identity(engine.capabilities.engine))
+async def _read_pages(engine: Engine, books: Sequence[OpenBook], options: Options) -> None:
+    """Those pages of all the books that are not done, each kept as soon as it is read."""
+    done: Counter[PageStatus] = Counter()
+    missing: list[Place] = []
+    for book in books:
+        statuses = await asyncio.to_thread(book.workspace.statuses, book.numbers)
+        kept = {number: status for number, status in statuses.items() if status != "failed"}
+        done.update(kept.values())
+        missing += [(book, number) for number in book.numbers if number not in kept]
+    if not books:
+        return
+    others = f" and {len(books) - 1} more" if len(books) > 1 else ""
+    name = f"{books[0].source.name}{others}"
 
+    with Progress(name, len(missing) + done.total(), done) as progress:
 
-async def _read_pages(
-    engine: Engine,
-    document: Document,
-    file: SourceFile,
-    workspace: Workspace,
-    numbers: tuple[int, ...],
-    options: Options,
-) -> None:
-    """Those pages that are not done, each kept as soon as it is read."""
-    done = await asyncio.to_thread(workspace.statuses, numbers)
-    done = {number: status for number, status in done.items() if status != "failed"}
-    missing = [number for number in numbers if number not in done]
-    name = workspace.folder.name
-
-    with Progress(name, len(numbers), Counter(done.values())) as progress:
-
-        async def read(prepared: Prepared) -> None:
+        async def read(place: Place, prepared: Prepared) -> None:
+            book = place[0]
+            if book.error is not None:
+                return
             job, most = options.reading.job, options.reading.max_readings
-            page = await read_prepared(engine, document, prepared, job, most)
-            await asyncio.to_thread(_keep, workspace, page, options)
-            progress.page_done(page.record.status)
+            page = await read_prepared(engine, book.document, prepared, job, most)
+            # a page must not be kept that was drawn after the file had changed
+            if await asyncio.to_thread(book.check):
+                await asyncio.to_thread(_keep, book.workspace, page, options)
+                progress.page_done(page.record.status)
 
-        def draw(number: int) -> Prepared:
-            file.check()
-            return prepare(document, number)
+        await stream(missing, _draw, read, jobs=options.jobs)
 
-        await stream(missing, draw, read, jobs=options.jobs)
+
+def _draw(place: Place) -> Prepared:
+    book, number = place
+    if not book.check():
+        return Prepared(number, None, Look((0,), has_lines=False))
+    return prepare(book.document, number)
 
 
 async def stream(
-    numbers: Sequence[int],
-    draw: Callable[[int], Prepared],
-    read: Callable[[Prepared], Awaitable[None]],
+    places: Sequence[Place],
+    draw: Callable[[Place], Prepared],
+    read: Callable[[Place, Prepared], Awaitable[None]],
     *,
     jobs: int,
 ) -> None:
@@ -118,20 +172,21 @@ async def stream(
 
     Memory is bounded by the pages in work, whatever their number. The first error ends it all.
     """
-    drawn: asyncio.Queue[Prepared | None] = asyncio.Queue(AHEAD)
+    drawn: asyncio.Queue[tuple[Place, Prepared] | None] = asyncio.Queue(AHEAD)
     memory = Allowance(PICTURE_BYTES)
 
     async def draw_all() -> None:
-        for number in numbers:
-            prepared = await asyncio.to_thread(draw, number)
+        for place in places:
+            prepared = await asyncio.to_thread(draw, place)
             await memory.take(prepared.num_bytes)
-            await drawn.put(prepared)
+            await drawn.put((place, prepared))
         await drawn.put(None)
 
     async def read_many() -> None:
-        while (prepared := await drawn.get()) is not None:
+        while (entry := await drawn.get()) is not None:
+            place, prepared = entry
             try:
-                await read(prepared)
+                await read(place, prepared)
             finally:
                 await memory.give(prepared.num_bytes)
         # the end is for every reader: hand it on
@@ -140,7 +195,7 @@ async def stream(
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(draw_all())
-            for _ in range(min(jobs, max(1, len(numbers)))):
+            for _ in range(min(jobs, max(1, len(places)))):
                 group.create_task(read_many())
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
@@ -186,22 +241,21 @@ def _keep(workspace: Workspace, page: ReadPage, options: Options) -> None:
     )
 
 
-def _write(
-    workspace: Workspace,
-    document: Document,
-    file: SourceFile,
-    identity: Identity,
-    numbers: tuple[int, ...],
-    options: Options,
-) -> Counter[PageStatus]:
+def _finish(book: OpenBook, options: Options) -> Outcome:
     """The document's own files, from the pages' records. Blocking."""
+    if not book.check():
+        return Outcome(book.source, error=book.error)
+    workspace = book.workspace
 
     def records() -> Iterator[PageRecord]:
-        return (workspace.require(number) for number in numbers)
+        return (workspace.require(number) for number in book.numbers)
 
-    engine = str(identity.reading["engine"])
-    book = stitch.survey(workspace.folder.name, engine, identity.source, records)
-    stitch.write_markdown(workspace.folder / "document.mmd", book, records, options)
-    stitch.write_json(workspace.folder / "document.json", book, records, options)
-    write_outputs(Material(workspace, document, file.path, book, records, options))
-    return book.counts
+    try:
+        survey = stitch.survey(book.source.name, book.identity, records)
+        stitch.write_markdown(workspace.folder / "document.mmd", survey, records, options)
+        stitch.write_json(workspace.folder / "document.json", survey, records, options)
+        material = Material(workspace, book.document, book.file.path, survey, records, options)
+        write_outputs(material)
+    except (InvalidInput, WorkspaceError) as error:
+        return Outcome(book.source, workspace.folder, error=error)
+    return Outcome(book.source, workspace.folder, survey.counts)

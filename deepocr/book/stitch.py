@@ -14,7 +14,7 @@ from deepocr.book.options import Options
 from deepocr.book.orientation import turn_upright
 from deepocr.book.records import PageRecord
 from deepocr.book.running import RunningHeads
-from deepocr.book.workspace import TIMINGS_NAME
+from deepocr.book.workspace import TIMINGS_NAME, Identity
 from deepocr.render.json import page_to_dict
 from deepocr.render.markdown import render_markdown
 from deepocr.render.raw import PAGE_SPLIT
@@ -48,7 +48,7 @@ class Book:
     running: RunningHeads
 
 
-def survey(name: str, engine: str, source: Mapping[str, Any], records: Records) -> Book:
+def survey(name: str, identity: Identity, records: Records) -> Book:
     """Look through all pages once."""
     counts: Counter[PageStatus] = Counter()
     running = RunningHeads()
@@ -59,7 +59,8 @@ def survey(name: str, engine: str, source: Mapping[str, Any], records: Records) 
         running.see(upright)
         if not title and place < TITLE_WITHIN:
             title = _title_on(upright)
-    return Book(name, title or name, engine, source, counts, running)
+    engine = str(identity.reading["engine"])
+    return Book(name, title or name, engine, identity.source, counts, running)
 
 
 def upright_result(record: PageRecord) -> PageResult:

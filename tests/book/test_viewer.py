@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from deepocr.book.pictures import _data_url
+from deepocr.book.viewer import data_url
 from deepocr.parsing.grounding import parse_regions
 from deepocr.render.html import ShownPage, write_html
 from deepocr.types import PageResult
@@ -34,7 +34,7 @@ def write_sample(path: Path) -> None:
             + tag("table", (100, 420, 900, 800), "<table><tr><td>cell</td></tr></table>")
         )
         result = PageResult(number, "ok", image.size, raw, parse_regions(raw, image.size))
-        pages.append(ShownPage(result, _data_url(image, 900), {}))
+        pages.append(ShownPage(result, data_url(image, 900), {}))
     with path.open("wb") as file:
         write_html(file, "A <b>sample</b>", len(pages), pages)
 
