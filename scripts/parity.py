@@ -99,6 +99,8 @@ def run(options: argparse.Namespace) -> list[Check]:
 
 def load(options: argparse.Namespace) -> OcrModel:
     device, dtype = torch.device(options.device), DTYPES[options.dtype]
+    # convolutions on CUDA otherwise have 10 bits of fraction, even in float32
+    torch.backends.cudnn.allow_tf32 = False
     config = read_config(options.full or options.folder)
     source: TensorSource = (
         stand_in_weights(config, options.gain)

@@ -219,10 +219,10 @@ def check_shapes(places: Mapping[str, Place], found: Mapping[str, Shape]) -> Non
         )
 
 
-def check_memory(need_bytes: int, device: torch.device, working_bytes: int = 0) -> None:
+def check_memory(need_bytes: int, device: torch.device) -> None:
     """Raises CheckpointError when a device has less memory free than is needed."""
     free = free_bytes(device)
-    if need_bytes + working_bytes > free:
+    if need_bytes > free:
         raise CheckpointError(
             f"the weights need {need_bytes / 1e9:.1f} GB on {device} and {free / 1e9:.1f} GB are "
             "free; free memory, or set DEEPOCR_DEVICE or DEEPOCR_DTYPE to what fits"
