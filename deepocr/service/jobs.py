@@ -133,7 +133,10 @@ def _error_of(snapshot: Snapshot, pages: list[PageResult]) -> str | None:
     failed = [number for number, status in sorted(snapshot.settled.items()) if status == "failed"]
     if not failed:
         return None
+    number = failed[0]
     reasons = {page.number: page.error for page in pages if page.status == "failed"}
-    reason = reasons.get(failed[0]) or f"page {failed[0]} was read, but its result was not kept"
+    reason = reasons.get(number) or "it was read, but its result was not kept"
+    if not reason.startswith(f"page {number} "):
+        reason = f"page {number}: {reason}"
     others = f" ({len(failed)} of {len(snapshot.record.numbers)} pages failed)"
     return reason + (others if len(snapshot.record.numbers) > 1 else "")

@@ -99,6 +99,7 @@
     $("nothing").hidden = true;
     $("document").hidden = false;
     $("document-error").hidden = true;
+    if (matchMedia("(max-width: 800px)").matches) $("reading").scrollIntoView();
     try {
       await follow(here);
     } catch (error) {
@@ -114,9 +115,11 @@
     let task = await getJson(where, { signal });
     showHistory();
     for (;;) {
-      showState(task);
+      if (!FINAL.has(task.status)) showState(task);
       await addPages(here, task);
-      if (here !== shown || FINAL.has(task.status)) break;
+      if (here !== shown) return;
+      showState(task); // "done" only when its pages are to be seen
+      if (FINAL.has(task.status)) break;
       await showLive(here, task);
       // pages that arrive wake the request; text that is being written is looked at each second
       task = await getJson(`${where}&wait_s=1`, { signal });

@@ -1,0 +1,282 @@
+"""Limits, keys and lifetimes: the app in this process, workers where they are needed."""
+
+import hashlib
+import hmac
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from fastapi.testclient import TestClient
+
+from deepocr.service.app import create_app
+from deepocr.service.context import Service
+from deepocr.service.settings import ServiceSettings
+from deepocr.service.sweeper import STUCK_S, Sweeper
+from tests.service.stack import Redis, book, eventually, free_port, picture, running
+
+
+@contextmanager
+def service(folder: Path, **settings: Any) -> Iterator[TestClient]:
+    with TestClient(
+        create_app(ServiceSettings(data_dir=folder, **settings)), raise_server_exceptions=False
+    ) as client:
+        yield client
+
+
+def inside(client: TestClient) -> Service:
+    found = client.app.state.service  # type: ignore[attr-defined]
+    assert isinstance(found, Service)
+    return found
+
+
+def hand_in(client: TestClient, content: bytes | None = None, **more: Any) -> Any:
+    files = {"file": ("a.png", content or picture())}
+    return client.post("/api/v1/ocr/process", files=files, **more)
+
+
+# --- size
+
+
+def test_too_many_bytes(tmp_path: Path) -> None:
+    with service(tmp_path, max_upload_bytes=5000, max_json_bytes=1000) as client:
+        assert hand_in(client).status_code == 202
+        refused = hand_in(client, b"\x89PNG" + b"x" * 6000)
+        assert refused.status_code == 413
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert "5,000 bytes" in refused.json()["detail"]
+        assert client.post("/v1/ocr", json={"document": "x" * 2000}).status_code == 413
+
+
+def test_bytes_are_counted_without_a_length(tmp_path: Path) -> None:
+    boundary = "b"
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    ).encode()
+
+    def body() -> Iterator[bytes]:
+        yield head
+        for _ in range(10):
+            yield b"x" * 1000
+
+    with service(tmp_path, max_upload_bytes=5000) as client:
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        answer = client.post("/api/v1/ocr/process", content=body(), headers=headers)
+        assert answer.status_code == 413
+        assert answer.json()["status"] == 413
+
+
+def test_too_many_pixels_and_pages(tmp_path: Path) -> None:
+    with service(tmp_path, max_pixels=10_000, max_pages=2) as client:
+        refused = hand_in(client, picture(size=(101, 100)))
+        assert (refused.status_code, "pixels" in refused.json()["detail"]) == (413, True)
+        assert hand_in(client, book(3)).status_code == 413
+        assert hand_in(client, book(3), data={"pages": "2-3"}).status_code == 202
+
+
+# --- how many
+
+
+def test_tasks_of_one_client(tmp_path: Path) -> None:
+    with service(tmp_path, max_client_tasks=2, api_keys="a,b") as client:
+        for _ in range(2):
+            assert hand_in(client, headers={"X-API-Key": "a"}).status_code == 202
+        refused = hand_in(client, headers={"X-API-Key": "a"})
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.json()["type"].endswith("too-many-tasks")
+        assert hand_in(client, headers={"X-API-Key": "b"}).status_code == 202
+
+
+def test_a_full_queue(tmp_path: Path) -> None:
+    with service(tmp_path, max_pending_tasks=1) as client:
+        assert hand_in(client).status_code == 202
+        refused = hand_in(client)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+
+
+def test_redis_that_is_not_there(tmp_path: Path) -> None:
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    with service(tmp_path, redis_url=url) as client:
+        refused = hand_in(client)
+        assert refused.status_code == 503
+        assert refused.json()["type"].endswith("queue-unavailable")
+        assert client.get("/health").json()["queue"] == "unreachable"
+        assert not list((tmp_path / "tasks").iterdir())
+
+
+# --- who
+
+
+def test_api_keys(tmp_path: Path) -> None:
+    with service(tmp_path, api_keys="first, second") as client:
+        for headers in ({}, {"X-API-Key": "wrong"}, {"Authorization": "Bearer firs"}):
+            for method, path in (
+                ("POST", "/api/v1/ocr/process"), ("GET", "/api/v1/ocr/tasks"),
+                ("POST", "/ocr_batch"), ("POST", "/predict/ocr_system"), ("POST", "/v1/ocr"),
+                ("POST", "/v1/chat/completions"), ("GET", "/v1/models"),
+                ("GET", f"/api/v1/ocr/results/{'0' * 32}"),
+            ):  # fmt: skip
+                answer = client.request(method, path, headers=headers)
+                assert answer.status_code == 401, (method, path)
+                assert answer.headers["www-authenticate"] == "Bearer"
+        task_id = hand_in(client, headers={"Authorization": "Bearer first"}).json()["task_id"]
+        where = f"/api/v1/ocr/results/{task_id}"
+        assert client.get(where, headers={"X-API-Key": "first"}).status_code == 200
+        for path in (where, f"{where}/pages/1", f"{where}/download"):
+            assert client.get(path, headers={"X-API-Key": "second"}).status_code == 404
+        assert client.delete(where, headers={"X-API-Key": "second"}).status_code == 404
+        listed = client.get("/api/v1/ocr/tasks", headers={"X-API-Key": "second"})
+        assert listed.json() == {"tasks": []}
+        assert client.get("/health").status_code == 200
+
+
+def test_cors_is_off_unless_asked_for(tmp_path: Path) -> None:
+    origin = {"Origin": "https://elsewhere.example"}
+    with service(tmp_path) as client:
+        assert "access-control-allow-origin" not in client.get("/health", headers=origin).headers
+    with service(tmp_path, cors_origins="https://elsewhere.example") as client:
+        answer = client.get("/health", headers=origin)
+        assert answer.headers["access-control-allow-origin"] == origin["Origin"]
+
+
+def test_logs_hold_no_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="deepocr")
+    with service(tmp_path, api_keys="k3y-s3cret") as client:
+        hand_in(client, book(1), headers={"X-API-Key": "k3y-s3cret"}, data={"password": "p4ss"})
+    assert "s3cret" not in caplog.text
+    assert "p4ss" not in caplog.text
+
+
+# --- how long
+
+
+def test_results_are_deleted_after_their_time(tmp_path: Path) -> None:
+    with service(tmp_path, result_ttl_s=100) as client:
+        task_id = hand_in(client).json()["task_id"]
+        orphan = tmp_path / "tasks" / ("0" * 32)
+        orphan.mkdir()
+        found = inside(client)
+        sweeper = Sweeper(found.celery, found.settings, found.store, found.files)
+        sweeper.sweep(time.time())
+        assert found.store.task(task_id) is not None
+        later = Sweeper(found.celery, found.settings, _always(found.store), found.files)
+        later.sweep(time.time() + 101)
+        assert found.store.task(task_id) is None
+        assert not list((tmp_path / "tasks").iterdir())
+        assert client.get(f"/api/v1/ocr/results/{task_id}").status_code == 404
+
+
+def test_a_task_has_a_time_limit(tmp_path: Path) -> None:
+    with service(tmp_path, task_timeout_s=50) as client:
+        task_id = hand_in(client).json()["task_id"]
+        found = inside(client)
+        found.store.begin_page(task_id, 1)
+        sweeper = Sweeper(found.celery, found.settings, _always(found.store), found.files)
+        sweeper.sweep(time.time())
+        assert client.get(f"/api/v1/ocr/results/{task_id}").json()["status"] == "STARTED"
+        sweeper.sweep(time.time() + 51)
+        answer = client.get(f"/api/v1/ocr/results/{task_id}").json()
+        assert answer["status"] == "FAILURE"
+        assert "50 s" in answer["error"]
+
+
+def test_what_got_stuck_is_queued_again(tmp_path: Path) -> None:
+    with service(tmp_path) as client:
+        task_id = hand_in(client).json()["task_id"]
+        found = inside(client)
+        with found.celery.connection_for_read() as connection, connection.channel() as channel:
+            assert channel._purge("short") == 1
+        sweeper = Sweeper(found.celery, found.settings, _always(found.store), found.files)
+
+        def waiting() -> int:
+            with found.celery.connection_for_read() as link, link.channel() as channel:
+                return int(channel._size("short"))
+
+        now_s = time.time()
+        sweeper.sweep(now_s)
+        sweeper.sweep(now_s + STUCK_S + 1)
+        assert waiting() == 0  # it may only be slow
+        sweeper.sweep(now_s + found.settings.redelivery_s() + 1)
+        assert waiting() == 1
+        # all pages there, and nobody stitched them
+        found.store.begin_page(task_id, 1)
+        found.store.settle_page(task_id, 1, "ok")
+        sweeper.sweep(now_s)
+        sweeper.sweep(now_s + STUCK_S + 1)
+        assert waiting() == 2
+
+
+def _always(store: Any) -> Any:
+    """A store that gives every turn, so that a test need not wait for the next."""
+
+    class Eager:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        def once(self, name: str, seconds: float) -> bool:
+            return True
+
+    return Eager()
+
+
+# --- webhooks
+
+
+class Hook(BaseHTTPRequestHandler):
+    """Fails once, then takes the message."""
+
+    received: ClassVar[list[tuple[dict[str, str], bytes]]] = []
+    answers = (503, 204)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.received.append((dict(self.headers), body))
+        self.send_response(self.answers[min(len(self.received), 2) - 1])
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_webhook_is_signed_and_sent_again(tmp_path: Path) -> None:
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://localhost:{server.server_port}/done"
+    settings = {"webhook_secret": "w3bh00k", "webhook_hosts": "localhost"}
+    try:
+        with running(tmp_path, **settings) as stack:
+            stack.submit(picture(), webhook_url="http://169.254.169.254/", expect=422)
+            stack.submit(picture(), webhook_url="http://127.0.0.1/", expect=422)
+            task_id = stack.submit(picture(), webhook_url=url)
+            stack.finished(task_id)
+            eventually(lambda: len(Hook.received) == 2, 20, "the second try")
+            assert "w3bh00k" not in stack.logs()
+    finally:
+        server.shutdown()
+    headers, body = Hook.received[1]
+    stamp, digest = (part.split("=")[1] for part in headers["X-DeepOCR-Signature"].split(","))
+    expected = hmac.new(b"w3bh00k", f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
+    assert hmac.compare_digest(digest, expected)
+    content = json.loads(body)
+    assert (content["task_id"], content["status"], content["pages"]) == (task_id, "SUCCESS", 1)
+
+
+def test_redis_is_a_store_too(tmp_path: Path) -> None:
+    redis = Redis(tmp_path / "redis")
+    redis.start()
+    try:
+        with service(tmp_path / "data", redis_url=redis.url, max_client_tasks=1) as client:
+            task_id = hand_in(client).json()["task_id"]
+            assert hand_in(client).status_code == 429
+            assert client.post(f"/api/v1/ocr/tasks/{task_id}/cancel").json()["status"] == "CANCELED"
+            assert hand_in(client).status_code == 202
+    finally:
+        redis.stop()

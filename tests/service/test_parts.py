@@ -1,0 +1,276 @@
+"""Parts of the service by themselves."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from celery import Celery
+
+from deepocr.errors import DocumentTooLarge, InvalidInput
+from deepocr.service import broker, fetch
+from deepocr.service.chat import task_of
+from deepocr.service.fetch import AddressRefused, is_public, pin
+from deepocr.service.files import NoRoomError, TaskFiles, new_task_id
+from deepocr.service.gate import Gate, GateBusyError
+from deepocr.service.queue import make_celery
+from deepocr.service.settings import ServiceSettings
+from deepocr.service.uploads import clean_name
+from deepocr.service.webhooks import sign
+from deepocr.types import PageResult
+
+# --- addresses
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "0.0.0.0",
+        "100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1%eth0", "fc00::1",
+        "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+    ],
+)  # fmt: skip
+def test_private_addresses(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1", "::ffff:8.8.8.8"])
+def test_public_addresses(address: str) -> None:
+    assert is_public(address)
+
+
+def resolver(*addresses: str) -> fetch.Resolver:
+    async def resolve(host: str, port: int) -> list[str]:
+        return list(addresses)
+
+    return resolve
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd", "ftp://a.example/x", "http://", "http:///x", "http://u:p@a.example/",
+        "http://a.example:99999/", "http://[::1", "gopher://a.example", "x" * 5000, "",
+    ],
+)  # fmt: skip
+async def test_urls_that_are_refused(url: str) -> None:
+    with pytest.raises(AddressRefused):
+        await pin(url, resolver=resolver("93.184.216.34"))
+
+
+async def test_every_address_of_a_name_must_be_public() -> None:
+    with pytest.raises(AddressRefused, match="private"):
+        await pin("http://a.example/", resolver=resolver("93.184.216.34", "10.0.0.1"))
+    trusted = await pin(
+        "http://hooks.lan:81/x?y#z",
+        trusted_hosts=frozenset({"hooks.lan"}),
+        resolver=resolver("10.0.0.1"),
+    )
+    assert trusted == ("http://10.0.0.1:81/x?y", "hooks.lan")
+
+
+async def test_the_numbers_that_browsers_take_for_addresses() -> None:
+    for host in ("127.1", "0x7f000001", "2130706433", "localhost"):
+        with pytest.raises(AddressRefused):
+            await pin(f"http://{host}/")
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[httpx.Request]:
+    """All of fetch's requests go to `answer` and are kept."""
+    seen: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        found: httpx.Response = answer(request)
+        return found
+
+    transport = httpx.MockTransport(handle)
+    monkeypatch.setattr(fetch, "_client", lambda: httpx.AsyncClient(transport=transport))
+    return seen
+
+
+async def test_download_goes_to_the_checked_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = answering(monkeypatch, lambda _: httpx.Response(200, content=b"document"))
+    path = tmp_path / "file"
+    found = resolver("93.184.216.34")
+    size = await fetch.download("https://a.example/d?e=1", path, max_bytes=8, resolver=found)
+    assert (size, path.read_bytes()) == (8, b"document")
+    assert seen[0].url == "https://93.184.216.34/d?e=1"
+    assert seen[0].headers["host"] == "a.example"
+    assert seen[0].extensions["sni_hostname"] == "a.example"
+    with pytest.raises(DocumentTooLarge):
+        await fetch.download("https://a.example/d", path, max_bytes=7, resolver=found)
+
+
+async def test_redirects_are_checked_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def by_name(host: str, port: int) -> list[str]:
+        return ["10.0.0.1"] if host == "inside.example" else ["93.184.216.34"]
+
+    def redirect(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(302, headers={"location": "http://inside.example/secret"})
+
+    seen = answering(monkeypatch, redirect)
+    with pytest.raises(AddressRefused):
+        await fetch.download("http://a.example/", tmp_path / "f", max_bytes=9, resolver=by_name)
+    assert len(seen) == 1
+    answering(monkeypatch, lambda _: httpx.Response(302, headers={"location": "/again"}))
+    with pytest.raises(InvalidInput, match="redirects more"):
+        await fetch.download("http://a.example/", tmp_path / "f", max_bytes=9, resolver=by_name)
+    answering(monkeypatch, lambda _: httpx.Response(404))
+    with pytest.raises(InvalidInput, match="404"):
+        await fetch.download("http://a.example/", tmp_path / "f", max_bytes=9, resolver=by_name)
+
+
+# --- files
+
+
+def test_names_are_only_shown() -> None:
+    assert clean_name("../../etc/pass\x00wd") == "passwd"
+    assert clean_name("C:\\Users\\me\\scan\n1.pdf") == "scan1.pdf"
+    assert clean_name(None) == "document"
+    assert len(clean_name("x" * 999)) == 200
+
+
+@pytest.mark.parametrize("task_id", ["..", "a/b", "", "0" * 31, "G" * 32, "0" * 32 + "\n"])
+def test_no_path_from_what_is_no_task_id(tmp_path: Path, task_id: str) -> None:
+    with pytest.raises(ValueError, match="no task id"):
+        TaskFiles(tmp_path).folder(task_id)
+
+
+def test_a_deleted_task_does_not_come_back(tmp_path: Path) -> None:
+    files = TaskFiles(tmp_path)
+    task_id = new_task_id()
+    files.create(task_id)
+    files.write_page(task_id, PageResult(1, "ok", (10, 10), raw="text"))
+    assert files.page(task_id, 1) == PageResult(1, "ok", (10, 10), raw="text")
+    files.delete(task_id)
+    with pytest.raises(FileNotFoundError):
+        files.write_page(task_id, PageResult(1, "ok", (10, 10)))
+    assert not files.folder(task_id).exists()
+
+
+def test_no_room_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    files = TaskFiles(tmp_path)
+    task_id = new_task_id()
+    files.create(task_id)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(NoRoomError, match="No space left"):
+        files.write(task_id, "x", b"content")
+    assert list(files.folder(task_id).iterdir()) == []
+
+
+# --- the gate
+
+
+def test_alone_means_alone() -> None:
+    gate = Gate()
+    order: list[str] = []
+
+    def alone() -> None:
+        with gate.enter(alone=True, timeout_s=5):
+            order.append("alone begins")
+            time.sleep(0.1)
+            order.append("alone ends")
+
+    def beside() -> None:
+        with gate.enter(alone=False, timeout_s=5):
+            order.append("beside")
+
+    with gate.enter(alone=False, timeout_s=1), gate.enter(alone=False, timeout_s=1):
+        first = threading.Thread(target=alone)
+        first.start()
+        time.sleep(0.1)
+        second = threading.Thread(target=beside)
+        second.start()
+        time.sleep(0.1)
+        assert order == []
+    first.join()
+    second.join()
+    assert order == ["alone begins", "alone ends", "beside"]
+
+
+def test_gate_does_not_wait_for_ever() -> None:
+    gate = Gate()
+    with gate.enter(alone=False, timeout_s=1):
+        with pytest.raises(GateBusyError), gate.enter(alone=True, timeout_s=0.05):
+            pass
+        # who gave up does not hold up others
+        with gate.enter(alone=False, timeout_s=1):
+            pass
+
+
+# --- the embedded broker
+
+
+def app_on(folder: Path) -> Celery:
+    return make_celery(ServiceSettings(data_dir=folder))
+
+
+def test_messages_outlive_whoever_took_them(tmp_path: Path) -> None:
+    app = app_on(tmp_path)
+    for number in range(3):
+        app.signature("job", args=(number,), queue="short").apply_async()
+    with app.connection_for_read() as connection, connection.channel() as channel:
+        first = channel.basic_get("short")
+        second = channel.basic_get("short")
+        assert channel.basic_get("long") is None
+        channel.basic_ack(first.delivery_tag)
+        channel.basic_reject(second.delivery_tag, requeue=True)
+        assert channel._size("short") == 2
+        taken = channel.basic_get("short")
+        assert taken.delivery_tag == second.delivery_tag
+    assert broker.restore_delivered(tmp_path / "queue.db") == 1
+    with app.connection_for_read() as connection, connection.channel() as channel:
+        assert channel._size("short") == 2
+        assert channel.basic_get("short").delivery_tag == second.delivery_tag
+        assert channel._purge("short") == 1
+
+
+# --- the rest
+
+
+def test_signature_of_a_webhook() -> None:
+    first = sign("secret", 1700000000, b"{}")
+    assert first == sign("secret", 1700000000, b"{}")
+    assert first.startswith("t=1700000000,v1=")
+    assert len({first, sign("other", 1700000000, b"{}"), sign("secret", 1700000001, b"{}")}) == 3
+
+
+@pytest.mark.parametrize(
+    ("prompt", "task"),
+    [
+        ("", "Convert to Markdown"),
+        ("<image>\n<|grounding|>Convert the document to markdown. ", "Convert to Markdown"),
+        ("<image>\nFree OCR.", "Free OCR"),
+        ("free ocr", "Free OCR"),
+        ("OCR this image.", "OCR with Boxes"),
+        ("describe", "Describe Image"),
+        ("Parse the figure.", "Parse Figure"),
+    ],
+)
+def test_prompts(prompt: str, task: str) -> None:
+    assert task_of(prompt) == (task, "")
+
+
+def test_prompt_to_locate() -> None:
+    prompt = "<image>\nLocate <|ref|>the total<|/ref|> in the image."
+    assert task_of(prompt) == ("Locate Object by Reference", "the total")
+    with pytest.raises(InvalidInput, match="no task's"):
+        task_of("Free OCRs")
+
+
+def test_no_secret_is_shown() -> None:
+    settings = ServiceSettings(
+        api_keys="k1,k2", webhook_secret="w3bh00k", redis_url="redis://:pw@h"
+    )
+    shown = repr(settings) + str(settings)
+    assert not any(secret in shown for secret in ("k1", "w3bh00k", "pw@"))
+    assert len(settings.key_digests()) == 2

@@ -1,0 +1,178 @@
+"""One contract, held by both stores."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deepocr.service.files import new_task_id
+from deepocr.service.records import Progress, QueueFullError, TaskRecord, TooManyTasksError
+from deepocr.service.store import Store, StoreUnavailableError
+from deepocr.service.store_redis import RedisStore
+from deepocr.service.store_sqlite import SqliteStore
+from deepocr.types import Job
+from tests.service.stack import Redis, free_port
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    redis = Redis(tmp_path_factory.mktemp("redis"))
+    redis.start()
+    yield redis.url
+    redis.stop()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "sqlite":
+        found: Store = SqliteStore(tmp_path / "service.db")
+    else:
+        redis_store = RedisStore(request.getfixturevalue("redis_url"))
+        redis_store._redis.flushdb()
+        found = redis_store
+    yield found
+    found.close()
+
+
+def record(pages: int = 1, **changes: object) -> TaskRecord:
+    fields: dict[str, object] = {
+        "task_id": new_task_id(),
+        "client": "c",
+        "owner": "o",
+        "created_s": time.time(),
+        "name": "n",
+        "num_pages": pages,
+        "numbers": tuple(range(1, pages + 1)),
+        "job": Job(),
+        "dpi": 144,
+    }
+    return TaskRecord.model_validate({**fields, **changes})
+
+
+def create(store: Store, task: TaskRecord, client_tasks: int = 9, tasks: int = 9) -> TaskRecord:
+    return store.create(task, max_client_tasks=client_tasks, max_tasks=tasks, ttl_s=100)
+
+
+def test_life_of_a_task(store: Store) -> None:
+    task = create(store, record(2))
+    task_id = task.task_id
+    found = store.task(task_id)
+    assert found is not None
+    assert (found.record, found.state, found.dispatched) == (task, "PENDING", False)
+    store.mark_dispatched(task_id)
+    assert store.begin_page(task_id, 1) == 1
+    assert store.begin_page(task_id, 1) == 2
+    assert store.settle_page(task_id, 1, "ok")
+    assert not store.settle_page(task_id, 1, "failed")
+    assert store.begin_page(task_id, 1) == 0
+    found = store.task(task_id)
+    assert found is not None
+    assert (found.state, found.missing, found.dispatched) == ("STARTED", (2,), True)
+    assert (found.settled, found.attempts) == ({1: "ok"}, {1: 2})
+    assert store.progress([task_id, "0" * 32]) == {task_id: Progress("STARTED", 1)}
+    assert store.finish(task_id, "FAILURE", "why")
+    assert not store.finish(task_id, "SUCCESS")
+    assert store.begin_page(task_id, 2) == 0
+    assert not store.settle_page(task_id, 2, "ok")
+    found = store.task(task_id)
+    assert found is not None
+    assert (found.state, found.error) == ("FAILURE", "why")
+    assert found.finished_s is not None
+    assert store.unfinished() == []
+
+
+def test_limits_count_unfinished_tasks(store: Store) -> None:
+    first = create(store, record(), client_tasks=2)
+    create(store, record(), client_tasks=2)
+    with pytest.raises(TooManyTasksError):
+        create(store, record(), client_tasks=2)
+    create(store, record(client="other"), client_tasks=2)
+    with pytest.raises(QueueFullError):
+        create(store, record(client="third"), tasks=3)
+    store.finish(first.task_id, "CANCELED")
+    create(store, record(), client_tasks=2)
+
+
+def test_idempotency_key_is_the_owners(store: Store) -> None:
+    first = create(store, record(idempotency_key="k"))
+    assert create(store, record(idempotency_key="k")).task_id == first.task_id
+    other = create(store, record(idempotency_key="k", owner="p"))
+    assert other.task_id != first.task_id
+    store.delete(first.task_id)
+    assert create(store, record(idempotency_key="k")).task_id != first.task_id
+
+
+def test_places_by_lane(store: Store) -> None:
+    tasks = [create(store, record(pages)) for pages in (1, 9, 1, 9, 1)]
+    assert [store.ahead(task.task_id) for task in tasks] == [0, 0, 1, 1, 2]
+    assert store.pending() == {"short": 3, "long": 2}
+    store.begin_page(tasks[0].task_id, 1)
+    store.finish(tasks[1].task_id, "CANCELED")
+    assert [store.ahead(task.task_id) for task in tasks[2:]] == [0, 0, 1]
+    assert store.unfinished() == [tasks[i].task_id for i in (0, 2, 3, 4)]
+
+
+def test_lists_and_deletes(store: Store) -> None:
+    tasks = [create(store, record()) for _ in range(3)]
+    create(store, record(owner="other"))
+    listed = [task.record.task_id for task in store.tasks_of("o", 2)]
+    assert listed == [tasks[2].task_id, tasks[1].task_id]
+    store.delete(tasks[2].task_id)
+    store.delete(tasks[2].task_id)
+    assert store.task(tasks[2].task_id) is None
+    assert len(store.tasks_of("o", 9)) == 2
+    assert store.expired(time.time()) == []
+    assert set(store.expired(time.time() + 101)) > {tasks[0].task_id}
+
+
+def test_live_text_ends_with_its_page(store: Store) -> None:
+    task_id = create(store, record()).task_id
+    store.begin_page(task_id, 1)
+    store.write_live(task_id, 1, "half a")
+    assert store.read_live(task_id, 1) == "half a"
+    store.begin_page(task_id, 1)
+    assert store.read_live(task_id, 1) == ""
+    store.write_live(task_id, 1, "again")
+    store.settle_page(task_id, 1, "ok")
+    assert store.read_live(task_id, 1) == ""
+
+
+def test_workers_counters_and_turns(store: Store) -> None:
+    store.beat("w1", {"engine": "e"})
+    assert store.workers() == {"w1": {"engine": "e"}}
+    store.forget_worker("w1")
+    assert store.workers() == {}
+    store.count([("a:b", 1), ("a:c", 0.5)])
+    store.count([("a:b", 2)])
+    assert store.counters() == {"a:b": 3, "a:c": 0.5}
+    assert store.once("turn", 0.2)
+    assert not store.once("turn", 0.2)
+    time.sleep(0.25)
+    assert store.once("turn", 0.2)
+
+
+def test_many_threads_settle_a_page_once(store: Store) -> None:
+    task_id = create(store, record()).task_id
+    won: list[bool] = []
+    attempts: list[int] = []
+
+    def work() -> None:
+        attempts.append(store.begin_page(task_id, 1))
+        won.append(store.settle_page(task_id, 1, "ok"))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert won.count(True) == 1
+    counted = [attempt for attempt in attempts if attempt]
+    assert sorted(counted) == list(range(1, len(counted) + 1))
+
+
+def test_redis_that_is_away_is_told() -> None:
+    store = RedisStore(f"redis://127.0.0.1:{free_port()}/0")
+    with pytest.raises(StoreUnavailableError):
+        store.pending()
