@@ -165,9 +165,9 @@ async def _run(
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    engine = await readers.start(chosen, settings)
+    engine, jobs = await readers.start(chosen, settings)
     try:
-        return await _read_all(engine, settings, options, sources, chosen)
+        return await _read_all(engine, settings, replace(options, jobs=jobs), sources, chosen.out)
     finally:
         await engine.close()
 
@@ -177,13 +177,12 @@ async def _read_all(
     settings: Settings,
     options: Options,
     sources: Sequence[Source],
-    chosen: argparse.Namespace,
+    out: Path,
 ) -> int:
     """All documents; a bad one does not stop those after it."""
-    options = replace(options, jobs=chosen.jobs or engine.capabilities.concurrency)
     counts: Counter[PageStatus] = Counter()
     worst = EXIT_OK
-    outcomes = read_documents(engine, sources, chosen.out, options, settings)
+    outcomes = read_documents(engine, sources, out, options, settings)
     async with aclosing(outcomes):
         async for outcome in outcomes:
             if outcome.error is not None:

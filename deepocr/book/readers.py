@@ -52,18 +52,24 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     )
 
 
-async def start(chosen: argparse.Namespace, settings: Settings) -> Engine:
-    """The engine, ready. Raises EngineError when it cannot be had."""
+async def start(chosen: argparse.Namespace, settings: Settings) -> tuple[Engine, int]:
+    """The engine, ready, and how many pages to give it at once.
+
+    Servers are given a few more than --jobs: these wait, ready to be sent. Raises EngineError
+    when the engine cannot be had.
+    """
     if not (chosen.url or chosen.replicate):
         if chosen.engine:
             settings = settings.model_copy(update={"engine": chosen.engine})
-        return await asyncio.to_thread(create_engine, settings)
+        local = await asyncio.to_thread(create_engine, settings)
+        return local, chosen.jobs or local.capabilities.concurrency
     try:
-        return await _start_remote(chosen)
+        remote = await _start_remote(chosen)
     except ImportError as error:
         raise EngineUnavailable(
             f"reading at servers needs more packages ({error}); install deepocr[books]"
         ) from error
+    return remote, remote.capabilities.concurrency
 
 
 async def _start_remote(chosen: argparse.Namespace) -> Engine:

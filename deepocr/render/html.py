@@ -74,7 +74,7 @@ def picture_html(page: ShownPage) -> str:
     return (
         f'<figure class="page-picture" data-page="{result.number}" id="picture-{result.number}">'
         f'<img src="{html.escape(page.picture_src)}" width="{width}" height="{height}" '
-        f'alt="Page {result.number}" loading="lazy" decoding="async">'
+        f'alt="Page {result.number}" decoding="async">'
         f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none">{boxes}</svg></figure>\n'
     )
 
@@ -101,7 +101,7 @@ def _region_html(page: int, index: int, region: Region, figure_src: str | None) 
     label = html.escape(region.label[:80])
     figure = ""
     if figure_src is not None:
-        figure = f'<img src="{html.escape(figure_src)}" alt="{label}" loading="lazy">'
+        figure = f'<img src="{html.escape(figure_src)}" alt="{label}">'
     elif region.label in FIGURE_LABELS:
         figure = f"<em>[{label}]</em>"
     text = region.text.strip()

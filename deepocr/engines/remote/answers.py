@@ -38,13 +38,15 @@ class TemporaryError(RemoteError):
 
 @dataclass(frozen=True)
 class Answer:
-    """One page as the other predictor read it; regions only where it gave them in pixels."""
+    """One page as the other predictor read it; regions only where it gave them in pixels.
+    `seconds` is what it says about its own time."""
 
     raw: str
     regions: tuple[Region, ...] = ()
     finish_reason: FinishReason = "stop"
     usage: Usage = field(default_factory=Usage)
     confidence: float | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

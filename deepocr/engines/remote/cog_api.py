@@ -8,6 +8,7 @@ for an error in the predictor. Closing the connection cancels the prediction.
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -81,7 +82,8 @@ class CogServer:
         prediction = self._json(response)
         match prediction.get("status"):
             case "succeeded":
-                return read_answer(prediction.get("output"), self.abilities, self.name)
+                answer = read_answer(prediction.get("output"), self.abilities, self.name)
+                return replace(answer, seconds=_server_seconds(prediction))
             case "failed" | "canceled" as status:
                 reason = str(prediction.get("error") or status)
                 if "worker crashed" in reason.lower():
@@ -143,6 +145,12 @@ class CogServer:
         if not isinstance(content, dict):
             raise TemporaryError(f"{self.name} answered {type(content).__name__}, not an object")
         return content
+
+
+def _server_seconds(prediction: dict[str, Any]) -> dict[str, float]:
+    metrics = prediction.get("metrics")
+    seconds = metrics.get("predict_time") if isinstance(metrics, dict) else None
+    return {"server": float(seconds)} if isinstance(seconds, int | float) else {}
 
 
 def _retry_after_s(response: httpx.Response) -> float:

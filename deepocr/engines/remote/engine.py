@@ -27,6 +27,9 @@ freed just after its answer."""
 TROUBLE_STREAK = 3
 """So many other errors in a row, and a server rests."""
 
+ENCODED_AHEAD = 3
+"""Pages that wait, encoded, for a request to end: a server's slot is filled again at once."""
+
 FIRST_REST_S, LONGEST_REST_S = 1.0, 30.0
 
 
@@ -129,7 +132,7 @@ class RemoteEngine:
             boxes=True,
             live_text=False,
             confidence=all(ability.json for ability in abilities),
-            concurrency=self._jobs,
+            concurrency=self._jobs + ENCODED_AHEAD,
             presets=all(len(ability.presets) > 1 for ability in abilities),
         )
 
@@ -144,7 +147,7 @@ class RemoteEngine:
         yield TextDelta(answer.raw, known)
         for region in answer.regions:
             yield RegionFound(region)
-        yield PageDone(answer.finish_reason, answer.usage)
+        yield PageDone(answer.finish_reason, answer.usage, answer.seconds)
 
     async def close(self) -> None:
         for seat in self._seats:
@@ -200,7 +203,7 @@ class RemoteEngine:
         if not able:
             raise UnsupportedTask(f"no server can do {job.task!r}")
         async with self._changed:
-            while not (free := [seat for seat in able if seat.is_free(time.monotonic())]):
+            while not (free := self._free(able)):
                 await self._wait_for_change(able)
             seat = min(free, key=lambda seat: seat.in_flight / seat.limit)
             seat.in_flight += 1
@@ -210,6 +213,12 @@ class RemoteEngine:
             # no await: a canceled page must give its place back
             seat.in_flight -= 1
             await asyncio.shield(self._tell())
+
+    def _free(self, seats: Sequence[Seat]) -> list[Seat]:
+        if sum(seat.in_flight for seat in self._seats) >= self._jobs:
+            return []
+        now_s = time.monotonic()
+        return [seat for seat in seats if seat.is_free(now_s)]
 
     async def _tell(self) -> None:
         async with self._changed:
