@@ -18,6 +18,9 @@ from deepocr.types import Job, PageResult
 PageKey = tuple[str, int]
 """A document's name, as checks have it, and a page number from 1."""
 
+Outputs = Mapping[PageKey, str]
+"""The Markdown of each page."""
+
 
 @dataclass(frozen=True)
 class LabeledSet:
@@ -107,16 +110,22 @@ async def evaluate(engine: Engine, labeled: LabeledSet, job: Job, settings: Sett
                     outputs[name, page.number] = (
                         "" if failed else render_markdown(page, task=job.task)
                     )
-    return _score(engine.capabilities.engine, labeled, job, outputs, results)
+    seconds = _mean([page.seconds.get("total", 0.0) for page in results]) or 0.0
+    failed_pages = sum(page.status == "failed" for page in results)
+    name = engine.capabilities.engine
+    return score(name, labeled, job, outputs, seconds_a_page=seconds, failed_pages=failed_pages)
 
 
-def _score(
+def score(
     engine: str,
     labeled: LabeledSet,
     job: Job,
-    outputs: Mapping[PageKey, str],
-    results: Sequence[PageResult],
+    outputs: Outputs,
+    *,
+    seconds_a_page: float,
+    failed_pages: int = 0,
 ) -> Score:
+    """What the Markdown of all pages is worth; a page that failed is an empty one."""
     passed: dict[str, int] = dict.fromkeys(CHECK_TYPES, 0)
     total: dict[str, int] = dict.fromkeys(CHECK_TYPES, 0)
     failed_checks: list[str] = []
@@ -134,9 +143,9 @@ def _score(
         total=total,
         ignored=labeled.ignored,
         failed_checks=tuple(failed_checks),
-        pages=len(results),
-        failed_pages=sum(page.status == "failed" for page in results),
-        seconds_a_page=_mean([page.seconds.get("total", 0.0) for page in results]) or 0.0,
+        pages=len(outputs),
+        failed_pages=failed_pages,
+        seconds_a_page=seconds_a_page,
         error_rate=_mean([error_rate(reference, text) for reference, text in pairs]),
         edit_distance=_mean([edit_distance(reference, text) for reference, text in pairs]),
     )

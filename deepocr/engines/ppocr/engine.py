@@ -72,4 +72,6 @@ class PPOCREngine:
 def create(settings: Settings) -> PPOCREngine:
     """The engine with its models loaded. `ppocr_threads` 0 means every core this process has."""
     threads = settings.ppocr_threads or len(os.sched_getaffinity(0))
-    return PPOCREngine(Models(LineReader(threads), load_layout_model()))
+    with ThreadPoolExecutor(1) as loader:
+        layout = loader.submit(load_layout_model)
+        return PPOCREngine(Models(LineReader(threads), layout.result()))

@@ -103,8 +103,9 @@ class LineReader:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="ppocr")
+        # one after the other in importing, side by side in loading
         wide = self.pool.submit(_load_detector, threads)
-        narrow = self.pool.submit(_load_detector, 1)
+        narrow = wide if threads == 1 else self.pool.submit(_load_detector, 1)
         self._recognizer = _load_recognizer()
         self._wide, self._narrow = wide.result(), narrow.result()
 

@@ -1,0 +1,1 @@
+"""Measurements of speed, each against something else in the same run."""

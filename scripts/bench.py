@@ -1,0 +1,43 @@
+"""Measure speed: `bench.py SUBJECT`, one JSON line to standard output.
+
+Each subject is a module of deepocr.bench with `add_arguments(parser)` and `run(options)`, which
+returns the figures; it is imported only when it is asked for.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+from deepocr.errors import DeepOCRError
+
+SUBJECTS: Mapping[str, str] = {
+    "book": "the PDF helper's own work for a page, and how busy it keeps a server",
+    "ppocr": "the CPU reader against rapidocr called directly",
+    "book": "the PDF helper's own work, and how busy it keeps a server",
+    "deepseek": "the DeepSeek-OCR engine against the official code's way",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 with the figures printed; 2 when they could not be had."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
+    for name, about in SUBJECTS.items():
+        subject = subjects.add_parser(name, help=about, description=about)
+        if given[:1] == [name]:
+            importlib.import_module(f"deepocr.bench.{name}").add_arguments(subject)
+    options = parser.parse_args(given)
+    try:
+        figures = importlib.import_module(f"deepocr.bench.{options.subject}").run(options)
+    except DeepOCRError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
