@@ -1,12 +1,11 @@
 """Measure speed: `bench.py SUBJECT`, one JSON line to standard output.
 
 Each subject is a module of deepocr.bench with `add_arguments(parser)` and `run(options)`, which
-returns the figures; it is imported only when it is asked for.
+writes the figures and returns the exit status; it is imported only when it is asked for.
 """
 
 import argparse
 import importlib
-import json
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -15,13 +14,12 @@ from deepocr.errors import DeepOCRError
 SUBJECTS: Mapping[str, str] = {
     "book": "the PDF helper's own work for a page, and how busy it keeps a server",
     "ppocr": "the CPU reader against rapidocr called directly",
-    "book": "the PDF helper's own work, and how busy it keeps a server",
     "deepseek": "the DeepSeek-OCR engine against the official code's way",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 with the figures printed; 2 when they could not be had."""
+    """The subject's exit status; 2 when the figures could not be had."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
@@ -31,12 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             importlib.import_module(f"deepocr.bench.{name}").add_arguments(subject)
     options = parser.parse_args(given)
     try:
-        figures = importlib.import_module(f"deepocr.bench.{options.subject}").run(options)
+        status: int = importlib.import_module(f"deepocr.bench.{options.subject}").run(options)
     except DeepOCRError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(figures))
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ sides. Turns are taken page by page, so that other work on the machine falls on 
 
 import argparse
 import asyncio
+import json
 import os
 import platform
 import subprocess
@@ -67,11 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quality", type=Path, help="JSONL of checks: compare what is read too")
 
 
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """The figures, ready for a JSON line."""
+def run(options: argparse.Namespace) -> int:
+    """Writes one JSON line; returns the exit status."""
     paths = options.documents or sorted((ROOT / "samples" / "labeled").glob("*.pdf"))
     settings = load_settings().model_copy(update={"engine": "ppocr"})
-    return asyncio.run(_measure(paths, options, settings))
+    report = asyncio.run(_measure(paths, options, settings))
+    sys.stdout.write(json.dumps(report) + "\n")
+    return 0
 
 
 async def _measure(
