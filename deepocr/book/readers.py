@@ -13,6 +13,9 @@ from deepocr.settings import Settings
 REMOTE_JOBS = 16
 """Requests under way at once when --jobs does not say."""
 
+SERVICE_KEY = "OCR_SERVICE_KEY"
+"""The environment variable with the API key for --service."""
+
 TRIES = 16
 TIMEOUT_S = 600.0
 
@@ -24,6 +27,12 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     )
     where.add_argument(
         "--url", action="append", metavar="URL", help="a Cog server; may be given several times"
+    )
+    where.add_argument(
+        "--service",
+        action="append",
+        metavar="URL",
+        help=f"this project's HTTP service; its API key, if any, in {SERVICE_KEY}",
     )
     where.add_argument(
         "--replicate",
@@ -58,7 +67,7 @@ async def start(chosen: argparse.Namespace, settings: Settings) -> tuple[Engine,
     Servers are given a few more than --jobs: these wait, ready to be sent. Raises EngineError
     when the engine cannot be had.
     """
-    if not (chosen.url or chosen.replicate):
+    if not (chosen.url or chosen.service or chosen.replicate):
         if chosen.engine:
             settings = settings.model_copy(update={"engine": chosen.engine})
         local = await asyncio.to_thread(create_engine, settings)
@@ -84,6 +93,11 @@ async def _start_remote(chosen: argparse.Namespace) -> Engine:
 
         token = os.environ.get("REPLICATE_API_TOKEN", "")
         servers = [ReplicateModel(chosen.replicate, token, chosen.timeout)]
+    elif chosen.service:
+        from deepocr.engines.remote.service_api import TaskService
+
+        key = os.environ.get(SERVICE_KEY, "")
+        servers = [TaskService(url, chosen.timeout, key) for url in chosen.service]
     else:
         servers = [CogServer(url, chosen.timeout) for url in chosen.url]
     engine = RemoteEngine(servers, chosen.jobs or REMOTE_JOBS, Retries(tries=chosen.tries))
