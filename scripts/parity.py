@@ -9,23 +9,29 @@ import argparse
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, TensorSource, load_model
 from deepocr.engines.deepseek.config import read_config
+from deepocr.engines.deepseek.cpu import pack_for_cpu
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import Ops
 from deepocr.engines.deepseek.ops.attention import choose_attention
+from deepocr.engines.deepseek.ops.choice import choose_ops
 from deepocr.engines.deepseek.ops.experts import plain_experts
 from deepocr.engines.deepseek.parity import (
     LIMITS,
+    Case,
     Check,
+    Implementation,
     PlainImplementation,
     compare,
     read_cases,
 )
+from deepocr.engines.deepseek.parity_batched import BatchedImplementation
 from deepocr.engines.deepseek.stand_in import stand_in_weights
 from deepocr.errors import DeepOCRError
 
@@ -64,6 +70,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=DTYPES, default="fp32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
+        "--path",
+        choices=["plain", "fast"],
+        default="plain",
+        help="plain: one page, step by step; fast: the engine's operations, in a ragged batch",
+    )
+    parser.add_argument(
         "--rope-rates",
         choices=DTYPES,
         help="rotary rates as the official code had them: fp32, or rounded to bf16 as its cast of\n"
@@ -83,7 +95,7 @@ def run(options: argparse.Namespace) -> list[Check]:
     if options.case:
         cases = [case for case in cases if case.name in options.case]
     limits = LIMITS[DTYPES[options.dtype]]
-    implementation = PlainImplementation(load(options))
+    implementation = build(options, cases)
     checks = []
     print(f"{'case':<18}{'what':<24}{'found':<20}{'wanted':<20}")
     for case in cases:
@@ -97,8 +109,22 @@ def run(options: argparse.Namespace) -> list[Check]:
     return checks
 
 
-def load(options: argparse.Namespace) -> OcrModel:
+def build(options: argparse.Namespace, cases: Sequence[Case]) -> Implementation:
+    """The chosen path over the chosen weights."""
     device, dtype = torch.device(options.device), DTYPES[options.dtype]
+    fast = choose_ops(device, dtype) if options.path == "fast" else None
+    ops = fast.network if fast else Ops(choose_attention(device, dtype), plain_experts)
+    model = load(options, ops, device, dtype)
+    if fast is None:
+        return PlainImplementation(model)
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        pack_for_cpu(model)
+    return BatchedImplementation(model, fast, cases)
+
+
+def load(
+    options: argparse.Namespace, ops: Ops, device: torch.device, dtype: torch.dtype
+) -> OcrModel:
     # convolutions on CUDA otherwise have 10 bits of fraction, even in float32
     torch.backends.cudnn.allow_tf32 = False
     config = read_config(options.full or options.folder)
@@ -107,7 +133,6 @@ def load(options: argparse.Namespace) -> OcrModel:
         if options.full
         else SafetensorsFolder(options.folder)
     )
-    ops = Ops(choose_attention(device, dtype), plain_experts)
     model = load_model(config, source, ops, device=device, dtype=dtype)
     rates = options.rope_rates or ("bf16" if options.full else "fp32")
     print(f"rotary rates in {rates}, everything else in {options.dtype}")

@@ -5,20 +5,25 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
-from deepocr.engines.deepseek.config import read_config
 from deepocr.engines.deepseek.ops import Ops
 from deepocr.engines.deepseek.ops.attention import choose_attention
+from deepocr.engines.deepseek.ops.choice import choose_ops
 from deepocr.engines.deepseek.ops.experts import plain_experts
-from deepocr.engines.deepseek.parity import LIMITS, PlainImplementation, compare, read_cases
-from tests.parity.conftest import TINY
+from deepocr.engines.deepseek.parity import (
+    LIMITS,
+    Check,
+    Implementation,
+    PlainImplementation,
+    compare,
+    read_cases,
+)
+from deepocr.engines.deepseek.parity_batched import BatchedImplementation
+from tests.parity.conftest import TINY, load_tiny
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
-
-CASES = {case.name: case for case in read_cases(TINY)}
 
 
 @pytest.fixture
@@ -30,13 +35,22 @@ def exact_convolutions() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = before
 
 
+def misses(implementation: Implementation, dtype: torch.dtype) -> list[Check]:
+    cases = read_cases(TINY)
+    checks = (check for case in cases for check in compare(implementation, case, LIMITS[dtype]))
+    return [check for check in checks if not check.ok]
+
+
 @pytest.mark.parametrize("dtype", LIMITS, ids=str)
 @pytest.mark.usefixtures("exact_convolutions")
-def test_reference_cases(dtype: torch.dtype) -> None:
-    device = torch.device("cuda")
-    ops = Ops(choose_attention(device, dtype), plain_experts)
-    model = load_model(read_config(TINY), SafetensorsFolder(TINY), ops, device=device, dtype=dtype)
-    implementation = PlainImplementation(model)
-    for case in CASES.values():
-        checks = list(compare(implementation, case, LIMITS[dtype]))
-        assert [check for check in checks if not check.ok] == []
+def test_plain_path(dtype: torch.dtype) -> None:
+    ops = Ops(choose_attention(torch.device("cuda"), dtype), plain_experts)
+    assert misses(PlainImplementation(load_tiny(dtype, ops, "cuda")), dtype) == []
+
+
+@pytest.mark.parametrize("dtype", LIMITS, ids=str)
+@pytest.mark.usefixtures("exact_convolutions")
+def test_the_engines_own_path(dtype: torch.dtype) -> None:
+    ops = choose_ops(torch.device("cuda"), dtype)
+    model = load_tiny(dtype, ops.network, "cuda")
+    assert misses(BatchedImplementation(model, ops, read_cases(TINY)), dtype) == []

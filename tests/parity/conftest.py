@@ -6,20 +6,15 @@ import torch
 from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
 from deepocr.engines.deepseek.config import read_config
 from deepocr.engines.deepseek.model.ocr import OcrModel
-from deepocr.engines.deepseek.ops import plain_ops
+from deepocr.engines.deepseek.ops import Ops, plain_ops
 from tests.tiny_checkpoint import DATA
 
 TINY = DATA / "tiny"
 
 
-def load_tiny(dtype: torch.dtype) -> OcrModel:
-    return load_model(
-        read_config(TINY),
-        SafetensorsFolder(TINY),
-        plain_ops(),
-        device=torch.device("cpu"),
-        dtype=dtype,
-    )
+def load_tiny(dtype: torch.dtype, ops: Ops | None = None, device: str = "cpu") -> OcrModel:
+    config, source = read_config(TINY), SafetensorsFolder(TINY)
+    return load_model(config, source, ops or plain_ops(), device=torch.device(device), dtype=dtype)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from deepocr.engines.deepseek.model.ocr import OcrModel
+from deepocr.engines.deepseek.ops.choice import choose_ops
 from deepocr.engines.deepseek.parity import (
     LIMITS,
     Case,
@@ -11,7 +12,8 @@ from deepocr.engines.deepseek.parity import (
     compare,
     read_cases,
 )
-from tests.parity.conftest import TINY
+from deepocr.engines.deepseek.parity_batched import BatchedImplementation
+from tests.parity.conftest import TINY, load_tiny
 
 CASES = {case.name: case for case in read_cases(TINY)}
 
@@ -31,6 +33,17 @@ def test_float32_is_exact(name: str, tiny_fp32: OcrModel) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_bfloat16_is_near(name: str, tiny_bf16: OcrModel) -> None:
     checks = list(compare(PlainImplementation(tiny_bf16), CASES[name], LIMITS[torch.bfloat16]))
+    assert [check for check in checks if not check.ok] == []
+
+
+@pytest.mark.parametrize("name", ["small_landscape", "gundam_a4"])
+def test_the_engines_own_path_is_exact(name: str) -> None:
+    """Fast operations, and other pages in the same batch."""
+    device = torch.device("cpu")
+    ops = choose_ops(device, torch.float32)
+    model = load_tiny(torch.float32, ops.network)
+    implementation = BatchedImplementation(model, ops, list(CASES.values()))
+    checks = list(compare(implementation, CASES[name], LIMITS[torch.float32]))
     assert [check for check in checks if not check.ok] == []
 
 
