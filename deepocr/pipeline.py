@@ -82,6 +82,7 @@ async def read_page(
         usage=done.usage,
         confidence=sum(probabilities) / len(probabilities) if probabilities else None,
         seconds={**done.seconds, "total": time.perf_counter() - started_s},
+        notes=done.notes,
     )
 
 

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
 
     # ppocr
     ppocr_threads: int = Field(default=0, ge=0, le=256, description="threads; 0 is every core")
+    ppocr_text_layer: bool = Field(
+        default=False, description="use a PDF's own text where it says what the page shows"
+    )
 
     # remote: Cog servers that read for this one
     remote_urls: str = Field(default="", description="their addresses, with spaces between")

@@ -105,11 +105,13 @@ class RegionFound:
 
 @dataclass(frozen=True)
 class PageDone:
-    """The last event of a page. `seconds` by stage, such as vision, prefill, decode."""
+    """The last event of a page. `seconds` by stage, such as vision, prefill, decode; `notes` say
+    how the page was read where that is not always the same."""
 
     finish_reason: FinishReason = "stop"
     usage: Usage = Usage()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 Event = TextDelta | RegionFound | PageDone
@@ -128,6 +130,7 @@ class PageResult:
     usage: Usage = Usage()
     confidence: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
 
 

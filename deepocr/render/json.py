@@ -36,8 +36,8 @@ def document_to_dict(result: DocumentResult) -> dict[str, Any]:
 
 
 def page_to_dict(page: PageResult) -> dict[str, Any]:
-    """One page in plain types."""
-    return {
+    """One page in plain types; `notes` only where the engine made some."""
+    plain: dict[str, Any] = {
         "number": page.number,
         "status": page.status,
         "error": None if page.error is None else _text(page.error),
@@ -52,6 +52,9 @@ def page_to_dict(page: PageResult) -> dict[str, Any]:
         "regions": [region_to_dict(region) for region in page.regions],
         "raw": _text(page.raw),
     }
+    if page.notes:
+        plain["notes"] = {name: _text(note) for name, note in page.notes.items()}
+    return plain
 
 
 def region_to_dict(region: Region) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class PPOCREngine:
             if piece.region is not None:
                 yield RegionFound(piece.region)
             yield TextDelta(piece.raw, piece.probabilities)
-        yield PageDone(seconds=reading.seconds)
+        yield PageDone(seconds=reading.seconds, notes=reading.notes)
 
     def _read(self, page: Page, job: Job, stop: Stop) -> Reading:
         started_s = time.perf_counter()
@@ -74,4 +74,5 @@ def create(settings: Settings) -> PPOCREngine:
     threads = settings.ppocr_threads or len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(1) as loader:
         layout = loader.submit(load_layout_model)
-        return PPOCREngine(Models(LineReader(threads), layout.result()))
+        lines = LineReader(threads)
+        return PPOCREngine(Models(lines, layout.result(), settings.ppocr_text_layer))

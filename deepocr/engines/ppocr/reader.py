@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from deepocr.engines.ppocr.lines import (
 )
 from deepocr.engines.ppocr.locate import locate
 from deepocr.engines.ppocr.regions import LayoutModel
+from deepocr.engines.ppocr.textlayer import is_sound, layer_lines, sample_of, usable
 from deepocr.types import Box, Job, Page, Region
 
 RAW_SCALE = 999
@@ -31,6 +32,7 @@ class Models:
 
     lines: LineReader
     layout: LayoutModel | None
+    use_text_layer: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Reading:
-    """A page as read: pieces in reading order, seconds by stage."""
+    """A page as read: pieces in reading order, seconds by stage, how it was read."""
 
     pieces: tuple[Piece, ...]
     seconds: Mapping[str, float]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_page(models: Models, page: Page, job: Job, stop: Stop, alone: bool) -> Reading:
@@ -58,13 +61,33 @@ def read_page(models: Models, page: Page, job: Job, stop: Stop, alone: bool) -> 
     clock.stage("detect")
     straight = found.frame.straighten_picture(found.picture)
     looking = models.lines.pool.submit(models.layout.look, straight) if models.layout else None
+    notes: dict[str, str] = {}
+    if models.use_text_layer and page.words:
+        found, notes = _with_text_layer(models.lines, found, page, stop)
     lines = _recognize(models.lines, found, stop)
     clock.stage("recognize")
     seen = looking.result() if looking else []
     blocks = find_blocks(straight, lines, seen)
     pieces = WRITERS[job.task](blocks, _Sheet(found.frame), job)
     clock.stage("layout")
-    return Reading(tuple(pieces), clock.seconds)
+    return Reading(tuple(pieces), clock.seconds, notes)
+
+
+def _with_text_layer(
+    reader: LineReader, found: Found, page: Page, stop: Stop
+) -> tuple[Found, dict[str, str]]:
+    """The lines that the page's own text layer knows, if it is sound, and what was decided."""
+    if found.frame.turns or found.frame.skew_deg or not len(found.points):
+        return found, {"text_layer": "not used: the page lies askew"}
+    lines, placed = layer_lines(level_boxes(found.points), page.words)
+    sample = sample_of(lines)
+    read = reader.recognize(reader.crop(found.picture, found.points[sample]), stop)
+    texts = [lines[index].recognized.text for index in sample]
+    if not is_sound(texts, [line.text for line in read], placed):
+        return found, {"text_layer": "not used: it is not what the page shows"}
+    known = {index: line.recognized for index, line in enumerate(lines) if usable(line)}
+    note = f"used for {len(known)} of {len(lines)} lines"
+    return replace(found, known={**found.known, **known}), {"text_layer": note}
 
 
 def _recognize(reader: LineReader, found: Found, stop: Stop) -> list[TextLine]:
