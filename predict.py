@@ -75,7 +75,11 @@ class Predictor(BaseRunner):
                 "or with the cog command -i image=@page.png"
             )
         document = await asyncio.to_thread(
-            open_document, image, self.settings, dpi=self.settings.dpi
+            open_document,
+            image,
+            self.settings,
+            dpi=self.settings.dpi,
+            with_words=self.settings.ppocr_text_layer,
         )
         with document:
             numbers = document.select(pages)

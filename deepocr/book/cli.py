@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         settings = load_settings()
+        if chosen.text_layer:
+            settings = settings.model_copy(update={"ppocr_text_layer": True})
         options = options_of(chosen)
         sources = find_sources(chosen.inputs)
     except DeepOCRError as error:
@@ -88,6 +90,11 @@ def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--password", default="", help="of an encrypted PDF")
     group.add_argument(
         "--dpi", type=readers.in_range(36, 1200), default=144, help="PDF pages are drawn at (144)"
+    )
+    group.add_argument(
+        "--text-layer",
+        action="store_true",
+        help="ppocr: use a PDF's own text where it says what the page shows",
     )
     group.add_argument(
         "--max-side",

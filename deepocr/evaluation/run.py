@@ -98,7 +98,8 @@ async def evaluate(engine: Engine, labeled: LabeledSet, job: Job, settings: Sett
     outputs: dict[PageKey, str] = {}
     results: list[PageResult] = []
     for name, path in labeled.documents.items():
-        with open_document(path, limits=settings, dpi=settings.dpi) as document:
+        with_words = settings.ppocr_text_layer
+        with open_document(path, settings, dpi=settings.dpi, with_words=with_words) as document:
             numbers = labeled.pages_of(name)
             window = max(engine.capabilities.concurrency, 1)
             async with aclosing(

@@ -29,7 +29,7 @@ class PPOCREngine:
         self._pages = ThreadPoolExecutor(concurrency, thread_name_prefix="ppocr-page")
         self._in_flight = 0
         self.capabilities = Capabilities(
-            engine="ppocr" if models.layout else "ppocr geometry",
+            engine=_name(models),
             tasks=TASKS,
             boxes=True,
             live_text=False,
@@ -67,6 +67,12 @@ class PPOCREngine:
     async def close(self) -> None:
         self._models.lines.close()
         self._pages.shutdown(wait=False, cancel_futures=True)
+
+
+def _name(models: Models) -> str:
+    """The engine's name in results, with what changes its output."""
+    name = "ppocr" if models.layout else "ppocr geometry"
+    return f"{name} text-layer" if models.use_text_layer else name
 
 
 def create(settings: Settings) -> PPOCREngine:
