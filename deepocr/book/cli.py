@@ -131,6 +131,7 @@ def _add_writing_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--html", action="store_true", help="document.html: pages beside their text, one file"
     )
+    group.add_argument("--docx", action="store_true", help="document.docx, for word processors")
     group.add_argument(
         "--drop-headers",
         action="store_true",
@@ -156,6 +157,7 @@ def options_of(chosen: argparse.Namespace) -> Options:
             overlay=chosen.overlay,
             searchable_pdf=chosen.searchable_pdf,
             html=chosen.html,
+            docx=chosen.docx,
             drop_headers=chosen.drop_headers,
             join_pages=chosen.join_pages,
             front_matter=chosen.front_matter,

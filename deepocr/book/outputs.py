@@ -1,7 +1,7 @@
 """What is made of a document on request, from its records: nothing is read again."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,14 @@ from deepocr.book.orientation import point_back
 from deepocr.book.pictures import upright_picture
 from deepocr.book.records import PageRecord
 from deepocr.book.stitch import Book, Records, upright_result
+from deepocr.book.stitch import shown_pages as shown_results
 from deepocr.book.workspace import Workspace, page_name
 from deepocr.documents import Document
 from deepocr.errors import EngineUnavailable, InvalidInput
+from deepocr.render.markdown import FIGURE_LABELS
 from deepocr.render.overlay import draw_overlay
 from deepocr.render.searchable_pdf import Corners, PlacedText, TextLayer, place_lines
-from deepocr.types import Page
+from deepocr.types import Page, Region
 
 OWN_TEXT_IS_GOOD = 0.8
 """A page whose own words agree with the reading this well keeps them and gets no second layer."""
@@ -53,6 +55,7 @@ def write_outputs(material: Material) -> None:
         (writing.overlay == "pdf", write_overlay_pdf),
         (writing.searchable_pdf, write_searchable_pdf),
         (writing.html, write_viewer),
+        (writing.docx, write_word),
     )
     for asked, write in wanted:
         if asked:
@@ -71,14 +74,44 @@ def write_viewer(material: Material) -> None:
         from deepocr.book.viewer import shown_pages
         from deepocr.render.html import write_html
     except ImportError as error:
-        raise EngineUnavailable(
-            f"--html needs more packages ({error}); install deepocr[books] and run the same "
-            "command again: nothing is read twice"
-        ) from error
+        raise _missing("--html", error) from error
     folder = material.workspace.folder
     pages = shown_pages(material.document, folder, material.records)
     with new_file(folder / "document.html") as file:
         write_html(file, material.book.title, material.book.counts.total(), pages)
+
+
+def write_word(material: Material) -> None:
+    """document.docx. Raises EngineUnavailable where its package is missing."""
+    try:
+        from deepocr.render.docx import WordPage, write_docx
+    except ImportError as error:
+        raise _missing("--docx", error) from error
+    folder = material.workspace.folder
+
+    def pages() -> Iterator[WordPage]:
+        results = shown_results(material.book, material.records, material.options)
+        for result, record in zip(results, material.records(), strict=True):
+            # figures go by their order: a region in front of them may have been left out
+            places = [i for i, region in enumerate(result.regions) if is_figure(region)]
+            order = sorted(record.figures, key=lambda figure: figure.region)
+            paths = (folder / figure.file for figure in order)
+            yield WordPage(result, dict(zip(places, paths, strict=True)))
+
+    with new_file(folder / "document.docx") as file:
+        write_docx(file, material.book.title, pages())
+
+
+def is_figure(region: Region) -> bool:
+    """Whether the region was cut out as a picture."""
+    return region.label in FIGURE_LABELS and bool(region.boxes_px)
+
+
+def _missing(option: str, error: ImportError) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"{option} needs more packages ({error}); install deepocr[books] and run the same "
+        "command again: nothing is read twice"
+    )
 
 
 def write_overlay_pngs(material: Material) -> None:

@@ -80,25 +80,29 @@ def task_of(record: PageRecord, job: Job) -> str:
     return next((attempt.task for attempt in record.attempts if attempt.kept), job.task)
 
 
-def write_markdown(path: Path, book: Book, records: Records, options: Options) -> None:
-    """document.mmd: every page in order, each followed by the page marker."""
-    job = options.reading.job
-    tasks: dict[int, str] = {}
+def shown_pages(book: Book, records: Records, options: Options) -> Iterator[PageResult]:
+    """The pages as the document shows them: upright, without running heads and joined if so
+    asked. Regions may be fewer than in the records."""
 
     def pages() -> Iterator[PageResult]:
         for record in records():
-            tasks[record.number] = task_of(record, job)
             result = upright_result(record)
             if options.writing.drop_headers:
                 result = _without(result, book.running.find(result))
             yield result
 
-    shown = joined(pages()) if options.writing.join_pages else pages()
+    return joined(pages()) if options.writing.join_pages else pages()
+
+
+def write_markdown(path: Path, book: Book, records: Records, options: Options) -> None:
+    """document.mmd: every page in order, each followed by the page marker."""
+    job = options.reading.job
+    tasks = (task_of(record, job) for record in records())
     with new_file(path) as file:
         if options.writing.front_matter:
             file.write(_front_matter(book).encode("utf-8"))
-        for result in shown:
-            text = page_markdown(result, tasks.pop(result.number))
+        for result, task in zip(shown_pages(book, records, options), tasks, strict=True):
+            text = page_markdown(result, task)
             note = STATUS_NOTES.get(result.status)
             if note:
                 text = f"<!-- page {result.number}: {note} -->\n\n{text}"

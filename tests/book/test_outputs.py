@@ -204,3 +204,35 @@ def test_overlay_pngs(tmp_path: Path) -> None:
     assert helper.run(*arguments, script=script).returncode == 0
     with Image.open(tmp_path / "out" / "scan" / "overlay" / "page_0001.png") as overlay:
         assert overlay.convert("HSV").getchannel("S").getextrema()[1] > 100
+
+
+def test_word(tmp_path: Path) -> None:
+    docx = pytest.importorskip("docx", reason="python-docx is not installed")
+    book = pictures_to_pdf(tmp_path / "book.pdf", [text_page(), text_page()])
+    table = (
+        "<table><tr><th rowspan=\"2\">a</th><th colspan='2'>b &amp; c</th></tr>"
+        "<tr><td>1</td><td>2<br>3</td></tr></table>"
+    )
+    raw = (
+        tag("text", (100, 5, 900, 20), "- 1 -")
+        + tag("title", (100, 30, 900, 60), "# The <b>Lamp</b>")
+        + tag("image", (100, 70, 900, 200))
+        + tag("text", (100, 210, 900, 300), "Words \x07of {page}")
+        + tag("table", (100, 310, 900, 500), table)
+        + tag("table", (100, 510, 900, 600), "<table><tr><td colspan=9999999>x</td></tr></table>")
+    )
+    script = helper.write_script(tmp_path / "s.json", default={"text": raw})
+    arguments = (book, "-o", tmp_path / "out", "--engine", "scripted", "--docx", "--drop-headers")
+    ended = helper.run(*arguments, script=script)
+    assert ended.returncode == 0, ended.stderr
+    path = tmp_path / "out" / "book" / "document.docx"
+    document = docx.Document(str(path))
+    texts = [paragraph.text for paragraph in document.paragraphs if paragraph.text.strip()]
+    assert texts == ["The Lamp", "Words of 1", "The Lamp", "Words of 2"]
+    assert document.paragraphs[0].style.name == "Heading 1"
+    assert len(document.inline_shapes) == 2
+    rows = [[cell.text for cell in row.cells] for row in document.tables[0].rows]
+    assert rows == [["a", "b & c", "b & c"], ["a", "1", "2\n3"]]
+    before = path.read_bytes()
+    assert helper.run(*arguments, script=script).returncode == 0
+    assert path.read_bytes() == before

@@ -11,7 +11,15 @@ import pytest
 from tests.book import helper
 from tests.book.papers import numbered_pdf, tag
 
-OUTPUTS = ("--raw", "--html", "--overlay", "--searchable-pdf", "--join-pages", "--front-matter")
+OUTPUTS = (
+    "--raw",
+    "--html",
+    "--overlay",
+    "--searchable-pdf",
+    "--join-pages",
+    "--front-matter",
+    "--docx",
+)
 
 
 @pytest.fixture
