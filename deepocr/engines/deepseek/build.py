@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -65,7 +66,8 @@ def make_reader(
         prefill_attention=ops.prefill,
     )
     if isinstance(runner, GraphRunner):
-        runner.capture()
+        with on_device(model.device):
+            runner.capture()
     return BatchedReader(
         runner,
         Scheduler(BlockPool(num_blocks, block_tokens), max_sequences, MAX_PREFILL_TOKENS[kind]),
@@ -100,6 +102,11 @@ def plan_blocks(model: OcrModel, max_sequences: int, cache_gb: float) -> int:
         )
     log.info("KV cache: %d blocks, %.2f GB", blocks, blocks * a_block / 1e9)
     return blocks + 1  # block 0 is kept back
+
+
+def on_device(device: torch.device) -> AbstractContextManager[object]:
+    """Graphs and Triton run on the current device, which each thread has its own of."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def choose_device(name: str) -> torch.device:

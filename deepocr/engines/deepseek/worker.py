@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from deepocr.engines.deepseek.batching import BatchedReader, Failed, Reading, Token, Update
+from deepocr.engines.deepseek.build import on_device
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage
 from deepocr.errors import EngineError
@@ -47,7 +48,7 @@ class Worker:
         """Step by step until told to stop; whoever still waits then is told."""
         end = EngineError("the engine was closed")
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), on_device(self.reader.runner.device):
                 while self._take_in():
                     self._deliver(self.reader.step())
         except Exception as error:  # a bug of ours: told to everyone who waits, now and later

@@ -19,6 +19,7 @@ def triton_experts(
     x: Tensor, ids: Tensor, weights: Tensor, gate_up: Tensor, down: Tensor
 ) -> Tensor:
     """As `ops.experts.plain_experts`, without a wait for the device."""
+    x, ids, weights = x.contiguous(), ids.contiguous(), weights.contiguous()
     if x.shape[0] <= GEMV_TOKENS:
         return experts_gemv(x, ids, weights, gate_up, down)
     return experts_grouped(x, ids, weights, gate_up, down)
