@@ -142,13 +142,18 @@ def measure_busy(pdf: Path, folder: Path, chosen: argparse.Namespace) -> dict[st
     """The share of slots x time in which the server was at work on a page.
 
     `busy` counts what the server calls its predict time, `engine_busy` the engine's own time in
-    it only. Both from the first page drawn to the last file written.
+    it only, both from the first page drawn to the last file written. `steady_busy` is the first
+    without the filling of the slots: from when as many pages are done as there are slots.
     """
     with cog_server(folder, chosen) as url:
         wall_s, counts, cpu_s = asyncio.run(_read(pdf, folder / "out", url, chosen.slots))
     pages = sum(counts.values())
-    timings = (folder / "out" / "book" / "timings.jsonl").read_text().splitlines()
-    predict_s = sum(json.loads(line)["readings"][0]["server"] for line in timings)
+    lines = (folder / "out" / "book" / "timings.jsonl").read_text().splitlines()
+    timings = sorted((json.loads(line) for line in lines), key=lambda entry: entry["kept_at"])
+    predict_s = sum(entry["readings"][0]["server"] for entry in timings)
+    later = timings[chosen.slots :]
+    later_s = later[-1]["kept_at"] - timings[chosen.slots - 1]["kept_at"] if later else 0.0
+    later_predict_s = sum(entry["readings"][0]["server"] for entry in later)
     return {
         "bench": "book busy",
         "pages": pages,
@@ -157,6 +162,7 @@ def measure_busy(pdf: Path, folder: Path, chosen: argparse.Namespace) -> dict[st
         "wall_s": round(wall_s, 2),
         "pages_per_s": round(pages / wall_s, 2),
         "busy": round(predict_s / (chosen.slots * wall_s), 4),
+        "steady_busy": round(later_predict_s / (chosen.slots * later_s), 4) if later_s else None,
         "engine_busy": round(pages * chosen.delay / (chosen.slots * wall_s), 4),
         "helper_cpu_ms_per_page": round(1000 * cpu_s / pages, 1),
         "statuses": counts,

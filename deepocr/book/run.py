@@ -1,6 +1,7 @@
 """A whole run: every document of it read, page by page, and written out."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -232,6 +233,7 @@ def _keep(workspace: Workspace, page: ReadPage, options: Options) -> None:
     workspace.note_timings(
         {
             "page": record.number,
+            "kept_at": round(time.time(), 3),
             "seconds": {stage: round(seconds, 4) for stage, seconds in page.seconds.items()},
             "readings": [
                 {stage: round(seconds, 4) for stage, seconds in seconds_of.items()}
