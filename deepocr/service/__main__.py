@@ -87,7 +87,13 @@ def _serve(settings: ServiceSettings, host: str, port: int, *, with_worker: bool
     from deepocr.service.app import create_app
 
     config = uvicorn.Config(
-        create_app(settings), host=host, port=port, log_config=None, access_log=False
+        create_app(settings),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        # longer than clients and proxies keep a connection, so that they end it and not we
+        timeout_keep_alive=75,
     )
     server = uvicorn.Server(config)
     supervisor = Supervisor(settings)

@@ -21,7 +21,7 @@ from deepocr.service.routes import batch, health, mistral, openai, paddle, tasks
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.store import Store, open_store
 from deepocr.service.sweeper import Sweeper
-from deepocr.service.watcher import Watcher
+from deepocr.service.watcher import Watcher, Workers
 
 DESCRIPTION = """Reads pictures and PDFs: text, Markdown, tables, and where each stands.
 
@@ -38,6 +38,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         files=TaskFiles(settings.data_dir),
         celery=make_celery(settings),
         watcher=Watcher(store),
+        workers=Workers(store),
     )
     # FastAPI's own /docs would load its files from another host
     app = FastAPIOffline(

@@ -6,6 +6,7 @@ dead worker held visible again. One worker process consumes at a time.
 """
 
 import contextlib
+import functools
 import json
 import sqlite3
 import threading
@@ -75,6 +76,11 @@ class Database:
             self._connection.close()
 
 
+@functools.cache
+def _database(path: Path) -> Database:
+    return Database(path)
+
+
 class QoS(virtual.QoS):
     """Acknowledging deletes the row; what is never acknowledged stays."""
 
@@ -101,7 +107,7 @@ class Channel(virtual.Channel):
 
     def __init__(self, connection: Any, **options: Any) -> None:
         super().__init__(connection, **options)
-        self._database = Database(Path(connection.client.hostname.removeprefix(_PREFIX)))
+        self._database = connection.database
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
         tag = message["properties"]["delivery_tag"]
@@ -148,10 +154,6 @@ class Channel(virtual.Channel):
         with self._database.transaction() as rows:
             rows.execute("UPDATE messages SET delivered = 0 WHERE tag = ?", (tag,))
 
-    def close(self) -> None:
-        super().close()
-        self._database.close()
-
 
 class Transport(virtual.Transport):
     """Found by Kombu under `deepocr-sqlite+...` once `register` has been called."""
@@ -167,6 +169,11 @@ class Transport(virtual.Transport):
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
         # Celery looks whether it should stop only in between
         super().drain_events(connection, timeout=min(timeout or STOP_LOOK_S, STOP_LOOK_S))
+
+    @property
+    def database(self) -> Database:
+        """One for all channels to a file in this process: its lock is fairer than SQLite's."""
+        return _database(Path(self.client.hostname.removeprefix(_PREFIX)))
 
     def driver_version(self) -> str:
         return sqlite3.sqlite_version

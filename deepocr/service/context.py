@@ -9,7 +9,7 @@ from deepocr.errors import UnsupportedTask
 from deepocr.service.files import TaskFiles
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.store import Store
-from deepocr.service.watcher import Watcher
+from deepocr.service.watcher import Watcher, Workers
 from deepocr.types import Job
 
 
@@ -22,17 +22,18 @@ class Service:
     files: TaskFiles
     celery: Celery
     watcher: Watcher
+    workers: Workers
 
     def check_task(self, job: Job) -> None:
         """Raises UnsupportedTask when workers are there and none of them can do it."""
-        workers = self.store.workers().values()
+        workers = self.workers.known().values()
         if workers and not any(job.task in worker["tasks"] for worker in workers):
             can = sorted({task for worker in workers for task in worker["tasks"]})
             raise UnsupportedTask(f"no worker can do {job.task!r}; they can do: {', '.join(can)}")
 
 
-def service_of(request: Request) -> Service:
-    """For Depends."""
+async def service_of(request: Request) -> Service:
+    """For Depends; async, so that it costs no thread."""
     found = request.app.state.service
     assert isinstance(found, Service)
     return found

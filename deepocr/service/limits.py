@@ -35,7 +35,7 @@ _bearer = HTTPBearer(auto_error=False, description="an API key, where the servic
 _key_header = APIKeyHeader(name="X-API-Key", auto_error=False)
 
 
-def identify(
+async def identify(
     request: Request,
     service: Annotated[Service, Depends(service_of)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],

@@ -89,9 +89,8 @@ def _use_redis(app: Celery, settings: ServiceSettings, url: str) -> None:
     )
 
 
-def dispatch(app: Celery, snapshot: Snapshot) -> None:
+def dispatch(app: Celery, record: TaskRecord) -> None:
     """Queue what is missing of a task. Doing it twice reads nothing twice."""
-    record = snapshot.record
     if len(record.numbers) == 1:
         _page(app, record, record.numbers[0]).apply_async(link=_stitch(app, record))
     else:

@@ -182,8 +182,7 @@ class PageReader:
                     result = _gave_up(result.number, str(error))
                 else:
                     time.sleep(WRITE_PAUSE_S)
-        if self._store.settle_page(record.task_id, result.number, result.status):
-            self._store.count(_counts(result))
+        self._store.settle_page(record.task_id, result.number, result.status, _counts(result))
 
 
 def _gave_up(number: int, reason: str) -> PageResult:

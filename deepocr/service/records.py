@@ -57,7 +57,6 @@ class Snapshot:
     started_s: float | None = None
     finished_s: float | None = None
     error: str | None = None
-    dispatched: bool = False
     settled: Mapping[int, str] = field(default_factory=dict)
     attempts: Mapping[int, int] = field(default_factory=dict)
 

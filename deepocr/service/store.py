@@ -35,8 +35,6 @@ class Store(Protocol):
         """The newest first."""
         ...
 
-    def mark_dispatched(self, task_id: str) -> None: ...
-
     def begin_page(self, task_id: str, number: int) -> int:
         """Count a reading of the page and start the task; the how-manieth it is, from 1.
 
@@ -44,8 +42,13 @@ class Store(Protocol):
         """
         ...
 
-    def settle_page(self, task_id: str, number: int, status: str) -> bool:
-        """The page is done. False when it was already, or the task is final or gone."""
+    def settle_page(
+        self, task_id: str, number: int, status: str, counts: Sequence[tuple[str, float]] = ()
+    ) -> bool:
+        """The page is done, and `counts` are added to the counters.
+
+        False, and nothing is counted, when it was already, or the task is final or gone.
+        """
         ...
 
     def finish(self, task_id: str, state: State, error: str | None = None) -> bool:

@@ -1,6 +1,6 @@
 """Task states in Redis, for several machines.
 
-task:ID            hash: record, lane, state, started_s, finished_s, error, dispatched
+task:ID            hash: record, lane, state, started_s, finished_s, error
 task:ID:attempts   hash: page number -> readings begun
 task:ID:settled    hash: page number -> status
 task:ID:live       hash: page number -> text so far
@@ -85,6 +85,9 @@ _SETTLE = (
     + """
 redis.call('HSET', task .. ':settled', number, ARGV[3])
 redis.call('HDEL', task .. ':live', number)
+for i = 4, #ARGV, 2 do
+  redis.call('HINCRBYFLOAT', p .. 'counters', ARGV[i], ARGV[i + 1])
+end
 return 1
 """
 )
@@ -198,16 +201,15 @@ class RedisStore:
         return list(self._snapshots(task_ids).values())
 
     @_told
-    def mark_dispatched(self, task_id: str) -> None:
-        self._redis.hset(_task(task_id), "dispatched", 1)
-
-    @_told
     def begin_page(self, task_id: str, number: int) -> int:
         return int(self._begin(keys=[PREFIX], args=[task_id, number, time.time()]))
 
     @_told
-    def settle_page(self, task_id: str, number: int, status: str) -> bool:
-        return bool(self._settle(keys=[PREFIX], args=[task_id, number, status]))
+    def settle_page(
+        self, task_id: str, number: int, status: str, counts: Sequence[tuple[str, float]] = ()
+    ) -> bool:
+        amounts = [part for count in counts for part in count]
+        return bool(self._settle(keys=[PREFIX], args=[task_id, number, status, *amounts]))
 
     @_told
     def finish(self, task_id: str, state: State, error: str | None = None) -> bool:
@@ -331,7 +333,6 @@ def _snapshot(
         started_s=float(started_s) if started_s else None,
         finished_s=float(finished_s) if finished_s else None,
         error=fields.get("error"),
-        dispatched="dispatched" in fields,
         settled={int(number): status for number, status in settled.items()},
         attempts={int(number): int(count) for number, count in attempts.items()},
     )

@@ -33,7 +33,6 @@ CREATE TABLE IF NOT EXISTS tasks (
     finished_s REAL,
     expires_s REAL NOT NULL,
     error TEXT,
-    dispatched INTEGER NOT NULL DEFAULT 0,
     record TEXT NOT NULL,
     UNIQUE (owner, idempotency_key)
 );
@@ -52,8 +51,11 @@ CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value REAL NOT NULL)
 CREATE TABLE IF NOT EXISTS turns (name TEXT PRIMARY KEY, until_s REAL NOT NULL);
 """
 
+_COUNT = """
+INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value
+"""
 _UNFINISHED = "state IN ('PENDING', 'STARTED')"
-_COLUMNS = "record, state, started_s, finished_s, error, dispatched, task_id"
+_COLUMNS = "record, state, started_s, finished_s, error, task_id"
 
 
 class SqliteStore:
@@ -61,6 +63,8 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # SQLite's own waiting sleeps in steps; among threads a lock wakes the next at once
+        self._writing = threading.Lock()
         self._local = threading.local()
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._write() as rows:
@@ -109,10 +113,6 @@ class SqliteStore:
         )
         return [self._snapshot(row) for row in rows]
 
-    def mark_dispatched(self, task_id: str) -> None:
-        with self._write() as rows:
-            rows.execute("UPDATE tasks SET dispatched = 1 WHERE task_id = ?", (task_id,))
-
     def begin_page(self, task_id: str, number: int) -> int:
         with self._write() as rows:
             if not _open_page(rows, task_id, number):
@@ -129,7 +129,9 @@ class SqliteStore:
             ).fetchone()
             return int(attempts[0])
 
-    def settle_page(self, task_id: str, number: int, status: str) -> bool:
+    def settle_page(
+        self, task_id: str, number: int, status: str, counts: Sequence[tuple[str, float]] = ()
+    ) -> bool:
         with self._write() as rows:
             if not _open_page(rows, task_id, number):
                 return False
@@ -138,6 +140,7 @@ class SqliteStore:
                 "ON CONFLICT DO UPDATE SET status = excluded.status, live = ''",
                 (task_id, number, status),
             )
+            rows.executemany(_COUNT, counts)
             return True
 
     def finish(self, task_id: str, state: State, error: str | None = None) -> bool:
@@ -219,11 +222,7 @@ class SqliteStore:
 
     def count(self, amounts: Sequence[tuple[str, float]]) -> None:
         with self._write() as rows:
-            rows.executemany(
-                "INSERT INTO counters VALUES (?, ?) "
-                "ON CONFLICT DO UPDATE SET value = value + excluded.value",
-                amounts,
-            )
+            rows.executemany(_COUNT, amounts)
 
     def counters(self) -> dict[str, float]:
         return dict(self._all("SELECT name, value FROM counters"))
@@ -246,7 +245,7 @@ class SqliteStore:
             self._local.connection = None
 
     def _snapshot(self, row: Any) -> Snapshot:
-        record, state, started_s, finished_s, error, dispatched, task_id = row
+        record, state, started_s, finished_s, error, task_id = row
         pages = self._all("SELECT number, attempts, status FROM pages WHERE task_id = ?", task_id)
         return Snapshot(
             record=TaskRecord.model_validate_json(record),
@@ -254,7 +253,6 @@ class SqliteStore:
             started_s=started_s,
             finished_s=finished_s,
             error=error,
-            dispatched=bool(dispatched),
             settled={number: status for number, _, status in pages if status is not None},
             attempts={number: attempts for number, attempts, _ in pages},
         )
@@ -276,13 +274,14 @@ class SqliteStore:
     def _write(self) -> Iterator[sqlite3.Connection]:
         connection = self._connection
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+            with self._writing:
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+                connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
             raise StoreUnavailableError(f"{self._path}: {error}") from error
 

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_S = 10.0
 STUCK_S = 15.0
-"""A task whose pages are all there, or that was never queued, may stay so for this long."""
+"""A task whose pages are all there may stay so for this long."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,9 @@ class Sweeper:
         elif not snapshot.missing:
             log.warning("task %s has all its pages and is stitched now", record.task_id)
             queue.stitch_again(self._app, record)
-        elif not snapshot.dispatched:
-            log.warning("task %s was never queued and is now", record.task_id)
-            queue.dispatch(self._app, snapshot)
-            self._store.mark_dispatched(record.task_id)
         elif still_s > self._settings.redelivery_s() and not queue.waiting_messages(self._app):
             log.warning("task %s lost its place in the queue and is queued again", record.task_id)
-            queue.dispatch(self._app, snapshot)
+            queue.dispatch(self._app, record)
 
     def _delete(self, task_id: str) -> None:
         self._files.delete(task_id)

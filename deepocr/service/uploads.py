@@ -221,15 +221,12 @@ def _accept(service: Service, record: TaskRecord) -> TaskRecord:
                 "this Idempotency-Key came with another request before; use a new one",
             )
         return accepted
-    snapshot = service.store.task(record.task_id)
-    if snapshot is not None:
-        try:
-            queue.dispatch(service.celery, snapshot)
-        except BaseException:
-            # the client is told that it failed, so nothing of it may run later
-            service.store.delete(record.task_id)
-            raise
-        service.store.mark_dispatched(record.task_id)
+    try:
+        queue.dispatch(service.celery, record)
+    except BaseException:
+        # the client is told that it failed, so nothing of it may run later
+        service.store.delete(record.task_id)
+        raise
     return accepted
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
+from typing import Any
 
 from deepocr.service.records import FINAL, Progress
 from deepocr.service.store import Store, StoreUnavailableError
@@ -10,6 +12,25 @@ from deepocr.service.store import Store, StoreUnavailableError
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.1
+WORKERS_S = 2.0
+
+
+class Workers:
+    """Who works, as of a moment ago: every submit asks."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, dict[str, Any]] = {}
+        self._until_s = 0.0
+
+    def known(self) -> dict[str, dict[str, Any]]:
+        """Blocking; raises StoreUnavailableError."""
+        now_s = time.monotonic()
+        if now_s >= self._until_s:
+            # two threads may both ask; the later answer stays
+            self._known = self._store.workers()
+            self._until_s = now_s + WORKERS_S
+        return self._known
 
 
 class Watcher:

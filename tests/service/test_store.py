@@ -60,16 +60,16 @@ def test_life_of_a_task(store: Store) -> None:
     task_id = task.task_id
     found = store.task(task_id)
     assert found is not None
-    assert (found.record, found.state, found.dispatched) == (task, "PENDING", False)
-    store.mark_dispatched(task_id)
+    assert (found.record, found.state) == (task, "PENDING")
     assert store.begin_page(task_id, 1) == 1
     assert store.begin_page(task_id, 1) == 2
-    assert store.settle_page(task_id, 1, "ok")
-    assert not store.settle_page(task_id, 1, "failed")
+    assert store.settle_page(task_id, 1, "ok", [("pages:ok", 1), ("seconds", 0.25)])
+    assert not store.settle_page(task_id, 1, "failed", [("pages:ok", 1)])
+    assert store.counters() == {"pages:ok": 1, "seconds": 0.25}
     assert store.begin_page(task_id, 1) == 0
     found = store.task(task_id)
     assert found is not None
-    assert (found.state, found.missing, found.dispatched) == ("STARTED", (2,), True)
+    assert (found.state, found.missing) == ("STARTED", (2,))
     assert (found.settled, found.attempts) == ({1: "ok"}, {1: 2})
     assert store.progress([task_id, "0" * 32]) == {task_id: Progress("STARTED", 1)}
     assert store.finish(task_id, "FAILURE", "why")

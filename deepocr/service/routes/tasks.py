@@ -1,7 +1,7 @@
 """The task API: hand in a document, follow it, fetch what was read."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, File, Form, Header, Query, Response, UploadFile
 from fastapi.responses import FileResponse
@@ -106,13 +106,17 @@ async def process(
 async def results(
     service: TheService,
     task: OwnTask,
-    wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="wait for a change")] = 0,
+    wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="wait so long at most")] = 0,
+    wait_for: Annotated[Literal["change", "end"], Query(description="for what")] = "change",
     include_result: Annotated[bool, Query(description="false: state and progress only")] = True,
 ) -> answers.TaskAnswer:
     """State, progress by page, place in the queue, and the text of the pages that are done."""
     if wait_s and not task.final:
-        known = Progress(task.state, len(task.settled))
-        await service.watcher.changed(task.record.task_id, known, wait_s)
+        if wait_for == "end":
+            await service.watcher.final(task.record.task_id, wait_s)
+        else:
+            known = Progress(task.state, len(task.settled))
+            await service.watcher.changed(task.record.task_id, known, wait_s)
         task = await asyncio.to_thread(_again, service, task)
     return await asyncio.to_thread(answers.task_answer, service, task, with_result=include_result)
 
