@@ -54,14 +54,19 @@ class GraphRunner(Runner):
         log.info("captured decode graphs for %s in %.1f s", sorted(self.graphs), seconds)
 
     def decode(self, sequences: Row[Sequence]) -> Launched:
-        size = min(size for size in self.graphs if size >= len(sequences))
-        graph = self.graphs[size]
-        rows = [self.decode_row(sequence, self.table_width) for sequence in sequences]
-        rows += [self._padding_row()] * (size - len(sequences))
-        graph.inputs.copy_(self._to_device(rows))
-        graph.graph.replay()
         count = len(sequences)
-        return self._launched(graph.tokens[:count], graph.probabilities[:count])
+        size = min(size for size in graph_sizes(self.max_sequences) if size >= count)
+        rows = [self.decode_row(sequence, self.table_width) for sequence in sequences]
+        rows += [self._padding_row()] * (size - count)
+        tokens, probabilities = self._replay(self._to_device(rows))
+        return self._launched(tokens[:count], probabilities[:count])
+
+    def _replay(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs of one of the sizes captured -> tokens and probabilities, padding included."""
+        graph = self.graphs[inputs.shape[0]]
+        graph.inputs.copy_(inputs)
+        graph.graph.replay()
+        return graph.tokens, graph.probabilities
 
     def _padding_row(self) -> list[int]:
         return [self.max_sequences, 0, 1] + [0] * self.table_width

@@ -6,18 +6,41 @@ In float32: the interpreter's bf16 products are wrong.
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from deepocr.engines.deepseek.batching import BatchedReader, Reading, Token
+from deepocr.engines.deepseek.cache import BlockCache
+from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
+from deepocr.engines.deepseek.graphs import GraphRunner
+from deepocr.engines.deepseek.model.ocr import OcrModel
+from deepocr.engines.deepseek.ops import Ops
 from deepocr.engines.deepseek.ops.attention import SdpaAttention
 from deepocr.engines.deepseek.ops.experts import plain_experts
 from deepocr.engines.deepseek.ops.experts_triton import (
     experts_gemv,
     experts_grouped,
     group_by_expert,
+    triton_experts,
 )
-from deepocr.engines.deepseek.ops.paged_attention import PagedBatch, PlainPagedAttention
+from deepocr.engines.deepseek.ops.paged_attention import (
+    PagedBatch,
+    PlainPagedAttention,
+    PlainPrefillAttention,
+)
 from deepocr.engines.deepseek.ops.paged_attention_triton import TritonPagedAttention
 from deepocr.engines.deepseek.ops.sam_attention_triton import relative_attention
+from deepocr.engines.deepseek.pages import BlockPool
+from deepocr.engines.deepseek.plain import PlainSequence
+from deepocr.engines.deepseek.sampling import NGramBan
+from deepocr.engines.deepseek.scheduler import Scheduler
+from deepocr.engines.deepseek.tokens import Prompt
+from deepocr.engines.deepseek.vision import VisionBatcher, prepare
+from deepocr.tasks import find_preset
+from tests.tiny_checkpoint import DATA
+
+TINY = DATA / "tiny"
+BAN = NGramBan(3, 12)
 
 
 def near(a: Tensor, b: Tensor) -> None:
@@ -114,3 +137,48 @@ def test_relative_attention(grid: tuple[int, int]) -> None:
         relative_attention(q, k, v, rel_h, rel_w),
         SdpaAttention().relative(q, k, v, rel_h, rel_w),
     )
+
+
+class PaddedRunner(GraphRunner):
+    """Batches padded as for graphs, run without one."""
+
+    def _replay(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return self._step(inputs)
+
+
+@torch.inference_mode()
+def test_a_padded_batch_through_all_kernels_writes_what_each_page_writes_alone(
+    tiny_model: OcrModel,
+) -> None:
+    network = Ops(SdpaAttention(), triton_experts)
+    model = load_model(
+        tiny_model.config, SafetensorsFolder(TINY), network,
+        device=torch.device("cpu"), dtype=torch.float32,
+    )  # fmt: skip
+    config = model.config.decoder
+    runner = PaddedRunner(
+        model,
+        BlockCache(config, 24, device=model.device, dtype=model.dtype, block_tokens=16),
+        max_sequences=4,
+        context=112,
+        ban=BAN,
+        paged_attention=TritonPagedAttention(),
+        prefill_attention=PlainPrefillAttention(network.attention),
+    )
+    scheduler = Scheduler(BlockPool(24, 16), 4, 1000)
+    reader = BatchedReader(runner, scheduler, VisionBatcher(model, 1 << 30), end_id=-1)
+    page = prepare(Image.new("RGB", (300, 200), (200, 30, 90)), find_preset("tiny"))
+    slots = tiny_model.encode(page.overview[None].float())[0]
+    alone, readings = [], []
+    for number, new in enumerate((3, 1, 4)):
+        prompt = Prompt((0, *[1000] * page.num_slots, 50 + number), 1, page.num_slots)
+        readings.append(reader.submit(prompt, page, new))
+        sequence = PlainSequence(tiny_model, prompt, new)
+        hidden = sequence.prefill(tiny_model.fill_slots(slots, None, page.grid))
+        alone.append([written.token for written in sequence.write(hidden, BAN, -1)])
+    written: dict[Reading, list[int]] = {}
+    while not reader.idle:
+        for reading, update in reader.step():
+            if isinstance(update, Token):
+                written.setdefault(reading, []).append(update.token)
+    assert [written[reading] for reading in readings] == alone
