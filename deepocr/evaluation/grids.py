@@ -130,7 +130,7 @@ class _TableParser(HTMLParser):
         return min(self.MAX_SPAN, max(1, int(value))) if value and value.isdigit() else 1
 
 
-_RULE = re.compile(r"^\s*\|?\s*:?-{2,}:?\s*(?:\|\s*:?-{2,}:?\s*)*\|?\s*$")
+_RULE = re.compile(r"^\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$")
 
 
 def _pipe_tables(markdown: str) -> list[CellGrid]:

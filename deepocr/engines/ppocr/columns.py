@@ -23,8 +23,8 @@ WINDOW = 10
 """Lines that are looked at together, so that columns may begin and end on the page."""
 
 MIN_SHARE = 0.85
-MIN_WIDTH = 0.35
-"""Of the height of a line."""
+MIN_WIDTH, MAX_WIDTH = 0.35, 4.0
+"""Of the height of a line; over a wider strip no line is found as one."""
 
 
 Strip = tuple[float, float]
@@ -101,6 +101,6 @@ def _strips(white: Sequence[npt.NDArray[np.float32]], line_px: float) -> list[St
     changes = np.diff(np.concatenate([[0], inner.astype(np.int8), [0]]))
     found = []
     for start, end in zip(np.flatnonzero(changes == 1), np.flatnonzero(changes == -1), strict=True):
-        if end - start >= MIN_WIDTH * line_px:
+        if MIN_WIDTH * line_px <= end - start <= MAX_WIDTH * line_px:
             found.append((float(start), float(end)))
     return found

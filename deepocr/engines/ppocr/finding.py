@@ -30,6 +30,11 @@ OVERLAP_PX = 96
 SMALL_PX, GOOD_PX = 13.0, 22.0
 """Lines smaller than SMALL_PX are looked at again at a scale that makes them GOOD_PX high."""
 
+MARGIN_PX = 24
+"""Added around a picture that is hardly higher than its line, which is not found without."""
+
+MIN_SIDE_PX = 96
+
 MAX_ENLARGED = 2.0
 MAX_FOUND_PIXELS = 24_000_000
 
@@ -150,6 +155,11 @@ def _find_at(reader: LineReader, picture: Picture, scale: float, stop: Stop, alo
         picture = cv2.resize(
             picture, wanted, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
         )
+    margin = MARGIN_PX if min(wanted) < MIN_SIDE_PX else 0
+    if margin:
+        picture = cv2.copyMakeBorder(picture, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+        found_here = reader.detect(picture, alone) - np.float32(margin)
+        return found_here.clip(0, None) * _factors((width, height), wanted)
     found: list[Points] = []
     for top, first, end in _tiles(wanted[1]):
         stop.check()
@@ -158,8 +168,12 @@ def _find_at(reader: LineReader, picture: Picture, scale: float, stop: Stop, alo
         points = points + np.array([0, top], np.float32)
         centers = points[:, :, 1].mean(axis=1)
         found.append(points[(centers >= first) & (centers < end)])
-    factors = np.array([width / wanted[0], height / wanted[1]], np.float32)
-    return np.concatenate(found) * factors
+    return np.concatenate(found) * _factors((width, height), wanted)
+
+
+def _factors(size: tuple[int, int], shown: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """From the picture as it was shown to the picture's own pixels."""
+    return np.array([size[0] / shown[0], size[1] / shown[1]], np.float32)
 
 
 def _tiles(height: int) -> list[tuple[int, float, float]]:

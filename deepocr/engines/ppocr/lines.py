@@ -22,6 +22,9 @@ Points = npt.NDArray[np.float32]
 MIN_SCORE = 0.5
 """A line the recognizer is less sure of is noise: a logo, a stain, a piece of a picture."""
 
+MAX_DETECT_PX = 4096
+"""More than any tile's side."""
+
 TALL = 1.5
 """A crop this much taller than wide is taken for a line that runs downward."""
 
@@ -223,6 +226,9 @@ def _models(threads: int) -> Any:
             "Global.return_word_box": True,
             "EngineConfig.onnxruntime.intra_op_num_threads": threads,
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+            # pictures come in the scale that they are to be looked at in
+            "Det.limit_type": "max",
+            "Det.limit_side_len": MAX_DETECT_PX,
             # the least width a line is padded to: none, it costs time and words
             "Rec.rec_img_shape": [3, 48, 48],
             "Rec.rec_batch_num": 1,

@@ -33,13 +33,14 @@ def _match_line(reference: str, line: TextLine) -> Match | None:
     from rapidfuzz import fuzz
 
     wanted, text = reference.casefold(), line.text.casefold()
-    if len(text) < 0.8 * len(wanted):
+    # a line shorter than the reference would be slid over it, and half of it would do
+    if len(text) < len(wanted) and fuzz.ratio(wanted, text) < MIN_SIMILARITY + 10:
         return None
     found = fuzz.partial_ratio_alignment(wanted, text, score_cutoff=MIN_SIMILARITY)
     if found is None:
         return None
     # dest is the span in the line; the shorter of the two is slid over the longer
-    start, end = found.dest_start, found.dest_end
+    start, end = found.dest_start, max(found.dest_end, found.dest_start + 1)
     x1, y1, x2, y2 = line.box_px
     if len(line.char_x_px) == len(text):
         half_px = 0.25 * line.height_px

@@ -65,7 +65,7 @@ class Style:
         something raised or lowered, so the width counts too."""
         tall = row.height_px / self.body_px
         wide = row.char_px / self.char_px if self.char_px and row.char_px else tall
-        return tall if tall < 1.3 * wide else 1.12 * wide
+        return tall if tall < max(1.15, 1.3 * wide) else max(1.0, 1.12 * wide)
 
 
 @dataclass(frozen=True)

@@ -129,24 +129,46 @@ def _top_down(atoms: Sequence[Atom[T]]) -> list[Atom[T]]:
 
 def _bands(atoms: Sequence[Atom[T]], line_px: float) -> list[list[Atom[T]]]:
     """Cut across into bands whose white strips run all the way through."""
-    bands: list[list[Atom[T]]] = []
-    for strip in _rows(atoms):
-        if bands and _belongs(bands[-1], strip, line_px):
-            bands[-1].extend(strip)
-        else:
-            bands.append(list(strip))
-    return bands
+    bands: list[list[list[Atom[T]]]] = []
+    for row in _rows(atoms):
+        band = bands[-1] if bands else []
+        flat = [atom for other in band for atom in other]
+        if band and _belongs(flat, row, line_px):
+            beside = not _strips(flat, line_px) and bool(_strips([*band[-1], *row], line_px))
+            if not beside:
+                band.append(row)
+                continue
+        bands.append([*_pop_beside(band, row, line_px), row])
+    return [[atom for row in band for atom in row] for band in bands if band]
 
 
-def _belongs(band: Sequence[Atom[T]], strip: Sequence[Atom[T]], line_px: float) -> bool:
+def _pop_beside(
+    band: list[list[Atom[T]]], row: Sequence[Atom[T]], line_px: float
+) -> list[list[Atom[T]]]:
+    """Takes rows from the end of a band that already stand in the columns that begin with `row`.
+
+    Lines of columns need not stand level, and one column may begin above the other.
+    """
+    taken: list[list[Atom[T]]] = []
+    together = list(row)
+    while band:
+        gap_px = min(atom.box_px[1] for atom in together) - max(a.box_px[3] for a in band[-1])
+        together += band[-1]
+        if gap_px > NEW_BAND * line_px or not _strips(together, line_px):
+            break
+        taken.insert(0, band.pop())
+    return taken
+
+
+def _belongs(band: Sequence[Atom[T]], row: Sequence[Atom[T]], line_px: float) -> bool:
     """Does a row of atoms go on with the band above it?"""
     before = _strips(band, line_px)
-    both = _strips([*band, *strip], line_px)
     if not before:
-        return not _strips(strip, line_px)
+        return not _strips(row, line_px)
+    both = _strips([*band, *row], line_px)
     if not both:
         return False
-    gap_px = min(atom.box_px[1] for atom in strip) - max(atom.box_px[3] for atom in band)
+    gap_px = min(atom.box_px[1] for atom in row) - max(atom.box_px[3] for atom in band)
     return len(both) >= len(before) or gap_px < NEW_BAND * line_px
 
 

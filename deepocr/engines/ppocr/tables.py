@@ -118,9 +118,17 @@ def _with_soft_edges(grid: Grid, lines: Sequence[TextLine], line_px: float) -> E
         if len(grid.ys) > 4 and bottom - top < 0.5 * height:
             continue
         inside = [line for line in lines if top <= line.center_px[1] < bottom]
-        soft_ys.update(_row_edges(inside, xs))
+        if len(grid.ys) == 2 or _holds_rows(inside, xs):
+            soft_ys.update(_row_edges(inside, xs))
     ys = tuple(sorted({*map(float, grid.ys), *soft_ys}))
     return Edges(xs, ys, frozenset(soft_xs), frozenset(soft_ys))
+
+
+def _holds_rows(lines: Sequence[TextLine], xs: Sequence[float]) -> bool:
+    """Between two rules: rows of several cells, rather than cells of several lines."""
+    rows = find_rows(lines)
+    full = sum(len({_column(xs, line) for line in row}) > 1 for row in rows)
+    return len(rows) >= 3 and full >= 0.6 * len(rows)
 
 
 def find_rows(lines: Sequence[TextLine]) -> list[list[TextLine]]:
@@ -330,6 +338,8 @@ def split_line(line: TextLine, edges: Sequence[float], anywhere: bool = False) -
             cuts.append((spaces[0], edge))
         elif 0 < after < len(line.text) and (anywhere or _wide_gap(line, after)):
             cuts.append((after, edge))
+    if not cuts:
+        return [line]
     pieces: list[TextLine] = []
     start, left = 0, x1
     for end, edge in [*cuts, (len(line.text), float(x2))]:
@@ -341,9 +351,9 @@ def split_line(line: TextLine, edges: Sequence[float], anywhere: bool = False) -
             chars = line.char_x_px[first:last]
             half = 0.25 * line.height_px
             box = (
-                max(left, round(chars[0] - half)),
+                x1 if start == 0 else max(left, round(chars[0] - half)),
                 y1,
-                min(x2 if end == len(line.text) else round(edge), round(chars[-1] + half)),
+                x2 if end == len(line.text) else min(round(edge), round(chars[-1] + half)),
                 y2,
             )
             quad = _part_quad(line, box[0], box[2])

@@ -16,7 +16,7 @@ from deepocr.types import Box, Word
 SAMPLE = 10
 """Lines that are recognized to judge a layer by."""
 
-MIN_MEAN = 88.0
+MIN_MEAN = 95.0
 MIN_LINE = 60.0
 """Likeness of layer and recognition, of 100: of the sample on average, and of each line but one."""
 

@@ -1,0 +1,191 @@
+"""Tables from rulings and from alignment, and their HTML."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from deepocr.engines.ppocr.layout import find_blocks
+from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.rulings import find_grids, find_rulings
+from deepocr.engines.ppocr.tables import (
+    Cell,
+    Table,
+    aligned_table,
+    ruled_table,
+    split_line,
+    table_html,
+)
+from deepocr.engines.ppocr.tabular import is_tabular
+from tests.unit.ppocr_pages import line, prose, white
+
+LINE_PX = 20.0
+
+
+def rule(picture: npt.NDArray[np.uint8], x1: int, y1: int, x2: int, y2: int) -> None:
+    cv2.line(picture, (x1, y1), (x2, y2), (0, 0, 0), 2)
+
+
+def spanned_table() -> tuple[npt.NDArray[np.uint8], list[TextLine]]:
+    """A heading over two columns, a name over two rows."""
+    picture = white()
+    xs, ys = (100, 300, 500, 700), (100, 140, 180, 220)
+    for y in ys:
+        rule(picture, 300 if y == 180 else 100, y, 700, y)
+    for x in xs:
+        rule(picture, x, 140 if x == 500 else 100, x, 220)
+    lines = [
+        line(120, 110, "Station"),
+        line(420, 110, "Rain in mm"),
+        line(120, 170, "Lighthouse"),
+        line(350, 150, "1204"),
+        line(550, 150, "1187"),
+        line(350, 190, "988"),
+        line(550, 190, "1012"),
+    ]
+    return picture, lines
+
+
+def table_in(picture: npt.NDArray[np.uint8], lines: list[TextLine]) -> Table:
+    rulings = find_rulings(picture, [one.box_px for one in lines], LINE_PX)
+    (grid,) = find_grids(rulings, LINE_PX)
+    table = ruled_table(grid, lines, LINE_PX)
+    assert table is not None
+    return table
+
+
+def test_ruled_table_with_spans() -> None:
+    picture, lines = spanned_table()
+    assert table_html(table_in(picture, lines)) == (
+        '<table><tr><td>Station</td><td colspan="2">Rain in mm</td></tr>'
+        '<tr><td rowspan="2">Lighthouse</td><td>1204</td><td>1187</td></tr>'
+        "<tr><td>988</td><td>1012</td></tr></table>"
+    )
+
+
+def test_light_gray_rules_and_a_dark_heading() -> None:
+    picture = white()
+    cv2.rectangle(picture, (100, 100), (700, 140), (90, 70, 60), -1)
+    for y in (140, 170, 200, 230):
+        cv2.line(picture, (100, y), (700, y), (190, 190, 190), 1)
+    for x in (100, 400, 700):
+        cv2.line(picture, (x, 140), (x, 230), (190, 190, 190), 1)
+    lines = [line(120, 110, "Metal"), line(420, 110, "Limit")]
+    for row, name in enumerate(("Lead", "Tin", "Zinc")):
+        lines += [line(120, 146 + 30 * row, name), line(420, 146 + 30 * row, f"{row} ppm")]
+    table = table_in(picture, lines)
+    assert (table.num_rows, table.num_columns) == (4, 2)
+    assert Cell(2, 1, "1 ppm") in table.cells
+
+
+def test_a_line_over_two_cells_is_cut_at_the_rule() -> None:
+    picture, lines = spanned_table()
+    lines[3:5] = [line(350, 150, "1204                1187", width=250)]
+    texts = {cell.text for cell in table_in(picture, lines).cells}
+    assert {"1204", "1187"} <= texts
+
+
+def test_cells_with_several_lines_stay_cells() -> None:
+    picture = white()
+    for y in (100, 180, 260, 340):
+        rule(picture, 100, y, 700, y)
+    for x in (100, 300, 700):
+        rule(picture, x, 100, x, 340)
+    lines = []
+    for row in range(3):
+        y = 105 + 80 * row
+        lines += [line(120, y, f"name {row}")]
+        lines += [line(320, y + 24 * n, f"part {n} of {row}") for n in range(3)]
+    table = table_in(picture, lines)
+    assert (table.num_rows, table.num_columns) == (3, 2)
+    assert Cell(1, 1, "part 0 of 1 part 1 of 1 part 2 of 1") in table.cells
+
+
+def test_a_frame_around_prose_is_no_table() -> None:
+    picture = white()
+    cv2.rectangle(picture, (90, 90), (900, 500), (0, 0, 0), 2)
+    lines = prose(100, 100, [f"line {n} of a text in a frame" for n in range(14)])
+    assert all(block.label != "table" for block in find_blocks(picture, lines, []))
+
+
+def numbers_table() -> list[TextLine]:
+    rows = [
+        ("Metal", "Density", "Price"),
+        ("Tin", "7.29", "27.40"),
+        ("Zinc", "7.14", "2.65"),
+        ("Lead", "11.3", "2.00"),
+    ]
+    return [
+        line(x, 200 + 30 * n, text)
+        for n, row in enumerate(rows)
+        for x, text in zip((100, 400, 700), row, strict=True)
+    ]
+
+
+def test_aligned_table() -> None:
+    table = aligned_table(numbers_table(), LINE_PX)
+    assert table is not None
+    assert (table.num_rows, table.num_columns) == (4, 3)
+    assert Cell(2, 1, "7.14") in table.cells
+
+
+def test_wrapped_cells_are_joined_to_their_row() -> None:
+    lines = []
+    for n in range(4):
+        y = 200 + 80 * n
+        lines += [
+            line(100, y, f"key {n}"),
+            line(400, y, f"value {n} which goes"),
+            line(400, y + 24, "on below it"),
+        ]
+    table = aligned_table(lines, LINE_PX)
+    assert table is not None
+    assert Cell(1, 1, "value 1 which goes on below it") in table.cells
+    assert table.num_rows == 4
+
+
+def test_tables_are_found_without_a_model_and_prose_is_not_one() -> None:
+    assert is_tabular(numbers_table(), LINE_PX)
+    columns = [
+        line(x, 100 + 26 * n, "running text that fills its column", width=390)
+        for n in range(9)
+        for x in (100, 510)
+    ]
+    assert not is_tabular(columns, LINE_PX)
+    marks = [
+        one
+        for n in range(4)
+        for one in (line(100, 100 + 30 * n, "•"), line(140, 100 + 30 * n, "point of a list"))
+    ]
+    assert not is_tabular(marks, LINE_PX)
+
+
+def test_a_table_beside_prose_is_a_block_of_its_own() -> None:
+    left = [
+        line(60, 200 + 26 * n, f"prose {n} that fills the column", width=420) for n in range(12)
+    ]
+    pairs = [
+        ("Reign", "959"),
+        ("Born", "943"),
+        ("Died", "975"),
+        ("House", "Wessex"),
+        ("Father", "Edmund"),
+    ]
+    right = [
+        one
+        for n, (a, b) in enumerate(pairs)
+        for one in (line(560, 220 + 50 * n, a), line(760, 220 + 50 * n, b))
+    ]
+    blocks = find_blocks(white(), [*left, *right], [])
+    assert [block.label for block in blocks] == ["text", "table"]
+    assert "<td>Born</td><td>943</td>" in blocks[1].markdown
+
+
+def test_html_is_escaped() -> None:
+    cells = (Cell(0, 0, "<script>"), Cell(0, 1, "a & b"))
+    table = Table(cells, 1, 2, (0, 0, 1, 1), ())
+    assert "<td>&lt;script&gt;</td><td>a &amp; b</td>" in table_html(table)
+
+
+def test_split_line_leaves_a_word_whole() -> None:
+    whole = line(0, 0, "unbreakable", width=200)
+    assert split_line(whole, [100.0]) == [whole]
