@@ -132,7 +132,7 @@ async def client(
 
 async def finished(http: httpx.AsyncClient, task_id: str) -> dict[str, Any]:
     while True:
-        query = {"wait_s": 50, "wait_for": "end"}
+        query: dict[str, str | int] = {"wait_s": 50, "wait_for": "end"}
         answer = await http.get(f"/api/v1/ocr/results/{task_id}", params=query)
         found: dict[str, Any] = answer.json()
         if found["status"] in ("SUCCESS", "FAILURE", "CANCELED"):

@@ -1,5 +1,6 @@
 """Keeps one worker process alive: starts it again when it ends, stops it when it hangs."""
 
+import fcntl
 import logging
 import os
 import select
@@ -16,6 +17,10 @@ log = logging.getLogger(__name__)
 
 EXIT_CANNOT_START = 78
 """The worker process's word for: starting me again will not help."""
+
+NOT_OURS = -1
+LOCK_WAIT_S = 10.0
+"""A worker whose supervisor was killed notices it within a second and ends."""
 
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
@@ -54,13 +59,15 @@ class Supervisor:
             child.send_signal(signal.SIGTERM)
 
     def _run_child(self) -> int:
-        if self._settings.redis_url is None:
-            self._restore()
+        lock_fd = self._own_queue() if self._settings.redis_url is None else None
+        if lock_fd == NOT_OURS:
+            return EXIT_CANNOT_START
         reading_end, writing_end = os.pipe()
         try:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "deepocr.service", "worker-process", str(writing_end)],
-                pass_fds=(writing_end,),
+                # the lock goes along: it is free only when both processes are gone
+                pass_fds=(writing_end,) if lock_fd is None else (writing_end, lock_fd),
                 # Ctrl-C reaches this process only, which then stops the worker gently
                 start_new_session=True,
             )
@@ -70,6 +77,8 @@ class Supervisor:
             return self._watch(self._child, reading_end)
         finally:
             os.close(reading_end)
+            if lock_fd is not None:
+                os.close(lock_fd)
 
     def _watch(self, child: subprocess.Popen[bytes], alive_fd: int) -> int:
         """Wait for the worker's end, and bring it about when it gives no sign of life."""
@@ -91,7 +100,25 @@ class Supervisor:
                 child.kill()
         return child.returncode
 
-    def _restore(self) -> None:
-        restored = broker.restore_delivered(self._settings.data_dir / "queue.db")
+    def _own_queue(self) -> int:
+        """The embedded queue for this worker alone, with what the last one left unfinished.
+
+        A descriptor that holds the lock, or NOT_OURS when another worker keeps it.
+        """
+        folder = self._settings.data_dir
+        lock_fd = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        deadline_s = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline_s or self._stopping.is_set():
+                    log.error("another worker uses %s; more than one needs REDIS_URL", folder)
+                    os.close(lock_fd)
+                    return NOT_OURS
+                time.sleep(0.1)
+        restored = broker.restore_delivered(folder / "queue.db")
         if restored:
             log.info("%d messages of the last worker wait again", restored)
+        return lock_fd

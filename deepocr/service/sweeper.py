@@ -18,6 +18,7 @@ from deepocr.service.store import Store, StoreUnavailableError
 log = logging.getLogger(__name__)
 
 SWEEP_S = 10.0
+CLEANUP_S = 3600.0
 STUCK_S = 15.0
 """A task whose pages are all there may stay so for this long."""
 
@@ -55,6 +56,9 @@ class Sweeper:
         for task_id in self._store.expired(now_s):
             self._delete(task_id)
         self._delete_orphans(now_s)
+        if self._settings.redis_url is None and self._store.once("cleanup", CLEANUP_S):
+            # Celery's notes on every page's job; Redis forgets them by itself
+            self._app.backend.cleanup()
         unfinished = self._store.unfinished()
         progress = self._store.progress(unfinished)
         self._seen = {

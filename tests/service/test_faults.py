@@ -24,9 +24,12 @@ FAST: dict[str, Any] = {
 TEXT = "Page {page} of {task}"
 
 
-@pytest.fixture
-def queued(tmp_path: Path) -> Iterator[Stack]:
-    """API and worker on Redis; a page takes a second, 13 crashes, 14 hangs, 15 is too slow."""
+@pytest.fixture(scope="module")
+def queued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """API and worker on Redis, for all tests that leave them whole.
+
+    A page takes a second; 13 crashes its process, 14 hangs it, 15 is too slow.
+    """
     script = {
         "default": {"text": TEXT, "delay_s": 1},
         "pages": {
@@ -36,7 +39,8 @@ def queued(tmp_path: Path) -> Iterator[Stack]:
         },
         "concurrency": 4,
     }
-    with running(tmp_path, "api", "worker", redis=True, script=script, **FAST) as stack:
+    folder = tmp_path_factory.mktemp("queued")
+    with running(folder, "api", "worker", redis=True, script=script, **FAST) as stack:
         yield stack
 
 
@@ -67,6 +71,7 @@ def ok_pages(stack: Stack) -> float:
 
 
 def test_killed_worker_reads_its_pages_once_more(queued: Stack) -> None:
+    before = ok_pages(queued)
     task_id = queued.submit(book(12))
     started(queued, task_id)
     time.sleep(0.5)
@@ -76,7 +81,7 @@ def test_killed_worker_reads_its_pages_once_more(queued: Stack) -> None:
     assert set(tries) == set(range(1, 13))
     assert max(tries.values()) == 2
     assert sum(tries.values()) <= 12 + 6  # only what was in hand was read again
-    assert ok_pages(queued) == 12
+    assert ok_pages(queued) == before + 12
 
 
 @pytest.mark.slow
@@ -128,13 +133,14 @@ def test_redis_restarts_with_its_data(queued: Stack) -> None:
 @pytest.mark.slow
 def test_broker_is_away_for_30_seconds(queued: Stack) -> None:
     assert queued.redis is not None
+    before = ok_pages(queued)
     task_id = queued.submit(book(10))
     started(queued, task_id)
     queued.redis.stop()
     time.sleep(30)
     queued.redis.start()
     assert_whole(queued.finished(task_id, 90), 10)
-    assert ok_pages(queued) == 10
+    assert ok_pages(queued) == before + 10
 
 
 def test_api_restarts(queued: Stack) -> None:
@@ -153,8 +159,7 @@ def test_embedded_work_survives_being_killed(tmp_path: Path) -> None:
         started(stack, book_id)
         stack.processes["all"].kill()
         stack.processes["all"].wait()
-        # the worker notices that nobody supervises it any more
-        time.sleep(1.5)
+        # at once: the old worker notices that nobody supervises it, and the new one waits for that
         stack.start("all")
         stack.wait_ready()
         assert_whole(stack.finished(book_id, 60), 6)
@@ -263,6 +268,12 @@ def test_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert process.wait(60) == 78
     assert "script" in stack.logs()
     assert "cannot be used" in stack.logs()
+
+
+def test_embedded_queue_has_one_worker(embedded: Stack) -> None:
+    second = Stack(embedded.folder / "second", data_dir=embedded.folder / "data")
+    assert second.start("worker").wait(60) == 78
+    assert "more than one needs REDIS_URL" in second.logs()
 
 
 def test_unknown_setting_is_refused(tmp_path: Path) -> None:
