@@ -26,6 +26,24 @@ MODELS: Mapping[str, str] = {
 _LOCATE = re.compile(r"locate\s+<\|ref\|>(?P<reference>.*?)<\|/ref\|>", re.IGNORECASE | re.DOTALL)
 
 
+_PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQAAAAA3iMLMAAAA"
+    "D0lEQVR4nGP8z8DEQAICADIBAR9ZTeQQAAAAAElFTkSuQmCC"
+)
+_EXAMPLE: dict[str, Any] = {
+    "model": "deepocr",
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Free OCR."},
+                {"type": "image_url", "image_url": {"url": _PIXEL}},
+            ],
+        }
+    ],
+}
+
+
 class ImageUrlPart(BaseModel):
     """Where the picture is: a data URL, or one to fetch where that is allowed."""
 
@@ -56,7 +74,7 @@ class StreamOptions(BaseModel):
 class ChatRequest(BaseModel):
     """Options that steer sampling are accepted and change nothing: reading is greedy."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field(examples=["deepocr"])
     messages: list[Message] = Field(min_length=1)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
 from PIL import Image
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from deepocr.errors import InvalidInput
@@ -49,6 +49,18 @@ class PictureUrl(BaseModel):
 
 class MistralRequest(BaseModel):
     """`pages` count from 0 here."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "deepocr",
+                    "document": {"type": "image_url", "image_url": "data:image/png;base64,..."},
+                    "include_image_base64": True,
+                }
+            ]
+        }
+    )
 
     model: str | None = "deepocr"
     id: str | None = None
