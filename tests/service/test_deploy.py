@@ -1,6 +1,7 @@
 """What deploy/ declares, as far as that can be seen without Docker and without Modal's cloud."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -97,7 +98,14 @@ def test_pdf_helper_reads_through_the_service(embedded: Stack, tmp_path: Path) -
         sys.executable, str(ROOT / "scripts" / "ocr_pdf.py"), "two.pdf", "one.png",
         "-o", "out", "--service", embedded.url,
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "out" / "two" / "page_0002.mmd").exists()
     assert "Read with Convert to Markdown" in (tmp_path / "out/one/document.mmd").read_text()
