@@ -14,7 +14,7 @@ import numpy as np
 from deepocr.engines.ppocr.lines import Picture, TextLine
 from deepocr.engines.ppocr.regions import Seen
 from deepocr.engines.ppocr.rulings import Rulings
-from deepocr.engines.ppocr.tables import bounds, find_rows
+from deepocr.engines.ppocr.tables import bounds, find_rows, split_wide_gaps
 from deepocr.types import Box
 
 LABELS = frozenset({"header", "footer", "page_number", "aside", "watermark"})
@@ -37,6 +37,7 @@ _PAGE_NUMBER = re.compile(
     )[\s\-–—~·.|\])]*$""",
     re.IGNORECASE | re.VERBOSE,
 )
+_HEAD_AND_NUMBER = re.compile(r"^(?:\d{1,4}\s*[|•·]\s*\D.{0,70}|.{0,70}\D\s*[|•·]\s*\d{1,4})$")
 _NOTICE = re.compile(
     r"""https?://|www\.|\bdoi\b|\bISSN\b|\bISBN\b|©|\(c\)\s*\d{4}|copyright|all\srights\sreserved
     |^\d{1,2}/\d{1,2}/\d{2,4},?\s+\d{1,2}:\d\d|\bpage\s+\d+\s+of\s+\d+
@@ -147,8 +148,11 @@ class _Judge:
         size = max(line.height_px for line in row) / self.body_px
         # a page number stands alone or at the end of a running head; one within several numbers
         # is a row of a table
-        numbers = [bool(_PAGE_NUMBER.match(line.text)) for line in row]
-        if any(numbers) and len(row) <= 3 and sum(numbers) == 1 and gap > 0.3:
+        pieces = [piece for line in row for piece in split_wide_gaps(line)]
+        numbers = sum(bool(_PAGE_NUMBER.match(piece.text)) for piece in pieces)
+        if len(row) == 1 and _HEAD_AND_NUMBER.match(row[0].text):
+            numbers, pieces = 1, list(row)
+        if numbers == 1 and len(pieces) <= 3 and gap > 0.3:
             return first or self._is_page_of(row)
         if size > 1.25:
             return self._looks_so(row, 0.75) and gap > 0.8 and len(self.side.rest) > 15

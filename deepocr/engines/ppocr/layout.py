@@ -21,6 +21,7 @@ from deepocr.engines.ppocr.tables import (
     Table,
     aligned_table,
     bounds,
+    find_rows,
     ruled_table,
     table_html,
 )
@@ -30,6 +31,10 @@ from deepocr.types import Box
 
 FOOTNOTES_BELOW = 0.55
 """Share of the page's height above which small print is no footnote."""
+
+
+MIN_EQUATION, MAX_EQUATION_WORDS = 0.7, 16
+"""Score of the model, and words in a line: sentences with a formula in them are text."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ def find_blocks(picture: Picture, lines: Sequence[TextLine], seen: Sequence[Seen
     free = [line for index, line in enumerate(lines) if index not in labels]
     tables, free = _take_tables(free, rulings, seen, body_px)
     figures, free = _take_figures(free, seen, tables, (width, height))
-    blocks = [*tables, *figures]
+    equations, free = _take_equations(free, seen)
+    blocks = [*tables, *figures, *equations]
     atoms: list[Atom[Item]] = [Atom(block.box_px, block, is_line=False) for block in blocks]
     atoms += [Atom(line.box_px, line) for line in free]
     style = Style(body_px, char_width(lines), hyphenated_words(lines))
@@ -162,6 +168,25 @@ def _take_figures(
         words = tuple(line for line in inside if _says_something(line))
         figures.append(replace(_block("image", words, box), box_px=box))
     return figures, free
+
+
+def _take_equations(
+    lines: Sequence[TextLine], seen: Sequence[Seen]
+) -> tuple[list[Block], list[TextLine]]:
+    """Formulas on lines of their own: their pieces stand above each other, yet are one thing."""
+    equations: list[Block] = []
+    free = list(lines)
+    for region in seen:
+        if region.label != "equation" or region.score < MIN_EQUATION:
+            continue
+        inside = [line for line in free if overlap(line.box_px, region.box_px) > 0.5]
+        if not inside or any(len(line.text.split()) > MAX_EQUATION_WORDS for line in inside):
+            continue
+        taken = {id(line) for line in inside}
+        free = [line for line in free if id(line) not in taken]
+        rows = [line for row in find_rows(inside) for line in row]
+        equations.append(_block("equation", rows))
+    return equations, free
 
 
 def _says_something(line: TextLine) -> bool:
