@@ -63,6 +63,7 @@ class FaultyServer:
         self.most_at_once = 0
         self.at_once = 0
         self.health = "READY"
+        self.stopped = False
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -76,7 +77,8 @@ class FaultyServer:
         self.stop()
 
     def stop(self) -> None:
-        """Gone: connections are refused from now on."""
+        """Gone: connections are refused from now on, and open ones broken off."""
+        self.stopped = True
         self._server.shutdown()
         self._server.server_close()
 
@@ -197,6 +199,9 @@ def _handler(faulty: FaultyServer) -> type[BaseHTTPRequestHandler]:
             self.inputs = json.loads(self.rfile.read(length))["input"]
             png = base64.b64decode(self.inputs["image"].partition(",")[2])
             page = struct.unpack(">I", png[16:20])[0] - WIDTH_0
+            if faulty.stopped:
+                self.close_connection = True
+                return
             fault = faulty.begin(page, self.inputs)
             if fault is None:
                 self.reply(409, {"error": "At capacity"})

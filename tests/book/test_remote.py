@@ -1,11 +1,16 @@
 """Reading at servers that misbehave: no page is lost, none is tried more than allowed."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from deepocr.engines.remote import CogServer, RemoteEngine, Retries
+from deepocr.pipeline import read_page
+from deepocr.tasks import make_job
+from deepocr.types import Page
 from tests.book import helper
 from tests.book.faulty_server import WIDTH_0, FaultyServer
 from tests.book.papers import pictures_to_pdf, text_page
@@ -148,6 +153,36 @@ def test_an_older_predictor_that_knows_no_json(book: Path, tmp_path: Path) -> No
         assert server.tries[1] == [{"task_type": "Convert to Markdown"}]
     # its answer is taken as raw text
     assert json.loads((tmp_path / "book" / "page_0001.mmd").read_text())["schema_version"] == 1
+
+
+async def test_when_no_server_answers_for_long_pages_fail_at_once() -> None:
+    gone = FaultyServer()
+    engine = RemoteEngine([CogServer(gone.url, 5)], jobs=4, retries=Retries(patience_s=0.5))
+    await engine.check()
+    gone.stop()
+    page = Page(1, text_page("word " * 40, (WIDTH_0, 300)))
+    async with asyncio.timeout(20):
+        results = await asyncio.gather(*(read_page(engine, page, make_job()) for _ in range(40)))
+    assert {result.status for result in results} == {"failed"}
+    await engine.close()
+
+
+async def test_a_canceled_page_gives_its_place_back() -> None:
+    with FaultyServer({1: ("silence",)}) as server:
+        engine = RemoteEngine([CogServer(server.url, 30)], jobs=1)
+        await engine.check()
+        stuck = asyncio.create_task(
+            read_page(engine, Page(1, text_page("word", (WIDTH_0 + 1, 300))), make_job())
+        )
+        while not server.tries[1]:
+            await asyncio.sleep(0.02)
+        stuck.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stuck
+        after = Page(1, text_page("word", (WIDTH_0 + 2, 300)))
+        async with asyncio.timeout(20):
+            assert (await read_page(engine, after, make_job())).raw == "text of page 2"
+        await engine.close()
 
 
 def test_a_blank_page_is_not_sent(tmp_path: Path) -> None:

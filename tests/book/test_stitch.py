@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from deepocr.book.joining import joined
 from deepocr.book.running import RunningHeads
+from deepocr.render.json import load_schema
 from deepocr.types import PageResult, Region
 from tests.book import helper
 from tests.book.papers import numbered_pdf, pictures_to_pdf, tag, text_page
@@ -176,3 +179,19 @@ def test_truncated_and_blank_pages_are_named(tmp_path: Path) -> None:
     assert "<!-- page 1: cut off" in markdown
     assert "<!-- page 2: blank -->" in markdown
     assert len(helper.document(tmp_path / "book")["pages"][0]["attempts"]) == 4
+
+
+def test_pages_of_the_json_follow_the_documented_schema(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    book = numbered_pdf(tmp_path / "book.pdf", 2)
+    text = tag("title", (50, 50, 900, 200), "# A") + tag("image", (50, 300, 400, 600))
+    script = helper.write_script(
+        tmp_path / "s.json", default={"text": text}, pages={"2": {"error": "torn"}}
+    )
+    helper.run(book, "-o", tmp_path, "--engine", "scripted", script=script)
+    schema = load_schema()
+    own = {"dpi", "turned", "ink", "note", "running_heads", "figures", "attempts"}
+    for page in helper.document(tmp_path / "book")["pages"]:
+        assert own <= set(page)
+        plain = {key: value for key, value in page.items() if key not in own}
+        jsonschema.validate(plain, {**schema["$defs"]["page"], "$defs": schema["$defs"]})

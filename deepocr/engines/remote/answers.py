@@ -15,6 +15,9 @@ from deepocr.types import Box, FinishReason, Job, Line, Page, Quad, Region, Usag
 
 IMAGE_INPUT = "image"
 
+FAILED_TRIES = 2
+"""A prediction that failed is tried once more: mostly it fails for the page's sake."""
+
 
 class TemporaryError(RemoteError):
     """Worth another try. `max_tries` bounds the tries of a page from this kind of trouble alone,

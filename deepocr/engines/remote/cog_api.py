@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from deepocr.engines.remote.answers import (
+    FAILED_TRIES,
     Abilities,
     Answer,
     TemporaryError,
@@ -28,8 +29,6 @@ log = logging.getLogger(__name__)
 HEALTHY = frozenset({"READY", "BUSY"})
 STATUSES = frozenset({"UNKNOWN", "STARTING", "SETUP_FAILED", "DEFUNCT", "UNHEALTHY"}) | HEALTHY
 SETUP_POLL_S = 1.0
-FAILED_TRIES = 2
-"""A prediction that failed is tried once more: mostly it fails for the page's sake."""
 
 
 class CogServer:

@@ -12,7 +12,13 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from deepocr.engines.base import Capabilities, check_task
-from deepocr.engines.remote.answers import Abilities, Answer, TemporaryError, encode_page
+from deepocr.engines.remote.answers import (
+    FAILED_TRIES,
+    Abilities,
+    Answer,
+    TemporaryError,
+    encode_page,
+)
 from deepocr.engines.remote.cog_api import CogServer
 from deepocr.errors import EngineUnavailable, RemoteError, UnsupportedTask
 from deepocr.settings import Settings
@@ -76,6 +82,7 @@ class Seat:
     def succeeded(self) -> None:
         self.busy_streak = self.trouble_streak = 0
         self.rest_s = FIRST_REST_S
+        self.rests_until_s = 0.0
         self.limit = min(float(self.most), self.limit + 0.5 / self.limit)
 
     def was_busy(self) -> None:
@@ -83,11 +90,16 @@ class Seat:
         if self.busy_streak >= BUSY_STREAK:
             self.limit = float(max(1, min(int(self.limit), self.in_flight) - 1))
 
-    def had_trouble(self, *, dead: bool) -> None:
+    def had_trouble(self, *, dead: bool) -> bool:
+        """Whether it is given no pages for a while from now on."""
         self.trouble_streak += 1
-        if dead or self.trouble_streak >= TROUBLE_STREAK:
-            self.rests_until_s = time.monotonic() + self.rest_s
+        now_s = time.monotonic()
+        # requests that were under way together fail together: that is one trouble
+        if (dead or self.trouble_streak >= TROUBLE_STREAK) and now_s >= self.rests_until_s:
+            self.rests_until_s = now_s + self.rest_s
             self.rest_s = min(2 * self.rest_s, LONGEST_REST_S)
+            return True
+        return False
 
 
 class RemoteEngine:
@@ -188,11 +200,11 @@ class RemoteEngine:
             if seat.busy_streak % (2 * BUSY_STREAK) or await seat.server.is_healthy():
                 return
             error.dead = True
-        elif error.max_tries > 2 or error.dead:
-            seat.had_trouble(dead=error.dead)
-        if error.dead:
-            log.warning("%s; its pages go elsewhere", error)
-            seat.had_trouble(dead=True)
+        if error.max_tries <= FAILED_TRIES:
+            # the prediction failed; the server did not
+            return
+        if seat.had_trouble(dead=error.dead):
+            log.warning("%s; its pages wait or go elsewhere", error)
         if self._failing_since_s is None:
             self._failing_since_s = time.monotonic()
 
@@ -204,6 +216,11 @@ class RemoteEngine:
             raise UnsupportedTask(f"no server can do {job.task!r}")
         async with self._changed:
             while not (free := self._free(able)):
+                if self._is_lost():
+                    # or each page would wait for a dead server's rest to end
+                    raise TemporaryError(
+                        f"no server has answered for {self._retries.patience_s:.0f} s"
+                    )
                 await self._wait_for_change(able)
             seat = min(free, key=lambda seat: seat.in_flight / seat.limit)
             seat.in_flight += 1
@@ -237,9 +254,12 @@ class RemoteEngine:
         most = self._retries.tries
         if isinstance(error, TemporaryError):
             most = min(most, error.max_tries)
+        return self._is_lost() or state.attempt_number >= most
+
+    def _is_lost(self) -> bool:
+        """Whether nothing but trouble has come for so long that waiting makes no sense."""
         since_s = self._failing_since_s
-        lost = since_s is not None and time.monotonic() - since_s > self._retries.patience_s
-        return lost or state.attempt_number >= most
+        return since_s is not None and time.monotonic() - since_s > self._retries.patience_s
 
     def _wait_s(self, state: RetryCallState) -> float:
         """Full jitter; none where another server can take the page at once."""

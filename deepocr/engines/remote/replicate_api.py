@@ -10,6 +10,7 @@ from replicate.exceptions import ReplicateError
 from replicate.prediction import Prediction
 
 from deepocr.engines.remote.answers import (
+    FAILED_TRIES,
     Abilities,
     Answer,
     TemporaryError,
@@ -22,7 +23,6 @@ from deepocr.types import Job
 
 T = TypeVar("T")
 
-FAILED_TRIES = 2
 ENDED = frozenset({"succeeded", "failed", "canceled", "aborted"})
 
 

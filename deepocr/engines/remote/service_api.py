@@ -4,7 +4,13 @@ import asyncio
 import base64
 import json
 
-from deepocr.engines.remote.answers import Abilities, Answer, TemporaryError, read_answer
+from deepocr.engines.remote.answers import (
+    FAILED_TRIES,
+    Abilities,
+    Answer,
+    TemporaryError,
+    read_answer,
+)
 from deepocr.engines.remote.http import Http
 from deepocr.errors import RemoteError
 from deepocr.types import Job
@@ -14,7 +20,6 @@ WAIT_S = 30.0
 """How long the service may hold back an answer while nothing changes."""
 
 RUNNING = frozenset({"PENDING", "STARTED"})
-FAILED_TRIES = 2
 
 
 class TaskService:
