@@ -87,7 +87,7 @@ def abilities_of(schema: Mapping[str, Any], where: str) -> Abilities:
 def encode_page(page: Page) -> str:
     """The page as a data URL with a PNG: nothing is lost on the way. Blocking."""
     file = io.BytesIO()
-    # level 1: half the bytes of none, at a quarter of the default's time
+    # level 1: on pages of text as small as the default, in 60 % of its time
     page.image.save(file, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(file.getbuffer()).decode("ascii")
 
