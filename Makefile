@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
+CONTAINER_VENV := .venv-container
 ENGINE ?= deepseek
 
 .PHONY: help demo test test-slow test-gpu test-container check-requirements lint types verify serve clean
@@ -46,6 +47,17 @@ test-slow: $(VENV)/.dev  ## the long ones
 test-gpu: $(VENV)/.dev  ## what only a CUDA device shows
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
+# flash-attn's wheel (the https line) only loads where CUDA is
+$(CONTAINER_VENV)/.dev: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(CONTAINER_VENV)
+	grep -v '^https://' requirements.txt > $(CONTAINER_VENV)/versions.txt
+	$(CONTAINER_VENV)/bin/pip install --quiet -r $(CONTAINER_VENV)/versions.txt
+	$(CONTAINER_VENV)/bin/pip install --quiet -c $(CONTAINER_VENV)/versions.txt -e '.[dev]'
+	@touch $@
+
+test-container: $(CONTAINER_VENV)/.dev  ## the CPU tests on the container's own versions
+	$(CONTAINER_VENV)/bin/python -m pytest -m "not slow and not gpu"
+
 lint: $(VENV)/.dev  ## ruff and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -65,4 +77,4 @@ serve: $(VENV)/.service  ## API, web page, queue and one worker on port 8000; EN
 	DEEPOCR_ENGINE=$(ENGINE) $(BIN)/python -m deepocr.service
 
 clean:  ## remove what make made
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) $(CONTAINER_VENV) demo-output
