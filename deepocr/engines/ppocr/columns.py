@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deepocr.engines.ppocr.lines import Picture, TextLine
+from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.models import Picture
 from deepocr.engines.ppocr.tables import split_line
 from deepocr.types import Box
 

@@ -7,15 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deepocr.engines.ppocr.lines import (
-    TALL,
-    LineReader,
-    Picture,
-    Points,
-    Recognized,
-    Stop,
-    turn_over,
-)
+from deepocr.engines.ppocr.lines import LineReader, Stop, turn_over
+from deepocr.engines.ppocr.models import TALL, Picture, Points, Recognized
 from deepocr.types import Box, Quad
 
 FIRST_SIDE_PX = 1920

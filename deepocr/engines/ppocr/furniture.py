@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepocr.engines.ppocr.lines import Picture, TextLine
+from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.models import Picture
 from deepocr.engines.ppocr.regions import Seen
 from deepocr.engines.ppocr.rulings import Rulings
 from deepocr.engines.ppocr.tables import bounds, find_rows, split_wide_gaps

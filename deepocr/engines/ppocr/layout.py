@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from deepocr.engines.ppocr.atoms import Atom
 from deepocr.engines.ppocr.columns import part_lines
 from deepocr.engines.ppocr.furniture import find_furniture, overlap
-from deepocr.engines.ppocr.lines import Picture, TextLine
+from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.models import Picture
 from deepocr.engines.ppocr.paragraphs import (
     Paragraph,
     Style,

@@ -1,32 +1,27 @@
-"""Lines of text, and the models that find and read them."""
+"""Lines of text, and the threads that find and read them."""
 
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from deepocr.engines.ppocr.models import (
+    TALL,
+    Detector,
+    Picture,
+    Points,
+    Recognized,
+    Recognizer,
+    crop_lines,
+)
 from deepocr.engines.ppocr.spaces import recover_spaces
 from deepocr.types import Box, Line, Quad
 
-Picture = npt.NDArray[np.uint8]
-"""Pixels (height, width, 3), BGR as the models expect them."""
-
-Points = npt.NDArray[np.float32]
-"""Corners of lines (lines, 4, 2): x, y, clockwise from the start of the line's top."""
-
 MIN_SCORE = 0.5
 """A line the recognizer is less sure of is noise: a logo, a stain, a piece of a picture."""
-
-MAX_DETECT_PX = 4096
-"""More than any tile's side."""
-
-TALL = 1.5
-"""A crop this much taller than wide is taken for a line that runs downward."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +62,6 @@ class TextLine:
         return Line(self.text, self.quad_px, self.confidence)
 
 
-@dataclass(frozen=True)
-class Recognized:
-    """Text of one crop; `char_x` are centers as fractions of the crop's width."""
-
-    text: str
-    score: float
-    char_x: tuple[float, ...]
-
-
 class StoppedError(Exception):
     """Nobody waits for the page any more."""
 
@@ -106,10 +92,9 @@ class LineReader:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="ppocr")
-        # one after the other in importing, side by side in loading
-        wide = self.pool.submit(_load_detector, threads)
-        narrow = wide if threads == 1 else self.pool.submit(_load_detector, 1)
-        self._recognizer = _load_recognizer()
+        wide = self.pool.submit(Detector, threads)
+        narrow = wide if threads == 1 else self.pool.submit(Detector, 1)
+        self._recognizer = Recognizer()
         self._wide, self._narrow = wide.result(), narrow.result()
 
     def close(self) -> None:
@@ -118,16 +103,12 @@ class LineReader:
 
     def detect(self, picture: Picture, alone: bool) -> Points:
         """Corners of the lines, in no particular order."""
-        models = self._wide if alone else self._narrow
-        found = self.pool.submit(models.text_det, picture).result()
-        if found.boxes is None or len(found.boxes) == 0:
-            return np.zeros((0, 4, 2), np.float32)
-        return np.asarray(found.boxes, np.float32)
+        detector = self._wide if alone else self._narrow
+        return self.pool.submit(detector, picture).result()
 
     def crop(self, picture: Picture, points: Points) -> list[Picture]:
         """The lines, each turned level; what is TALL is laid down counterclockwise."""
-        crops: list[Picture] = self._narrow.crop_text_regions(picture, points)
-        return crops
+        return crop_lines(picture, points)
 
     def recognize(self, crops: Sequence[Picture], stop: Stop) -> list[Recognized]:
         """Text of the crops, in their order. Raises StoppedError."""
@@ -148,28 +129,11 @@ class LineReader:
                 future.cancel()
 
     def _recognize_one(self, crop: Picture) -> Recognized:
-        result = self._recognizer.recognize_txt([crop])
-        text, score = result.txts[0], float(result.scores[0])
-        if not text.strip():
+        seen = self._recognizer(crop)
+        if not seen.text.strip():
             return Recognized("", 0.0, ())
-        info = result.word_results[0]
-        columns = [column for word in info.word_cols for column in word]
-        char_x = _spread(text, columns, info.line_txt_len)
-        text, char_x = recover_spaces(crop, text, char_x)
-        return Recognized(text, score, char_x)
-
-
-def _spread(text: str, columns: Sequence[int], num_columns: float) -> tuple[float, ...]:
-    """Centers of all characters as fractions of the width; a space lies between its neighbors."""
-    places: list[float] = []
-    rest = iter(columns)
-    for character in text:
-        last = places[-1] if places else 0.0
-        places.append(last if character.isspace() else (next(rest) + 0.5) / num_columns)
-    for index, character in enumerate(text):
-        if character.isspace() and index + 1 < len(text):
-            places[index] = (places[index] + places[index + 1]) / 2
-    return tuple(places)
+        text, char_x = recover_spaces(crop, seen.text, seen.char_x)
+        return replace(seen, text=text, char_x=char_x)
 
 
 def level_boxes(points: Points) -> list[Box]:
@@ -199,38 +163,3 @@ def turn_over(crop: Picture) -> Picture:
     """The crop upside down."""
     turned: Picture = cv2.rotate(crop, cv2.ROTATE_180)
     return turned
-
-
-def _load_detector(threads: int) -> Any:
-    models = _models(threads)
-    # the library loads at first use; done here so that no page pays for it
-    models.text_det = models._load_det_model()
-    return models
-
-
-def _load_recognizer() -> Any:
-    models = _models(1)
-    models.text_rec = models._load_rec_model()
-    return models
-
-
-def _models(threads: int) -> Any:
-    """rapidocr with the models of its wheel: Chinese, English and other Latin scripts."""
-    from rapidocr import RapidOCR
-
-    return RapidOCR(
-        params={
-            "Global.log_level": "error",
-            # its classifier turns some upright lines over; pages are turned as a whole instead
-            "Global.use_cls": False,
-            "Global.return_word_box": True,
-            "EngineConfig.onnxruntime.intra_op_num_threads": threads,
-            "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-            # pictures come in the scale that they are to be looked at in
-            "Det.limit_type": "max",
-            "Det.limit_side_len": MAX_DETECT_PX,
-            # the least width a line is padded to: none, it costs time and words
-            "Rec.rec_img_shape": [3, 48, 48],
-            "Rec.rec_batch_num": 1,
-        }
-    )

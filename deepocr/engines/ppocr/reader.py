@@ -8,16 +8,9 @@ import numpy as np
 
 from deepocr.engines.ppocr.finding import Found, Frame, find_lines
 from deepocr.engines.ppocr.layout import Block, find_blocks
-from deepocr.engines.ppocr.lines import (
-    MIN_SCORE,
-    TALL,
-    LineReader,
-    Picture,
-    Stop,
-    TextLine,
-    level_boxes,
-)
+from deepocr.engines.ppocr.lines import MIN_SCORE, LineReader, Stop, TextLine, level_boxes
 from deepocr.engines.ppocr.locate import locate
+from deepocr.engines.ppocr.models import TALL, Picture
 from deepocr.engines.ppocr.regions import LayoutModel
 from deepocr.engines.ppocr.textlayer import is_sound, layer_lines, sample_of, usable
 from deepocr.types import Box, Job, Page, Region

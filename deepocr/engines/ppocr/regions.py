@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepocr.engines.ppocr.lines import Picture
+from deepocr.engines.ppocr.models import Picture
 from deepocr.types import Box
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deepocr.engines.ppocr.lines import Picture
+from deepocr.engines.ppocr.models import Picture
 from deepocr.types import Box
 
 TOUCH_PX = 6
