@@ -15,7 +15,7 @@ from deepocr.book import readers
 from deepocr.book.files import locked
 from deepocr.book.inputs import Source, find_sources
 from deepocr.book.options import Options, Reading, Writing
-from deepocr.book.progress import describe, say
+from deepocr.book.progress import describe, pages, say
 from deepocr.book.run import read_documents
 from deepocr.engines.base import Engine
 from deepocr.errors import DeepOCRError, InvalidInput
@@ -201,7 +201,7 @@ async def _read_all(
                 continue
             counts += outcome.counts
             say(f"{outcome.source.path} -> {outcome.folder}/document.mmd")
-    say(f"{counts.total()} pages: {describe(counts)}")
+    say(f"{pages(counts.total())}: {describe(counts)}")
     return worst or (EXIT_PAGES_FAILED if counts["failed"] else EXIT_OK)
 
 

@@ -32,6 +32,9 @@ DEFAULT_DPI = 144.0
 """For pictures that do not say how large they are on paper."""
 
 JPEG_QUALITY = 85
+"""Of overlays."""
+
+EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -190,8 +193,20 @@ def _pages_as_pdf(material: Material) -> pymupdf.Document:
         page = material.document.page(number, DEFAULT_DPI)
         scale = 72 / (page.dpi or DEFAULT_DPI)
         shown = pdf.new_page(width=page.size_px[0] * scale, height=page.size_px[1] * scale)
-        shown.insert_image(shown.rect, stream=_jpeg(page.image))
+        shown.insert_image(shown.rect, stream=_original(material, page))
     return pdf
+
+
+def _original(material: Material, page: Page) -> bytes:
+    """The picture as it came where a PDF can hold it so, else without loss."""
+    if material.document.kind == "picture":
+        with Image.open(material.source) as image:
+            as_is = image.format == "JPEG" and image.mode in ("L", "RGB")
+            if as_is and image.getexif().get(EXIF_ORIENTATION, 1) == 1:
+                return material.source.read_bytes()
+    file = io.BytesIO()
+    page.image.save(file, "PNG", compress_level=3)
+    return file.getvalue()
 
 
 def _page_of(document: Document, record: PageRecord) -> Page | None:

@@ -28,6 +28,11 @@ def describe(counts: Counter[PageStatus]) -> str:
     return ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name]) or "no pages"
 
 
+def pages(number: int) -> str:
+    """`1 page`, `2 pages`."""
+    return f"{number} page{'' if number == 1 else 's'}"
+
+
 def say(line: str, stream: TextIO | None = None) -> None:
     """A line for the person at the terminal, at once."""
     stream = sys.stdout if stream is None else stream
@@ -65,7 +70,7 @@ class Progress:
     def __enter__(self) -> Self:
         if self._bar is None:
             more = f", {self._already} of them read earlier" if self._already else ""
-            say(f"{self._name}: {self._total} pages{more}", self._stream)
+            say(f"{self._name}: {pages(self._total)}{more}", self._stream)
         return self
 
     def __exit__(
@@ -93,7 +98,7 @@ class Progress:
         rate = (done - self._already) / max(now_s - self._started_s, 1e-6)
         left = "" if done == self._total else f", {_duration(self._total - done, rate)} left"
         counts = describe(self.counts)
-        return f"{self._name}: {done}/{self._total} pages, {rate:.2f} pages/s{left}; {counts}"
+        return f"{self._name}: {done}/{pages(self._total)}, {rate:.2f} pages/s{left}; {counts}"
 
 
 def _duration(pages: int, rate: float) -> str:

@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -73,7 +75,7 @@ def test_a_bad_document_does_not_stop_the_others(tmp_path: Path) -> None:
     assert "bad.pdf: the file is no picture or PDF" in ended.stderr
     assert "zero.png: the file is empty" in ended.stderr
     assert (tmp_path / "o" / "good" / "document.mmd").exists()
-    assert ended.stdout.splitlines()[-1] == "1 pages: 1 ok"
+    assert ended.stdout.splitlines()[-1] == "1 page: 1 ok"
 
 
 @pytest.mark.parametrize("pages", ["9-3", "0", "4-", "abc", "1-4"])
@@ -250,3 +252,24 @@ def test_one_damaged_page_fails_alone(tmp_path: Path) -> None:
     markdown = (tmp_path / "out" / "book" / "document.mmd").read_text()
     assert "<!-- page 2 " in markdown
     assert "is damaged" in markdown
+
+
+def test_reading_in_this_process_needs_no_packages_for_servers_and_viewer(tmp_path: Path) -> None:
+    extra = ("httpx", "tenacity", "replicate", "nh3", "markdown_it", "latex2mathml", "docx")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({extra!r}))\n"
+        "from deepocr.book.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    book = numbered_pdf(tmp_path / "book.pdf", 1)
+    arguments = (sys.executable, "-c", code, str(book), "-o", str(tmp_path / "out"))
+    environment = helper.environment()
+    for more, status, words in (
+        (("--engine", "scripted"), 0, "1 page: 1 ok"),
+        (("--engine", "scripted", "--html"), 1, "install deepocr[books]"),
+        (("--url", "http://localhost:1"), 1, "install deepocr[books]"),
+    ):
+        ended = subprocess.run(
+            (*arguments, *more), env=environment, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == status, ended.stderr
+        assert words in ended.stdout + ended.stderr

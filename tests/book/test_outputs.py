@@ -185,6 +185,17 @@ def test_a_picture_becomes_a_pdf_page(tmp_path: Path) -> None:
         assert pdf[0].search_for("jeder")
 
 
+def test_a_jpeg_goes_into_the_pdf_as_it_is(tmp_path: Path) -> None:
+    text_page().save(tmp_path / "scan.jpg", quality=50)
+    _, script = scan(tmp_path)
+    arguments = (tmp_path / "scan.jpg", "-o", tmp_path / "out", "--engine", "scripted")
+    assert helper.run(*arguments, "--searchable-pdf", script=script).returncode == 0
+    with pymupdf.open(tmp_path / "out" / "scan" / "searchable.pdf") as pdf:
+        (image,) = pdf[0].get_images()
+        assert pdf.extract_image(image[0])["image"] == (tmp_path / "scan.jpg").read_bytes()
+        assert pdf[0].search_for("jeder")
+
+
 def test_pages_asked_for_only(tmp_path: Path) -> None:
     book = numbered_pdf(tmp_path / "book.pdf", 5)
     arguments = (book, "-o", tmp_path / "out", "--engine", "scripted", "--pages", "2,4")
