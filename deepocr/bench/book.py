@@ -15,10 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pymupdf
 
@@ -36,9 +36,7 @@ from deepocr.engines.remote.engine import RemoteEngine
 from deepocr.parsing.grounding import format_tag, parse_regions
 from deepocr.render.json import render_json
 from deepocr.tasks import make_job
-from deepocr.types import DocumentResult, PageResult
-
-T = TypeVar("T")
+from deepocr.types import DocumentResult, Page, PageResult
 
 ROOT = Path(__file__).parents[2]
 SENTENCE = "The keeper of the light wrote down the weather every morning and every night, line {}."
@@ -90,52 +88,60 @@ def sample_raw() -> str:
     )
 
 
-def measure_work(pdf: Path, out: Path, pages: int) -> dict[str, Any]:
-    """Seconds a page by stage, from the processor's clock and from the wall's."""
-    limits, job = DocumentLimits(), make_job()
-    raw = sample_raw()
-    spent: dict[str, float] = {}
+class Stopwatch:
+    """Seconds by stage."""
 
-    def timed(stage: str, work: Callable[[], T]) -> T:
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
         started_s = time.perf_counter()
-        result = work()
-        spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - started_s
-        return result
+        yield
+        self.add({name: time.perf_counter() - started_s})
 
+    def add(self, seconds: Mapping[str, float]) -> None:
+        for name, value in seconds.items():
+            self.spent[name] = self.spent.get(name, 0.0) + value
+
+
+def measure_work(pdf: Path, out: Path, pages: int) -> dict[str, Any]:
+    """Milliseconds a page by stage, from the wall's clock and from the processor's."""
+    watch = Stopwatch()
     workspace = Workspace(out, Identity({"name": pdf.name}, {"engine": "none"}))
-    with open_document(pdf, limits, 144, with_words=True) as document:
+    with open_document(pdf, DocumentLimits(), 144, with_words=True) as document:
         numbers = range(1, min(pages, document.num_pages) + 1)
-        cpu_s, wall_s = time.process_time(), time.perf_counter()
+        cpu_s = time.process_time()
         for number in numbers:
             prepared = prepare(document, number)
-            for stage, seconds in prepared.seconds.items():
-                spent[stage] = spent.get(stage, 0.0) + seconds
-            page = prepared.page
-            if page is None:
-                continue
-            timed("encode", lambda page=page: encode_page(page))  # type: ignore[misc]
-            regions = parse_regions(raw, page.size_px)
-            result = PageResult(number, "ok", page.size_px, raw, regions)
-            answer = render_json(DocumentResult("", "none", job, (result,)))
-            timed("parse", lambda answer=answer: read_answer(answer, Abilities(), "here"))  # type: ignore[misc]
-            markdown = timed("markdown", lambda result=result: page_markdown(result, job.task))  # type: ignore[misc]
-            timed(
-                "write",
-                lambda result=result, markdown=markdown: workspace.commit(  # type: ignore[misc]
-                    PageRecord(result), markdown, {}
-                ),
-            )
-        cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
+            watch.add(prepared.seconds)
+            if prepared.page is not None:
+                work_on(prepared.page, workspace, watch)
+        cpu_s = time.process_time() - cpu_s
     count = len(numbers)
     return {
         "bench": "book work",
         "pages": count,
-        "ms_per_page": {stage: round(1000 * total / count, 1) for stage, total in spent.items()},
-        "sum_ms_per_page": round(1000 * sum(spent.values()) / count, 1),
+        "ms_per_page": {name: round(1000 * s / count, 1) for name, s in watch.spent.items()},
+        "sum_ms_per_page": round(1000 * sum(watch.spent.values()) / count, 1),
         "cpu_ms_per_page": round(1000 * cpu_s / count, 1),
-        "wall_ms_per_page": round(1000 * wall_s / count, 1),
         "load": os.getloadavg()[0],
     }
+
+
+def work_on(page: Page, workspace: Workspace, watch: Stopwatch) -> None:
+    """All that is done for a page besides drawing and reading it."""
+    job, raw = make_job(), sample_raw()
+    result = PageResult(page.number, "ok", page.size_px, raw, parse_regions(raw, page.size_px))
+    answer = render_json(DocumentResult("", "none", job, (result,)))
+    with watch.stage("encode"):
+        encode_page(page)
+    with watch.stage("parse"):
+        read_answer(answer, Abilities(), "here")
+    with watch.stage("markdown"):
+        markdown = page_markdown(result, job.task)
+    with watch.stage("write"):
+        workspace.commit(PageRecord(result), markdown, {})
 
 
 def measure_busy(pdf: Path, folder: Path, chosen: argparse.Namespace) -> dict[str, Any]:
