@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,24 @@ def test_pages_of_a_dead_server_go_to_the_other(book: Path, tmp_path: Path) -> N
         assert statuses(tmp_path) == ["ok"] * 8
         assert sum(map(len, dying.tries.values())) >= 1
         assert set(living.tries) == set(range(1, 9))
+
+
+def test_a_server_dies_in_the_middle(book: Path, tmp_path: Path) -> None:
+    with FaultyServer(default=("slow",)) as living:
+        dying = FaultyServer(default=("slow",))
+
+        def kill() -> None:
+            while not dying.tries:
+                time.sleep(0.01)
+            dying.stop()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        ended = read(book, tmp_path, dying, living, more=("--jobs", "2"))
+        killer.join()
+    assert ended.returncode == 0, ended.stderr
+    assert statuses(tmp_path) == ["ok"] * 8
+    assert len(dying.tries) < 8
 
 
 def test_a_server_that_is_not_there_is_done_without(book: Path, tmp_path: Path) -> None:
