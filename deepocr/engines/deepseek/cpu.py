@@ -27,10 +27,12 @@ class PackedLinear(nn.Module):
         self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.matrix(x.reshape(-1, x.shape[-1]))
+        if x.dim() != 2:
+            return self.forward(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+        out = self.matrix(x)
         if self.bias is not None:
             out += self.bias
-        return out.view(*x.shape[:-1], -1)
+        return out
 
 
 class PackedExperts(nn.Module):
@@ -44,8 +46,7 @@ class PackedExperts(nn.Module):
     def forward(self, x: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
         """x (T, hidden), ids and weights (T, K) -> (T, hidden), as `ops.experts` has it."""
         if x.shape[0] == 1:
-            each = torch.cat([self._expert(expert, x) for expert in ids[0].tolist()])
-            return (weights @ each.float()).to(x.dtype)
+            return self._one_token(x, ids[0].tolist(), weights)
         chosen = ids.flatten()
         order = chosen.argsort(stable=True)
         counts = torch.bincount(chosen, minlength=len(self.down)).tolist()
@@ -59,6 +60,13 @@ class PackedExperts(nn.Module):
         written[order] = torch.cat(parts)
         each = written.view(*ids.shape, -1).float()
         return (each * weights.unsqueeze(-1)).sum(dim=1).to(x.dtype)
+
+    def _one_token(self, x: Tensor, hit: list[int], weights: Tensor) -> Tensor:
+        """One SwiGLU for all experts of a token: on a CPU small operations cost their launch."""
+        inner = swiglu(torch.cat([self.gate_up[expert](x) for expert in hit]))
+        rows = zip(hit, inner.split(1), strict=True)  # type: ignore[no-untyped-call]
+        each = torch.cat([self.down[expert](row) for expert, row in rows])
+        return (weights @ each.float()).to(x.dtype)
 
     def _expert(self, expert: int, x: Tensor) -> Tensor:
         return self.down[expert](swiglu(self.gate_up[expert](x)))

@@ -90,13 +90,13 @@ class Rotary(nn.Module):
         self.table = torch.stack([angles.cos(), angles.sin()], dim=1).to(device)
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """positions (T,) -> cosines and sines, each (T, 1, D / 2)."""
-        cos, sin = self.table[positions].to(dtype).unsqueeze(2).unbind(1)
+        """positions (T,) -> cosines and sines, each (T, 1, 1, D / 2)."""
+        cos, sin = self.table[positions].to(dtype)[:, :, None, None].unbind(1)
         return cos, sin
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """x (T, H, D) turned: the first half of D is paired with the second."""
+    """x (T, .., H, D) turned: the first half of D is paired with the second."""
     cos, sin = turn
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
@@ -112,8 +112,10 @@ class DecoderAttention(nn.Module):
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], cache: KeyValues) -> Tensor:
         """(T, hidden) -> (T, hidden)."""
-        q, k, v = self.qkv_proj(x).view(-1, 3, self.heads, self.width).unbind(1)
-        out = cache.attend(self.layer, rotate(q, turn), rotate(k, turn), v)
+        qkv = self.qkv_proj(x).view(-1, 3, self.heads, self.width)
+        # queries and keys turn together
+        q, k = rotate(qkv[:, :2], turn).unbind(1)
+        out = cache.attend(self.layer, q, k, qkv[:, 2])
         projected: Tensor = self.o_proj(out.reshape(x.shape))
         return projected
 

@@ -55,30 +55,26 @@ class CpuPagedAttention:
     name = "cpu"
 
     def __call__(self, q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
-        out = torch.empty_like(q)
-        scale = q.shape[-1] ** -0.5
-        for row, (blocks, length) in enumerate(
-            zip(batch.host_blocks, batch.host_lengths, strict=True)
-        ):
-            query = q[row].float() * scale
-            runs = list(_runs(blocks, length, keys.shape[1]))
-            scores = torch.cat(
-                [
-                    torch.einsum("hd,thd->ht", query, keys.flatten(0, 1)[run].float())
-                    for run in runs
-                ],
-                dim=1,
-            )
-            shares = scores.softmax(dim=1)
-            written = torch.zeros_like(query)
-            start = 0
-            for run in runs:
-                end = start + run.stop - run.start
-                value = values.flatten(0, 1)[run].float()
-                written += torch.einsum("ht,thd->hd", shares[:, start:end], value)
-                start = end
-            out[row] = written
-        return out
+        queries = q.float() * q.shape[-1] ** -0.5
+        rows = zip(queries, batch.host_blocks, batch.host_lengths, strict=True)
+        flat = keys.flatten(0, 1), values.flatten(0, 1)
+        found = [_attend(query, *flat, _runs(at, n, keys.shape[1])) for query, at, n in rows]
+        return torch.stack(found).to(q.dtype)
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, runs: Iterator[slice]) -> Tensor:
+    """query (H, D), scaled; keys and values (tokens of the cache, H, D) -> (H, D)."""
+    stretches = list(runs)
+    # (H, n, D) of each stretch, widened once; heads stay where they are
+    parts = [keys[run].float().transpose(0, 1) @ query[:, :, None] for run in stretches]
+    scores = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    shares = scores.softmax(dim=1).transpose(1, 2)
+    if len(stretches) == 1:
+        return (shares @ values[stretches[0]].float().transpose(0, 1)).squeeze(1)
+    counts = [run.stop - run.start for run in stretches]
+    pieces = zip(torch.split(shares, counts, dim=2), stretches, strict=True)
+    written = [share @ values[run].float().transpose(0, 1) for share, run in pieces]
+    return torch.stack(written).sum(dim=0).squeeze(1)
 
 
 def _runs(blocks: Sequence[int], length: int, block_tokens: int) -> Iterator[slice]:
