@@ -2,8 +2,10 @@
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pymupdf
 from PIL import Image
@@ -22,11 +24,14 @@ from deepocr.documents import Document
 from deepocr.errors import EngineUnavailable, InvalidInput
 from deepocr.render.markdown import FIGURE_LABELS
 from deepocr.render.overlay import draw_overlay
+from deepocr.render.picture_pdf import PicturePdf
 from deepocr.render.searchable_pdf import Corners, PlacedText, TextLayer, place_lines
 from deepocr.types import Page, Region
 
 OWN_TEXT_IS_GOOD = 0.8
 """A page whose own words agree with the reading this well keeps them and gets no second layer."""
+
+POINTS_PER_INCH = 72
 
 DEFAULT_DPI = 144.0
 """For pictures that do not say how large they are on paper."""
@@ -130,16 +135,15 @@ def write_overlay_pngs(material: Material) -> None:
 
 def write_overlay_pdf(material: Material) -> None:
     """overlay.pdf: every page as a picture with its regions, a page that cannot be drawn empty."""
-    with pymupdf.open() as pdf:
+    with new_file(material.workspace.folder / "overlay.pdf") as file:
+        pdf = PicturePdf(file)
         for record in material.records():
             picture = _overlay(material.document, record)
             if picture is None:
-                pdf.new_page()
-                continue
-            scale = 72 / (record.dpi or DEFAULT_DPI)
-            page = pdf.new_page(width=picture.width * scale, height=picture.height * scale)
-            page.insert_image(page.rect, stream=_jpeg(picture))
-        _save(pdf, material.workspace.folder / "overlay.pdf")
+                pdf.add_empty()
+            else:
+                pdf.add_jpeg(_jpeg(picture), picture, _size_pt(picture, record.dpi))
+        pdf.close()
 
 
 def write_searchable_pdf(material: Material) -> None:
@@ -153,7 +157,11 @@ def write_searchable_pdf(material: Material) -> None:
             agrees = agreement(record.result, page.words)
             if agrees is None or agrees < OWN_TEXT_IS_GOOD:
                 layer.add(pdf[place], _placed_lines(record, page), page.size_px)
-        _save(pdf, material.workspace.folder / "searchable.pdf")
+        with new_file(material.workspace.folder / "searchable.pdf") as file:
+            # no new id: the same pages give the same bytes
+            pdf.save(
+                file, garbage=1, deflate=True, no_new_id=True, encryption=pymupdf.PDF_ENCRYPT_KEEP
+            )
 
 
 def _placed_lines(record: PageRecord, page: Page) -> list[PlacedText]:
@@ -178,35 +186,58 @@ def _corners_back(corners: Corners, turned: int, size_px: tuple[int, int]) -> Co
     return a, b, c, d
 
 
-def _pages_as_pdf(material: Material) -> pymupdf.Document:
+@contextmanager
+def _pages_as_pdf(material: Material) -> Iterator[pymupdf.Document]:
     """The document's pages that were asked for, as a PDF of their own."""
     numbers = [record.number for record in material.records()]
     if material.document.kind == "pdf":
-        pdf = pymupdf.open(str(material.source), filetype="pdf")
-        if pdf.needs_pass:
-            pdf.authenticate(material.options.password)
-        if len(numbers) < pdf.page_count:
-            pdf.select([number - 1 for number in numbers])
-        return pdf
-    pdf = pymupdf.open()
+        with pymupdf.open(str(material.source), filetype="pdf") as pdf:
+            if pdf.needs_pass:
+                pdf.authenticate(material.options.password)
+            if len(numbers) < pdf.page_count:
+                pdf.select([number - 1 for number in numbers])
+            yield pdf
+        return
+    # through a file: a scanned book of pictures may be larger than memory
+    with TemporaryDirectory(dir=material.workspace.folder, prefix=".pictures-") as folder:
+        path = Path(folder) / "pictures.pdf"
+        with path.open("wb") as file:
+            _write_pictures(material, numbers, PicturePdf(file))
+        with pymupdf.open(str(path), filetype="pdf") as pdf:
+            yield pdf
+
+
+def _write_pictures(material: Material, numbers: list[int], pdf: PicturePdf) -> None:
+    """Pictures as they came where a PDF can hold them so, else without loss."""
     for number in numbers:
-        page = material.document.page(number, DEFAULT_DPI)
-        scale = 72 / (page.dpi or DEFAULT_DPI)
-        shown = pdf.new_page(width=page.size_px[0] * scale, height=page.size_px[1] * scale)
-        shown.insert_image(shown.rect, stream=_original(material, page))
-    return pdf
+        try:
+            page = material.document.page(number, DEFAULT_DPI)
+        except InvalidInput:
+            pdf.add_empty()
+            continue
+        size_pt = _size_pt(page.image, page.dpi)
+        jpeg = _original_jpeg(material)
+        if jpeg is not None:
+            with Image.open(material.source) as image:
+                pdf.add_jpeg(jpeg, image, size_pt)
+        else:
+            pdf.add_lossless(page.image, size_pt)
+    pdf.close()
 
 
-def _original(material: Material, page: Page) -> bytes:
-    """The picture as it came where a PDF can hold it so, else without loss."""
-    if material.document.kind == "picture":
-        with Image.open(material.source) as image:
-            as_is = image.format == "JPEG" and image.mode in ("L", "RGB")
-            if as_is and image.getexif().get(EXIF_ORIENTATION, 1) == 1:
-                return material.source.read_bytes()
-    file = io.BytesIO()
-    page.image.save(file, "PNG", compress_level=3)
-    return file.getvalue()
+def _original_jpeg(material: Material) -> bytes | None:
+    """The document's bytes, if it is a JPEG that stands upright as it is."""
+    if material.document.kind != "picture":
+        return None
+    with Image.open(material.source) as image:
+        as_is = image.format == "JPEG" and image.mode in ("L", "RGB")
+        upright = image.getexif().get(EXIF_ORIENTATION, 1) == 1
+    return material.source.read_bytes() if as_is and upright else None
+
+
+def _size_pt(picture: Image.Image, dpi: float | None) -> tuple[float, float]:
+    scale = POINTS_PER_INCH / (dpi or DEFAULT_DPI)
+    return picture.width * scale, picture.height * scale
 
 
 def _page_of(document: Document, record: PageRecord) -> Page | None:
@@ -225,9 +256,3 @@ def _jpeg(picture: Image.Image) -> bytes:
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=JPEG_QUALITY)
     return file.getvalue()
-
-
-def _save(pdf: pymupdf.Document, path: Path) -> None:
-    with new_file(path) as file:
-        # no new id: the same pages give the same bytes
-        pdf.save(file, garbage=1, deflate=True, no_new_id=True, encryption=pymupdf.PDF_ENCRYPT_KEEP)

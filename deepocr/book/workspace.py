@@ -11,6 +11,7 @@ timings.jsonl           seconds by page, in the order of reading
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,8 @@ class Workspace:
         for part in (folder, folder / "pages", folder / "images"):
             make_folder(part)
             remove_leftovers(part)
+        for part in folder.glob(".pictures-*"):
+            shutil.rmtree(part, ignore_errors=True)
         if restart:
             self._remove_own_files()
         self._claim(identity)
