@@ -40,7 +40,7 @@ class ProblemDetails(BaseModel):
     detail: str = Field(examples=["the file has 2,000,000 bytes; at most 1,000,000 are read"])
 
 
-class Problem(Exception):  # noqa: N818 - it is what RFC 9457 calls it
+class Problem(Exception):
     """An error with its HTTP status; `slug` becomes the problem's type."""
 
     def __init__(

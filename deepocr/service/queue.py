@@ -136,9 +136,11 @@ def _page(app: Celery, record: TaskRecord, number: int) -> Signature:
         immutable=True,
         queue=record.lane,
         ignore_result=False,
+        argsrepr="",  # for logs, and dear: Celery would format them for every message
+        kwargsrepr="",
     )
 
 
 def _stitch(app: Celery, record: TaskRecord) -> Signature:
-    options: dict[str, Any] = {"queue": "short"}
+    options: dict[str, Any] = {"queue": "short", "argsrepr": "", "kwargsrepr": ""}
     return app.signature(STITCH, args=(record.task_id,), immutable=True, **options)
