@@ -35,6 +35,7 @@ class PPOCREngine:
             live_text=False,
             confidence=True,
             concurrency=concurrency,
+            presets=False,
         )
 
     async def read(self, page: Page, job: Job) -> AsyncIterator[Event]:
