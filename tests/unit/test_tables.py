@@ -6,15 +6,9 @@ import numpy.typing as npt
 
 from deepocr.engines.ppocr.layout import find_blocks
 from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.pieces import split_line
 from deepocr.engines.ppocr.rulings import find_grids, find_rulings
-from deepocr.engines.ppocr.tables import (
-    Cell,
-    Table,
-    aligned_table,
-    ruled_table,
-    split_line,
-    table_html,
-)
+from deepocr.engines.ppocr.tables import Cell, Table, aligned_table, ruled_table, table_html
 from deepocr.engines.ppocr.tabular import is_tabular
 from tests.unit.ppocr_pages import line, prose, white
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from deepocr.engines.ppocr.lines import TextLine
 from deepocr.engines.ppocr.models import Picture
-from deepocr.engines.ppocr.tables import split_line
+from deepocr.engines.ppocr.pieces import split_line
 from deepocr.types import Box
 
 MIN_LINES = 6

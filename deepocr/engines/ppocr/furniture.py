@@ -13,9 +13,9 @@ import numpy as np
 
 from deepocr.engines.ppocr.lines import TextLine
 from deepocr.engines.ppocr.models import Picture
+from deepocr.engines.ppocr.pieces import bounds, find_rows, split_wide_gaps
 from deepocr.engines.ppocr.regions import Seen
 from deepocr.engines.ppocr.rulings import Rulings
-from deepocr.engines.ppocr.tables import bounds, find_rows, split_wide_gaps
 from deepocr.types import Box
 
 LABELS = frozenset({"header", "footer", "page_number", "aside", "watermark"})
@@ -161,7 +161,8 @@ class _Judge:
             return True
         if gap > 0.4 and any(_NOTICE.search(line.text) for line in row) and first:
             return True
-        if first and gap > 0.2 and self._is_ruled_off(row):
+        near_edge = first or bounds(row)[3] < 0.1 * self.height_px
+        if near_edge and gap > 0.2 and self._is_ruled_off(row):
             return True
         return first and self._stands_off(row, gap)
 
@@ -201,8 +202,8 @@ class _Judge:
         head = self.side.label == "header"
         for rule in self.rulings.horizontal:
             away = rule.at - box[3] if head else box[1] - rule.at
-            long = rule.end - rule.start > 0.6 * (page[2] - page[0])
-            if long and -0.3 * self.body_px < away < 1.3 * self.body_px:
+            long = rule.end - rule.start > 0.7 * (page[2] - page[0])
+            if long and -0.3 * self.body_px < away < 2 * self.body_px:
                 return head or not _NOTE_MARK.match(row[0].text)
         return False
 

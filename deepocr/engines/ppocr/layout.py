@@ -15,17 +15,11 @@ from deepocr.engines.ppocr.paragraphs import (
     char_width,
     make_paragraphs,
 )
+from deepocr.engines.ppocr.pieces import bounds, find_rows
 from deepocr.engines.ppocr.reading_order import reading_order
 from deepocr.engines.ppocr.regions import Seen
 from deepocr.engines.ppocr.rulings import Rulings, find_grids, find_rulings
-from deepocr.engines.ppocr.tables import (
-    Table,
-    aligned_table,
-    bounds,
-    find_rows,
-    ruled_table,
-    table_html,
-)
+from deepocr.engines.ppocr.tables import Table, aligned_table, ruled_table, table_html
 from deepocr.engines.ppocr.tabular import is_tabular
 from deepocr.engines.ppocr.text import hyphenated_words, join_lines
 from deepocr.types import Box

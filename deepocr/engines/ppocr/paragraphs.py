@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import median
 
 from deepocr.engines.ppocr.lines import TextLine
-from deepocr.engines.ppocr.tables import bounds, find_rows
+from deepocr.engines.ppocr.pieces import bounds, find_rows
 from deepocr.engines.ppocr.text import join_lines, tidy
 from deepocr.types import Box
 

@@ -9,9 +9,10 @@ from statistics import median
 import numpy as np
 
 from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.pieces import bounds, find_rows, split_lines, split_wide_gaps
 from deepocr.engines.ppocr.rulings import Grid, Rulings, covers
 from deepocr.engines.ppocr.text import join_lines
-from deepocr.types import Box, Quad
+from deepocr.types import Box
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def ruled_table(grid: Grid, lines: Sequence[TextLine], line_px: float) -> Table 
 
     Columns and rows that the rulings leave together are parted by the alignment of their lines.
     """
-    grid = _drop_empty_edges(grid, lines)
+    grid = _drop_stray_edges(_drop_empty_edges(grid, lines), line_px)
     edges = _with_soft_edges(grid, lines, line_px)
     if (len(edges.xs) - 1) * (len(edges.ys) - 1) < 2:
         return None
@@ -88,6 +89,8 @@ def aligned_table(lines: Sequence[TextLine], line_px: float) -> Table | None:
 
 MAX_LINES_A_CELL = 14
 MIN_FILLED = 0.3
+LONG_TABLE = 10
+"""Rows."""
 
 MAX_HEIGHTS = 2.6
 """Letters of one table differ in height by less."""
@@ -129,20 +132,6 @@ def _holds_rows(lines: Sequence[TextLine], xs: Sequence[float]) -> bool:
     rows = find_rows(lines)
     full = sum(len({_column(xs, line) for line in row}) > 1 for row in rows)
     return len(rows) >= 3 and full >= 0.6 * len(rows)
-
-
-def find_rows(lines: Sequence[TextLine]) -> list[list[TextLine]]:
-    """Lines side by side, from top to bottom, each row from left to right."""
-    rows: list[list[TextLine]] = []
-    for line in sorted(lines, key=lambda line: line.center_px[1]):
-        if rows:
-            middle = sum(other.center_px[1] for other in rows[-1]) / len(rows[-1])
-            least = min(line.height_px, *(other.height_px for other in rows[-1]))
-            if line.center_px[1] - middle < 0.5 * least:
-                rows[-1].append(line)
-                continue
-        rows.append([line])
-    return [sorted(row, key=lambda line: line.box_px[0]) for row in rows]
 
 
 def find_gutters(lines: Sequence[TextLine], line_px: float) -> list[float]:
@@ -264,6 +253,21 @@ def _drop_empty_edges(grid: Grid, lines: Sequence[TextLine]) -> Grid:
     return replace(grid, xs=tuple(xs), ys=tuple(ys))
 
 
+def _drop_stray_edges(grid: Grid, line_px: float) -> Grid:
+    """Without columns that end in a row or two of a long table: letters that stand in line."""
+    num_rows = len(grid.ys) - 1
+    if num_rows < LONG_TABLE:
+        return grid
+    slack_px = max(8.0, 0.5 * line_px)
+
+    def ruled_rows(x: int) -> int:
+        rows = pairwise(grid.ys)
+        return sum(covers(grid.rulings.vertical, x, top, end, slack_px) for top, end in rows)
+
+    inner = [x for x in grid.xs[1:-1] if ruled_rows(x) > max(1, 0.12 * num_rows)]
+    return replace(grid, xs=(grid.xs[0], *inner, grid.xs[-1]))
+
+
 def _merge_cells(
     edges: Edges, rulings: Rulings, pieces: Sequence[TextLine], line_px: float
 ) -> dict[tuple[int, int], tuple[int, int]]:
@@ -311,89 +315,3 @@ def _merge_cells(
                 for c in range(columns):
                     areas[row + r, column + c] = (row, column)
     return areas
-
-
-def split_lines(lines: Sequence[TextLine], edges: Sequence[float]) -> list[TextLine]:
-    """Lines that reach over an edge, cut there where a space is; the others as they are."""
-    pieces: list[TextLine] = []
-    for line in lines:
-        pieces.extend(split_line(line, edges))
-    return pieces
-
-
-def split_line(line: TextLine, edges: Sequence[float], anywhere: bool = False) -> list[TextLine]:
-    """A line cut at those edges that fall into it between two words, or `anywhere`."""
-    if not line.char_x_px:
-        return [line]
-    x1, y1, x2, y2 = line.box_px
-    reach = 0.5 * line.height_px
-    cuts: list[tuple[int, float]] = []
-    for edge in sorted(edges):
-        if not x1 + reach < edge < x2 - reach:
-            continue
-        after = sum(x < edge for x in line.char_x_px)
-        near = [i for i in (after - 1, after) if 0 < i < len(line.text) - 1]
-        spaces = [i for i in near if line.text[i].isspace()]
-        if spaces:
-            cuts.append((spaces[0], edge))
-        elif 0 < after < len(line.text) and (anywhere or _wide_gap(line, after)):
-            cuts.append((after, edge))
-    if not cuts:
-        return [line]
-    pieces: list[TextLine] = []
-    start, left = 0, x1
-    for end, edge in [*cuts, (len(line.text), float(x2))]:
-        text = line.text[start:end]
-        stripped = text.strip()
-        if stripped:
-            first = start + len(text) - len(text.lstrip())
-            last = first + len(stripped)
-            chars = line.char_x_px[first:last]
-            half = 0.25 * line.height_px
-            box = (
-                x1 if start == 0 else max(left, round(chars[0] - half)),
-                y1,
-                x2 if end == len(line.text) else min(round(edge), round(chars[-1] + half)),
-                y2,
-            )
-            quad = _part_quad(line, box[0], box[2])
-            pieces.append(replace(line, text=stripped, box_px=box, quad_px=quad, char_x_px=chars))
-        start, left = end, round(edge)
-    return pieces
-
-
-def _part_quad(line: TextLine, left_px: int, right_px: int) -> Quad:
-    """The part of a line's corners on the page from `left_px` to `right_px` of its box."""
-    start = (left_px - line.box_px[0]) / max(1, line.width_px)
-    end = (right_px - line.box_px[0]) / max(1, line.width_px)
-
-    def between(a: tuple[int, int], b: tuple[int, int], share: float) -> tuple[int, int]:
-        return round(a[0] + share * (b[0] - a[0])), round(a[1] + share * (b[1] - a[1]))
-
-    a, b, c, d = line.quad_px
-    return between(a, b, start), between(a, b, end), between(d, c, end), between(d, c, start)
-
-
-def split_wide_gaps(line: TextLine) -> list[TextLine]:
-    """A line cut where the gap between two characters is that of columns."""
-    edges = [
-        (before + after) / 2
-        for before, after in pairwise(line.char_x_px)
-        if after - before > 2.2 * line.height_px
-    ]
-    return split_line(line, edges) if edges else [line]
-
-
-def bounds(lines: Sequence[TextLine]) -> Box:
-    """The box around lines."""
-    return (
-        min(line.box_px[0] for line in lines),
-        min(line.box_px[1] for line in lines),
-        max(line.box_px[2] for line in lines),
-        max(line.box_px[3] for line in lines),
-    )
-
-
-def _wide_gap(line: TextLine, after: int) -> bool:
-    gap_px = line.char_x_px[after] - line.char_x_px[after - 1]
-    return gap_px > 1.2 * line.height_px

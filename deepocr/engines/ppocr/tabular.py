@@ -6,7 +6,8 @@ from itertools import pairwise
 from statistics import median
 
 from deepocr.engines.ppocr.lines import TextLine
-from deepocr.engines.ppocr.tables import bounds, find_gutters, find_rows, split_wide_gaps
+from deepocr.engines.ppocr.pieces import bounds, find_rows, split_wide_gaps
+from deepocr.engines.ppocr.tables import find_gutters
 
 MIN_ROWS = 3
 MAX_CELL_CHARS = 34
