@@ -15,6 +15,8 @@ from deepocr.settings import load_settings_as
 
 log = logging.getLogger("deepocr.service")
 
+SWITCH_S = 0.0005
+
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0 after a stop that was asked for."""
@@ -86,6 +88,8 @@ def _serve(settings: ServiceSettings, host: str, port: int, *, with_worker: bool
 
     from deepocr.service.app import create_app
 
+    # threads that work for requests must not hold up the loop that accepts the next ones
+    sys.setswitchinterval(SWITCH_S)
     config = uvicorn.Config(
         create_app(settings),
         host=host,
