@@ -12,7 +12,7 @@ from deepocr.types import Page
 from tests.unit.document_samples import RED, WHITE, pdf_bytes, pdf_with
 
 LIMITS = DocumentLimits()
-REAL_PDFS = sorted(Path("/work/shared/data/pdfs").glob("*.pdf"))
+REAL_PDFS = sorted((Path(__file__).resolve().parents[3] / "shared" / "data" / "pdfs").glob("*.pdf"))
 
 
 def red_share(page: Page, corner: tuple[int, int]) -> bool:

@@ -7,7 +7,9 @@ from deepocr.render.raw import PAGE_SPLIT
 from deepocr.types import Region, TextDelta
 
 SIZE = (1998, 999)
-MODEL_OUTPUTS = sorted(Path("/work/shared/data/model_outputs").glob("*.mmd"))
+MODEL_OUTPUTS = sorted(
+    (Path(__file__).resolve().parents[3] / "shared" / "data" / "model_outputs").glob("*.mmd")
+)
 
 PAGE = r"""<|ref|>title<|/ref|><|det|>[[100, 50, 900, 90]]<|/det|>
 # Notes on lamps
