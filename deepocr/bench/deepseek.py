@@ -10,7 +10,6 @@ import argparse
 import gc
 import json
 import platform
-import resource
 import sys
 import time
 from collections import defaultdict
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from deepocr.bench.measures import Clock, peak_bytes, read_bandwidth, step_bytes
 from deepocr.bench.stand_in import PUBLISHED, random_model, with_other_ops
 from deepocr.bench.transformers_decoder import transformers_decoder
 from deepocr.engines.deepseek.batching import BatchedReader, Reading, Token
@@ -47,7 +47,6 @@ TEXT_TOKENS = 12
 """Prompt tokens around the picture, about as many as the tasks have."""
 
 WARM_UP_TOKENS = 3
-BITS: Mapping[Quantize, float] = {"none": 16, "int8": 8, "int4": 4.5}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,24 +166,6 @@ def encode_plain(model: OcrModel, page: PreparedPage) -> torch.Tensor:
     overview = encode(page.overview[None])[0]
     tiles = None if page.tiles is None else encode(page.tiles)
     return model.fill_slots(overview, tiles, page.grid)
-
-
-class Clock:
-    """Seconds since the last lap, the device's work included."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.last_s = self._now_s()
-
-    def _now_s(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-    def lap(self) -> float:
-        now_s = self._now_s()
-        seconds, self.last_s = now_s - self.last_s, now_s
-        return seconds
 
 
 @dataclass
@@ -371,43 +352,6 @@ def same_start(ours: Sequence[int], plain: Sequence[int]) -> str:
     pairs = list(zip(ours, plain, strict=False))
     same = next((at for at, (one, other) in enumerate(pairs) if one != other), len(pairs))
     return f"{same} of {len(pairs)}"
-
-
-def step_bytes(model: OcrModel, quantize: Quantize, batch: int, length: int) -> float:
-    """What one decode step must read: weights of the experts that `batch` tokens are expected to
-    hit and of all else, and keys and values of `length` tokens a sequence."""
-    config = model.config.decoder
-    hidden, layers = config.hidden_size, config.num_hidden_layers
-    sparse = layers - config.first_k_dense_replace
-    expert = 3 * hidden * config.moe_intermediate_size
-    missed = (1 - config.num_experts_per_tok / config.n_routed_experts) ** batch
-    always = (
-        layers * 4 * hidden**2
-        + config.first_k_dense_replace * 3 * hidden * config.intermediate_size
-        + sparse * config.n_shared_experts * expert
-        + hidden * config.vocab_size
-    )
-    weights = always + sparse * expert * config.n_routed_experts * (1 - missed)
-    kept = batch * length * 2 * layers * hidden * 2
-    return weights * BITS[quantize] / 8 + kept
-
-
-def read_bandwidth(device: torch.device) -> float:
-    """Bytes a second that a sum over 1 GiB reads, the best of a few."""
-    values = torch.ones(1 << 27, dtype=torch.int64, device=device)
-    clock = Clock(device)
-    best_s = float("inf")
-    for _ in range(6):
-        clock.lap()
-        values.sum()
-        best_s = min(best_s, clock.lap())
-    return values.numel() * values.element_size() / best_s
-
-
-def peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def describe(device: torch.device) -> dict[str, Any]:
