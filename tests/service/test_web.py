@@ -24,7 +24,8 @@ TEXT = (
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    script = {"default": {"text": TEXT, "delay_s": 1.5}, "concurrency": 2}
+    # the third page is late enough that the first two are seen without it
+    script = {"default": {"text": TEXT}, "pages": {"3": {"text": TEXT, "delay_s": 5}}}
     folder = tmp_path_factory.mktemp("web")
     with running(folder, script=script, api_keys="open-sesame") as found:
         yield found
@@ -79,7 +80,8 @@ def page(stack: Stack, browser: Any, tmp_path_factory: pytest.TempPathFactory) -
     eventually(lambda: find(browser, "#key-row").is_displayed(), 10, "the question for a key")
     find(browser, "#key").send_keys("open-sesame")
     hand_in(browser, path)
-    eventually(lambda: count(browser, ".page-text") == 1, 20, "the first page alone")
+    eventually(lambda: count(browser, ".page-text") == 2, 20, "the first pages alone")
+    assert not state(browser).startswith("done")
     eventually(lambda: state(browser).startswith("done"), 30, "the last page")
     return browser
 
