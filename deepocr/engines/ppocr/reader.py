@@ -13,9 +13,9 @@ from deepocr.engines.ppocr.locate import locate
 from deepocr.engines.ppocr.models import TALL, Picture
 from deepocr.engines.ppocr.regions import LayoutModel
 from deepocr.engines.ppocr.textlayer import is_sound, layer_lines, sample_of, usable
+from deepocr.parsing.grounding import box_to_raw, format_tag
 from deepocr.types import Box, Job, Page, Region
 
-RAW_SCALE = 999
 """Raw boxes are 0 to 999 over the page."""
 
 
@@ -147,7 +147,7 @@ class _Sheet:
             label=label,
             text=text,
             boxes_px=on_page,
-            boxes_raw=tuple(_raw_box(box, self.frame.page_size_px) for box in on_page),
+            boxes_raw=tuple(box_to_raw(box, self.frame.page_size_px) for box in on_page),
             confidence=confidence,
             lines=tuple(line.as_line() for line in lines),
         )
@@ -189,7 +189,13 @@ def _write_locate(blocks: Sequence[Block], sheet: _Sheet, job: Job) -> list[Piec
     best = max(match.confidence for match in matches)
     boxes = [match.box_px for match in matches]
     region = sheet.region(job.reference_text, "", boxes, (), best)
-    return [Piece(region, f"{_tag(region)}\n", tuple(match.confidence for match in matches))]
+    return [
+        Piece(
+            region,
+            f"{format_tag(region.label, region.boxes_raw)}\n",
+            tuple(match.confidence for match in matches),
+        )
+    ]
 
 
 WRITERS: Mapping[str, Callable[[Sequence[Block], _Sheet, Job], list[Piece]]] = {
@@ -202,20 +208,6 @@ WRITERS: Mapping[str, Callable[[Sequence[Block], _Sheet, Job], list[Piece]]] = {
 
 def _tagged(region: Region) -> Piece:
     probabilities = tuple(line.confidence for line in region.lines)
-    return Piece(region, f"{_tag(region)}\n{region.text}\n\n", probabilities)
-
-
-def _tag(region: Region) -> str:
-    boxes = ", ".join(str(list(box)) for box in region.boxes_raw)
-    return f"<|ref|>{region.label}<|/ref|><|det|>[{boxes}]<|/det|>"
-
-
-def _raw_box(box: Box, size_px: tuple[int, int]) -> Box:
-    width, height = size_px
-    x1, y1, x2, y2 = box
-    return (
-        round(x1 / width * RAW_SCALE),
-        round(y1 / height * RAW_SCALE),
-        round(x2 / width * RAW_SCALE),
-        round(y2 / height * RAW_SCALE),
+    return Piece(
+        region, f"{format_tag(region.label, region.boxes_raw)}\n{region.text}\n\n", probabilities
     )
