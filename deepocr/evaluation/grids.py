@@ -38,28 +38,43 @@ class CellGrid:
 
     def neighbors(self, place: Place, down: int, right: int) -> set[str]:
         """Texts of the cells next to all sides of the cell at `place`, in one direction."""
-        found = set()
-        for r, c in self._extent(place):
-            other = (r + down, c + right)
-            if other in self.cells and self.owners[other] != self.owners[place]:
-                found.add(self.cells[other])
-        return found
+        return {self.cells[other] for other in self._beside(self.owners[place], down, right)}
 
     def headings_of(self, place: Place, down: int, right: int) -> set[str]:
-        """Texts of the heading cells all the way in one direction; of any cells if none heads."""
-        beyond = []
-        for r, c in self._extent(place):
+        """Texts of the heading cells all the way in one direction; of the last cells if none heads.
+
+        The way leads from a cell that spans several columns or rows on to all cells beside it.
+        """
+        start = self.owners[place]
+        heads: set[Place] = set()
+        last: set[Place] = set()
+        seen, waiting = {start}, [start]
+        while waiting:
+            cell = waiting.pop()
+            beside = self._beside(cell, down, right)
+            if cell != start and cell in self.headings:
+                heads.add(cell)
+            if cell != start and not beside:
+                last.add(cell)
+            waiting += beside - seen
+            seen |= beside
+        return {self.cells[other] for other in heads or last}
+
+    def _beside(self, owner: Place, down: int, right: int) -> set[Place]:
+        """The cells next to this one; over a place where a row has no cell, the one behind it."""
+        found = set()
+        for r, c in self._extent(owner):
             r, c = r + down, c + right
             while 0 <= r < self.num_rows and 0 <= c < self.num_columns:
-                if (r, c) in self.cells and self.owners[r, c] != self.owners[place]:
-                    beyond.append((r, c))
+                other = self.owners.get((r, c), owner)
+                if other != owner:
+                    found.add(other)
+                    break
                 r, c = r + down, c + right
-        heads = [other for other in beyond if other in self.headings]
-        return {self.cells[other] for other in heads or beyond if self.cells[other].strip()}
+        return found
 
     def _extent(self, place: Place) -> list[Place]:
-        owner = self.owners[place]
-        return [other for other, first in self.owners.items() if first == owner]
+        return [other for other, first in self.owners.items() if first == place]
 
 
 def find_tables(markdown: str) -> list[CellGrid]:

@@ -105,6 +105,24 @@ def test_markdown_tables_count_too() -> None:
     assert not run_check(check("table", cell="41", top_heading="Name"), page)
 
 
+HEADLESS = """<table><tr><td>Rain</td><td>1204</td></tr><tr><td>Snow</td><td>1187</td></tr>
+<tr><td>Hail</td><td>988</td></tr></table>"""
+
+
+def test_the_outermost_cell_heads_where_none_is_marked() -> None:
+    assert run_check(check("table", cell="988", top_heading="1204", left_heading="Hail"), HEADLESS)
+    assert not run_check(check("table", cell="988", top_heading="1187"), HEADLESS)
+    marked = HEADLESS.replace("<td>1187</td>", "<th>1187</th>")
+    assert run_check(check("table", cell="988", top_heading="1187"), marked)
+
+
+def test_a_missing_cell_is_looked_over() -> None:
+    ragged = (
+        "<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr><tr><td>d</td><td>e</td></table>"
+    )
+    assert run_check(check("table", cell="e", up="b"), ragged)
+
+
 def test_broken_tables_do_not_break_the_reader() -> None:
     page = '<table><tr><td rowspan="99999">a<td colspan="x">b</table><td>c</td></tr></table>'
     (table,) = find_tables(page)
