@@ -1,13 +1,15 @@
 """Our way of running the networks against rapidocr's own, on the same picture."""
 
 import logging
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deepocr.engines.ppocr.models import Detector, Recognizer, crop_lines, model_file
 from deepocr.errors import EngineUnavailable
-from tests.unit.ppocr_pages import picture_of
+from tests.unit.ppocr_pages import picture_of, white
 
 TEXTS = [
     (40, 40, 40, "A heading of some size"),
@@ -45,6 +47,20 @@ def test_lines_and_texts_are_those_of_the_library() -> None:
         assert len(line.char_x) == len(line.text)
         assert list(line.char_x) == sorted(line.char_x)
         assert 0 <= line.char_x[0] < line.char_x[-1] <= 1
+
+
+def test_memory_for_a_large_picture_is_not_kept() -> None:
+    detector = Detector(1)
+    detector(white(640, 640))
+    before_mb = resident_mb()
+    detector(white(2048, 2048))
+    # it takes 700 while it runs
+    assert resident_mb() - before_mb < 300
+
+
+def resident_mb() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def test_a_missing_model_is_said_with_the_remedy() -> None:

@@ -31,6 +31,9 @@ STEP_PX = 32
 
 MAX_DETECT_PX = 4096
 
+KEPT_PIXELS = 1920 * 1920
+"""The detector keeps the memory that a picture takes, for the next one, unless it is larger."""
+
 INK = 0.3
 """Of the detector's map: what counts as part of a line."""
 
@@ -58,13 +61,14 @@ def model_file(name: str) -> Path:
     )
 
 
-def _session(name: str, threads: int) -> onnxruntime.InferenceSession:
+def _session(name: str, threads: int, keep_memory: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # lines are of every width, and an arena would keep the largest of all for ever
-    options.enable_cpu_mem_arena = False
+    options.enable_cpu_mem_arena = keep_memory
+    # a plan of the memory for each size of picture would double what is kept
+    options.enable_mem_pattern = False
     return onnxruntime.InferenceSession(
         str(model_file(name)), options, providers=["CPUExecutionProvider"]
     )
@@ -82,8 +86,11 @@ class Detector:
     """Finds lines of any direction; calls may come from several threads at once."""
 
     def __init__(self, threads: int) -> None:
-        self._session = _session(DETECTOR_FILE, threads)
+        # memory that is new to the process takes as long to get as the network to run
+        self._session = _session(DETECTOR_FILE, threads, keep_memory=True)
         self._input = self._session.get_inputs()[0].name
+        self._give_back = onnxruntime.RunOptions()
+        self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def __call__(self, picture: Picture) -> Points:
         """Corners in the picture's pixels, in no particular order."""
@@ -93,7 +100,8 @@ class Detector:
             max(STEP_PX, round(side * shrink / STEP_PX) * STEP_PX) for side in (width, height)
         )
         shown = cv2.resize(picture, wanted)
-        output = self._session.run(None, {self._input: _pixels(shown)})
+        after = self._give_back if wanted[0] * wanted[1] > KEPT_PIXELS else None
+        output = self._session.run(None, {self._input: _pixels(shown)}, after)
         likely: npt.NDArray[np.float32] = np.asarray(output[0])[0, 0]
         mask = cv2.dilate((likely > INK).astype(np.uint8), np.ones((2, 2), np.uint8))
         contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
@@ -155,7 +163,8 @@ class Recognizer:
     """Reads one level line in a session of one thread; calls may come from several threads."""
 
     def __init__(self) -> None:
-        self._session = _session(RECOGNIZER_FILE, 1)
+        # lines are of every width, and the memory for the widest would be kept for ever
+        self._session = _session(RECOGNIZER_FILE, 1, keep_memory=False)
         self._input = self._session.get_inputs()[0].name
         characters = self._session.get_modelmeta().custom_metadata_map["character"]
         # the first place of the network's output is for no character
