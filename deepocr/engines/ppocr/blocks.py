@@ -19,15 +19,82 @@ T = TypeVar("T")
 SIDE_SHRINK = 0.25
 """Of a line's height: found boxes are this much wider than their text on either side."""
 
+WORD_GAP = 1.5
+"""Of a line's height: pieces of a line stand closer together than this."""
+
+MASTHEAD, MASTHEAD_GAP = 3.0, 4.0
+"""Letters so many times as high as the page's lines may stand so many heights apart."""
+
+NEAR = 4.5
+"""Heights of a line above and below a gap in which columns would show another."""
+
 
 def graph_order(atoms: Sequence[Atom[T]], line_px: float) -> list[list[Atom[T]]]:
     """Blocks in reading order, each from top to bottom."""
-    blocks = _link(atoms, line_px)
+    blocks = [
+        [atom for row in block for atom in row.item]
+        for block in _link(_rows(atoms, line_px), line_px)
+    ]
     order = _sort([_bounds(block) for block in blocks])
     return [
         sorted(blocks[i], key=lambda atom: (atom.box_px[1] + atom.box_px[3], atom.box_px[0]))
         for i in order
     ]
+
+
+def _rows(atoms: Sequence[Atom[T]], line_px: float) -> list[Atom[list[Atom[T]]]]:
+    """Lines that were found in pieces, put together; all other atoms alone."""
+    rows: list[Atom[list[Atom[T]]]] = [Atom(a.box_px, [a], is_line=a.is_line) for a in atoms]
+    place = {id(atom): index for index, atom in enumerate(atoms)}
+    for left, right in _gaps(atoms, line_px):
+        if _is_gutter(left, right, atoms, line_px):
+            continue
+        first, second = place[id(left)], place[id(right)]
+        if first != second:
+            together = [*rows[first].item, *rows[second].item]
+            rows[first] = Atom(_bounds(together), together)
+            for atom in rows[second].item:
+                place[id(atom)] = first
+    return [row for index, row in enumerate(rows) if place[id(row.item[0])] == index]
+
+
+def _gaps(atoms: Sequence[Atom[T]], line_px: float) -> list[tuple[Atom[T], Atom[T]]]:
+    """Lines and what stands right beside them, level and alike in height."""
+    found = []
+    lines = sorted((atom for atom in atoms if atom.is_line), key=lambda atom: atom.box_px[0])
+    for index, left in enumerate(lines):
+        x1, y1, x2, y2 = left.box_px
+        height = y2 - y1
+        level = [
+            other
+            for other in lines[index + 1 :]
+            if min(y2, other.box_px[3]) - max(y1, other.box_px[1]) > 0.5 * height
+            and other.box_px[0] > x1 + 0.5 * (x2 - x1)
+        ]
+        if not level:
+            continue
+        right = level[0]
+        alike = 0.65 < (right.box_px[3] - right.box_px[1]) / height < 1.5
+        most = WORD_GAP if height < MASTHEAD * line_px else MASTHEAD_GAP
+        if alike and right.box_px[0] - x2 < most * height:
+            found.append((left, right))
+    return found
+
+
+def _is_gutter(left: Atom[T], right: Atom[T], atoms: Sequence[Atom[T]], line_px: float) -> bool:
+    """More lines above and below the gap end or begin there than reach over it."""
+    start, end = left.box_px[2], right.box_px[0]
+    parted = across = 0
+    for atom in atoms:
+        x1, y1, x2, y2 = atom.box_px
+        away = max(y1 - left.box_px[3], left.box_px[1] - y2)
+        if atom is left or atom is right or not 0 < away + line_px < NEAR * line_px:
+            continue
+        if x1 < start - line_px and x2 > end + line_px:
+            across += 1
+        elif abs(x2 - start) < line_px or abs(x1 - end) < line_px:
+            parted += 1
+    return parted > across
 
 
 def _link(atoms: Sequence[Atom[T]], line_px: float) -> list[list[Atom[T]]]:

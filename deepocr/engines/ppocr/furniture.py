@@ -8,10 +8,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.margins import margin_numbers
 from deepocr.engines.ppocr.models import Picture
 from deepocr.engines.ppocr.pieces import bounds, find_rows, split_wide_gaps
 from deepocr.engines.ppocr.regions import Seen
@@ -25,6 +27,10 @@ ZONE = 0.16
 
 MAX_ROWS = 8
 """Rows looked at on either side."""
+
+TITLE, LARGE = 1.12, 1.25
+"""Of the usual line's height: rows higher than this are titles at the top, and large print at the
+bottom; to be furniture they need more evidence."""
 
 SLANT_DEG = 12.0
 FAINT = 0.45
@@ -73,6 +79,7 @@ def find_furniture(
         if line.vertical and not 0.1 * width < line.center_px[0] < 0.9 * width
     }
     labels.update(_watermarks(picture, lines, body_px))
+    labels.update(dict.fromkeys(margin_numbers(lines, width, body_px), "aside"))
     rows = find_rows([line for i, line in enumerate(lines) if i not in labels])
     for side in _sides(rows, height):
         judge = _Judge(side, seen, rulings, body_px, height)
@@ -136,7 +143,8 @@ class _Judge:
         rows = self.side.rows
         last = -1
         for number, row in enumerate(rows):
-            if self._is_furniture(row, first=number == last + 1):
+            below_title = any(self._is_large(other) for other in rows[last + 1 : number])
+            if self._is_furniture(row, first=number == last + 1, below_title=below_title):
                 last = number
         chosen = list(rows[: last + 1])
         left = len(self.side.rest) - sum(map(len, chosen))
@@ -144,9 +152,8 @@ class _Judge:
             return [row for row in chosen if all(_PAGE_NUMBER.match(line.text) for line in row)]
         return chosen
 
-    def _is_furniture(self, row: Sequence[TextLine], first: bool) -> bool:
+    def _is_furniture(self, row: Sequence[TextLine], first: bool, below_title: bool) -> bool:
         gap = self._gap(row)
-        size = max(line.height_px for line in row) / self.body_px
         # a page number stands alone or at the end of a running head; one within several numbers
         # is a row of a table
         pieces = [piece for line in row for piece in split_wide_gaps(line)]
@@ -155,16 +162,25 @@ class _Judge:
             numbers, pieces = 1, list(row)
         if numbers == 1 and len(pieces) <= 3 and gap > 0.3:
             return first or self._is_page_of(row)
-        if size > 1.25:
-            return self._looks_so(row, 0.75) and gap > 0.8 and len(self.side.rest) > 15
-        if self._looks_so(row, 0.55) and gap > 0.25:
+        if self._is_large(row):
+            return self._looks_so(row, 0.75) and gap > 0.8 and self._is_full_page()
+        if self._looks_so(row, 0.55) and gap > 0.25 and not below_title:
             return True
         if gap > 0.4 and any(_NOTICE.search(line.text) for line in row) and first:
             return True
         near_edge = first or bounds(row)[3] < 0.1 * self.height_px
-        if near_edge and gap > 0.2 and self._is_ruled_off(row):
+        if near_edge and gap > 0.2 and self._is_full_page() and self._is_ruled_off(row):
             return True
-        return first and self._stands_off(row, gap)
+        return first and (self._stands_off(row, gap) or self._is_spread(row, gap))
+
+    def _is_large(self, row: Sequence[TextLine]) -> bool:
+        """As large as a title, which stands at the top of pages."""
+        size = max(line.height_px for line in row) / self.body_px
+        return size > (TITLE if self.side.label == "header" else LARGE)
+
+    def _is_full_page(self) -> bool:
+        """A page of text, rather than a slide or a cover."""
+        return len(self.side.rest) > 15
 
     def _is_page_of(self, row: Sequence[TextLine]) -> bool:
         """Not any number, but one that says it is the page's."""
@@ -207,15 +223,34 @@ class _Judge:
                 return head or not _NOTE_MARK.match(row[0].text)
         return False
 
+    def _is_spread(self, row: Sequence[TextLine], gap: float) -> bool:
+        """Short pieces at both edges of the text and white between them, unlike its columns."""
+        pieces = sorted(
+            (piece for line in row for piece in split_wide_gaps(line)),
+            key=lambda piece: piece.box_px[0],
+        )
+        left, _, right, _ = bounds(self.side.rest)
+        at_edges = (
+            pieces[0].box_px[0] < left + 2 * self.body_px
+            and pieces[-1].box_px[2] > right - 2 * self.body_px
+        )
+        widest = max((b.box_px[0] - a.box_px[2] for a, b in pairwise(pieces)), default=0)
+        if not at_edges or widest < 0.25 * (right - left) or gap < 0.4:
+            return False
+        starts = [line.box_px[0] for line in self.side.rest if line not in row]
+        in_column = sum(abs(x - pieces[-1].box_px[0]) < self.body_px for x in starts)
+        return self._is_full_page() and in_column < 2
+
     def _stands_off(self, row: Sequence[TextLine], gap: float) -> bool:
         """A short row of small letters, well apart from a page full of text."""
         small = max(line.height_px for line in row) <= 1.08 * self.body_px
         text = " ".join(line.text for line in row)
-        full_page = len(self.side.rest) > 15
         sentence = text.rstrip().endswith((".", ":", ",", ";")) or len(text) > 90
         note = self.side.label == "footer" and _NOTE_MARK.match(text)
         near = bounds(row)[3] < 0.1 * self.height_px or bounds(row)[1] > 0.92 * self.height_px
-        return bool(small and full_page and near and gap > 1.3 and not sentence and not note)
+        return bool(
+            small and self._is_full_page() and near and gap > 1.3 and not sentence and not note
+        )
 
 
 def overlap(inner: Box, outer: Box) -> float:
