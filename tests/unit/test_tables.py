@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deepocr.engines.ppocr.aligned import aligned_table
 from deepocr.engines.ppocr.layout import find_blocks
 from deepocr.engines.ppocr.lines import TextLine
 from deepocr.engines.ppocr.pieces import split_line
-from deepocr.engines.ppocr.rulings import find_grids, find_rulings
-from deepocr.engines.ppocr.tables import Cell, Table, aligned_table, ruled_table, table_html
+from deepocr.engines.ppocr.rulings import Ruling, find_grids, find_rulings
+from deepocr.engines.ppocr.tables import Cell, Table, ruled_table, table_html
 from deepocr.engines.ppocr.tabular import is_tabular
 from tests.unit.ppocr_pages import line, prose, white
 
@@ -50,9 +51,9 @@ def table_in(picture: npt.NDArray[np.uint8], lines: list[TextLine]) -> Table:
 def test_ruled_table_with_spans() -> None:
     picture, lines = spanned_table()
     assert table_html(table_in(picture, lines)) == (
-        '<table><tr><td>Station</td><td colspan="2">Rain in mm</td></tr>'
-        '<tr><td rowspan="2">Lighthouse</td><td>1204</td><td>1187</td></tr>'
-        "<tr><td>988</td><td>1012</td></tr></table>"
+        '<table><thead><tr><th>Station</th><th colspan="2">Rain in mm</th></tr></thead>'
+        '<tbody><tr><td rowspan="2">Lighthouse</td><td>1204</td><td>1187</td></tr>'
+        "<tr><td>988</td><td>1012</td></tr></tbody></table>"
     )
 
 
@@ -120,6 +121,99 @@ def test_aligned_table() -> None:
     assert table is not None
     assert (table.num_rows, table.num_columns) == (4, 3)
     assert Cell(2, 1, "7.14") in table.cells
+
+
+def table_of(rows: list[list[tuple[int, str]]], rules: tuple[Ruling, ...] = ()) -> Table:
+    """Rows 30 pixels apart of (x, text)."""
+    lines = [line(x, 200 + 30 * n, text) for n, row in enumerate(rows) for x, text in row]
+    table = aligned_table(lines, LINE_PX, rules)
+    assert table is not None
+    return table
+
+
+def texts_of(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in table.cells if cell.row == row] for row in range(table.num_rows)]
+
+
+def test_columns_with_little_white_between_them() -> None:
+    rows = [[(100 + 50 * n, f"{a}{n}.{n}7") for n in range(6)] for a in range(1, 5)]
+    assert table_of(rows).num_columns == 6
+
+
+def test_a_column_that_is_seldom_filled_keeps_its_place() -> None:
+    rows = [[(100, f"name {n}"), (300, "7.10"), (500, "3.14")] for n in range(12)]
+    rows[3].append((400, "(a)"))
+    rows[7].append((400, "(b)"))
+    table = table_of([sorted(row) for row in rows])
+    assert table.num_columns == 4
+    assert Cell(3, 2, "(a)") in table.cells
+
+
+def test_headings_of_two_lines_above_a_rule_are_one_row() -> None:
+    rows = [[(100, "Metal"), (300, "Melting"), (500, "Price")], [(300, "point"), (500, "(EUR)")]]
+    rows += [[(100, name), (300, "232"), (500, "27.4")] for name in ("Tin", "Zinc", "Lead")]
+    table = table_of(rows, (Ruling(255, 100, 560),))
+    assert texts_of(table)[:2] == [
+        ["Metal", "Melting point", "Price (EUR)"],
+        ["Tin", "232", "27.4"],
+    ]
+    assert table.num_heads == 1
+
+
+def test_a_heading_reaches_as_far_as_the_rule_below_it() -> None:
+    rows = [[(400, "Rain")], [(100, "Station"), (300, "2029"), (400, "2030"), (500, "2031")]]
+    rows += [
+        [(100, name), (300, "12"), (400, "13"), (500, "14")] for name in ("Pier", "Mill", "Wier")
+    ]
+    table = table_of(rows, (Ruling(224, 300, 540), Ruling(255, 100, 540)))
+    assert Cell(0, 1, "Rain", columns=3) in table.cells
+    assert Cell(0, 0, "Station", rows=2) in table.cells
+    assert table.num_heads == 2
+
+
+def test_signs_of_currencies_belong_to_their_numbers() -> None:
+    rows = [[(100, f"item {n}"), (400, f"{n}18,204")] for n in range(5)]
+    for number in (0, 4):
+        rows[number].insert(1, (300, "$"))
+    table = table_of(rows)
+    assert table.num_columns == 2
+    assert Cell(4, 1, "$418,204") in table.cells
+
+
+def test_numbers_found_as_one_line_are_parted() -> None:
+    rows = [[(100, f"font {n}"), (300, f"{n}.25  {n}.50  {n}.75")] for n in range(4)]
+    assert texts_of(table_of(rows))[2] == ["font 2", "2.25", "2.50", "2.75"]
+
+
+def test_notes_and_captions_around_a_table_are_left_out() -> None:
+    table = table_of(
+        [
+            [(100, "Table 1: metals, their densities and what they cost")],
+            *[[(100, name), (300, "7.3"), (420, "27.4")] for name in ("Tin", "Zinc", "Lead")],
+            [(100, "Prices are those of the last day of the year.")],
+        ]
+    )
+    assert table.num_rows == 3
+    assert not any("Prices" in one.text or "Table" in one.text for one in table.lines)
+
+
+def test_rows_of_numbers_never_go_on() -> None:
+    rows = [
+        [(100, f"{n}"), (300, "Field middle" if n else "Origin"), (600, "1.5")] for n in range(4)
+    ]
+    rows.insert(2, [(300, "Middle data range"), (600, "2.5")])
+    assert len(texts_of(table_of(rows))) == 5
+
+
+def test_text_that_fills_its_column_goes_on_in_the_next_line() -> None:
+    rows = [
+        [(100, "Pier"), (300, "Port Authority of the"), (600, "none")],
+        [(300, "northern harbor")],
+        [(100, "Mill"), (300, "County of the valleys"), (600, "fence built")],
+        [(300, "and the hills")],
+    ]
+    table = table_of(rows)
+    assert Cell(1, 1, "County of the valleys and the hills") in table.cells
 
 
 def test_wrapped_cells_are_joined_to_their_row() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from deepocr.engines.ppocr.aligned import aligned_table
 from deepocr.engines.ppocr.atoms import Atom
 from deepocr.engines.ppocr.columns import part_lines
 from deepocr.engines.ppocr.furniture import find_furniture, overlap
@@ -19,14 +20,18 @@ from deepocr.engines.ppocr.pieces import bounds, find_rows
 from deepocr.engines.ppocr.reading_order import reading_order
 from deepocr.engines.ppocr.regions import Seen
 from deepocr.engines.ppocr.rulings import Rulings, find_grids, find_rulings
-from deepocr.engines.ppocr.tables import Table, aligned_table, ruled_table, table_html
+from deepocr.engines.ppocr.tables import Table, ruled_table, table_html
 from deepocr.engines.ppocr.tabular import is_tabular
 from deepocr.engines.ppocr.text import hyphenated_words, join_lines
+from deepocr.engines.ppocr.weight import Weigher
 from deepocr.types import Box
 
 FOOTNOTES_BELOW = 0.55
 """Share of the page's height above which small print is no footnote."""
 
+
+MIN_TITLE = 0.65
+"""Score of the model: below it a heading needs other evidence."""
 
 MIN_EQUATION, MAX_EQUATION_WORDS = 0.7, 16
 """Score of the model, and words in a line: sentences with a formula in them are text."""
@@ -65,15 +70,15 @@ def find_blocks(picture: Picture, lines: Sequence[TextLine], seen: Sequence[Seen
     blocks = [*tables, *figures, *equations]
     atoms: list[Atom[Item]] = [Atom(block.box_px, block, is_line=False) for block in blocks]
     atoms += [Atom(line.box_px, line) for line in free]
-    style = Style(body_px, char_width(lines), hyphenated_words(lines))
-    titles = [region.box_px for region in seen if region.label == "title"]
+    style = Style(body_px, char_width(lines), hyphenated_words(lines), Weigher(picture))
+    titles = [r.box_px for r in seen if r.label == "title" and r.score >= MIN_TITLE]
     ordered: list[Block] = []
 
     def table_of(some: Sequence[Atom[Item]]) -> Atom[Item] | None:
         some_lines = [atom.item for atom in some if isinstance(atom.item, TextLine)]
         if len(some_lines) < len(some) or not is_tabular(some_lines, body_px):
             return None
-        table = aligned_table(some_lines, body_px)
+        table = aligned_table(some_lines, body_px, rulings.horizontal)
         block = _from_table(table) if table else None
         return Atom(block.box_px, block, is_line=False) if block else None
 
@@ -132,7 +137,7 @@ def _take_tables(
     for region in seen:
         if region.label == "table":
             inside = [line for line in free if overlap(line.box_px, region.box_px) > 0.5]
-            take(aligned_table(inside, body_px))
+            take(aligned_table(inside, body_px, rulings.horizontal))
     return [_from_table(table) for table in tables], free
 
 

@@ -1,11 +1,19 @@
 """Lines in rows, and lines cut into pieces."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from statistics import median
 
 from deepocr.engines.ppocr.lines import TextLine
 from deepocr.types import Box, Quad
+
+_NUMBER = re.compile(
+    r"""^[(\[]?\s*[-−–+±<>≤≥~≈]?\s*[$€£¥]?\s*[-−–+±]?\s*
+    (?:\d[\d.,:'/ ]*(?:[eE×x][-−+\d^]+)?\s*%?\s*[)\]]?\s*%?\s*[*†‡§]*[a-z]?|[-−–—.·]+)$""",
+    re.VERBOSE,
+)
 
 
 def find_rows(lines: Sequence[TextLine]) -> list[list[TextLine]]:
@@ -89,6 +97,28 @@ def split_wide_gaps(line: TextLine) -> list[TextLine]:
         if after - before > 2.2 * line.height_px
     ]
     return split_line(line, edges) if edges else [line]
+
+
+def cell_pieces(line: TextLine) -> list[TextLine]:
+    """A line cut where its parts stand in cells of their own: at wide gaps, between numbers."""
+    return [piece for part in split_wide_gaps(line) for piece in _split_numbers(part)]
+
+
+def _split_numbers(line: TextLine) -> list[TextLine]:
+    """A line of nothing but numbers, cut between them; digits in groups are one number."""
+    spaces = [index for index, character in enumerate(line.text) if character.isspace()]
+    if not spaces or not line.char_x_px or not all(map(is_number, line.text.split())):
+        return [line]
+    x = line.char_x_px
+    steps = [b - a for (a, b), text in zip(pairwise(x), line.text, strict=False) if text.isdigit()]
+    usual_px = median(steps) if steps else 0.0
+    edges = [x[index] for index in spaces if x[index + 1] - x[index - 1] > 1.7 * usual_px]
+    return split_line(line, edges) if edges else [line]
+
+
+def is_number(text: str) -> bool:
+    """Digits with the marks that stand around them in tables, or a mark for none."""
+    return bool(_NUMBER.match(text.strip()))
 
 
 def _part_quad(line: TextLine, left_px: int, right_px: int) -> Quad:

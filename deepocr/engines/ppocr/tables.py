@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-import numpy as np
-
+from deepocr.engines.ppocr.gutters import find_gutters
+from deepocr.engines.ppocr.heads import Span, count_heads
 from deepocr.engines.ppocr.lines import TextLine
-from deepocr.engines.ppocr.pieces import bounds, find_rows, split_lines, split_wide_gaps
+from deepocr.engines.ppocr.pieces import find_rows, split_lines
 from deepocr.engines.ppocr.rulings import Grid, Rulings, covers
 from deepocr.engines.ppocr.text import join_lines
+from deepocr.engines.ppocr.wrapped import holds_rows, row_edges
 from deepocr.types import Box
 
 
@@ -28,7 +29,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells in the order of their rows, where they stand, the lines in them."""
+    """Cells in the order of their rows, where they stand, the lines in them.
+
+    The first `num_heads` rows are headings.
+    """
 
     cells: tuple[Cell, ...]
     num_rows: int
@@ -36,6 +40,7 @@ class Table:
     box_px: Box
     lines: tuple[TextLine, ...]
     most_lines: int = 0
+    num_heads: int = 0
 
 
 def table_html(table: Table) -> str:
@@ -44,18 +49,47 @@ def table_html(table: Table) -> str:
     for cell in sorted(table.cells, key=lambda cell: (cell.row, cell.column)):
         spans = f' rowspan="{cell.rows}"' if cell.rows > 1 else ""
         spans += f' colspan="{cell.columns}"' if cell.columns > 1 else ""
-        rows[cell.row].append(f"<td{spans}>{html.escape(cell.text, quote=False)}</td>")
-    return "<table>" + "".join(f"<tr>{''.join(row)}</tr>" for row in rows) + "</table>"
+        tag = "th" if cell.row < table.num_heads else "td"
+        rows[cell.row].append(f"<{tag}{spans}>{html.escape(cell.text, quote=False)}</{tag}>")
+    lines = [f"<tr>{''.join(row)}</tr>" for row in rows]
+    heads, body = "".join(lines[: table.num_heads]), "".join(lines[table.num_heads :])
+    if not heads:
+        return f"<table>{body}</table>"
+    return f"<table><thead>{heads}</thead><tbody>{body}</tbody></table>"
 
 
 @dataclass(frozen=True)
 class Edges:
-    """Where columns and rows end. Those without a ruling are `soft`: text may reach over them."""
+    """Where columns and rows end. Those without a ruling are `soft`: text may reach over them.
+
+    `heads` has for each heading row of a table without a grid from where to where its cells reach.
+    """
 
     xs: tuple[float, ...]
     ys: tuple[float, ...]
     soft_xs: frozenset[float] = frozenset()
     soft_ys: frozenset[float] = frozenset()
+    heads: tuple[tuple[Span, ...], ...] = ()
+
+    def spanned(self, row: int) -> frozenset[int]:
+        """Columns of a heading row that are under a cell over several."""
+        found: set[int] = set()
+        for left, right in self.heads[row]:
+            inside = range(self._column(left), self._column(right) + 1)
+            found.update(inside if len(inside) > 1 else ())
+        return frozenset(found)
+
+    def without_open_heads(self) -> "Edges":
+        """Heading rows that no cell over several columns parts, as one row."""
+        heads, ys = list(self.heads), list(self.ys)
+        for row in reversed(range(len(heads) - 1)):
+            if not self.spanned(row) | self.spanned(row + 1):
+                heads[row : row + 2] = [(*heads[row], *heads[row + 1])]
+                del ys[row + 1]
+        return replace(self, heads=tuple(heads), ys=tuple(ys))
+
+    def _column(self, x: float) -> int:
+        return sum(x >= edge for edge in self.xs[1:-1])
 
 
 def ruled_table(grid: Grid, lines: Sequence[TextLine], line_px: float) -> Table | None:
@@ -67,24 +101,16 @@ def ruled_table(grid: Grid, lines: Sequence[TextLine], line_px: float) -> Table 
     edges = _with_soft_edges(grid, lines, line_px)
     if (len(edges.xs) - 1) * (len(edges.ys) - 1) < 2:
         return None
-    table = _fill(edges, grid.rulings, lines, line_px)
-    return table if _is_table(table) else None
-
-
-def aligned_table(lines: Sequence[TextLine], line_px: float) -> Table | None:
-    """The table that lines make by their alignment alone."""
-    pieces = [piece for line in lines for piece in split_wide_gaps(line)]
-    if len(pieces) < 4:
-        return None
-    box = bounds(pieces)
-    frame = Grid(
-        (box[0] - 2, box[2] + 2), (box[1] - 2, box[3] + 2), Rulings(horizontal=(), vertical=())
-    )
-    edges = _with_soft_edges(frame, pieces, line_px)
-    if len(edges.xs) < 3 or len(edges.ys) < 3:
-        return None
-    table = replace(_fill(edges, frame.rulings, pieces, line_px), lines=tuple(lines))
-    return table if _is_table(table) else None
+    pieces = split_lines(lines, edges.xs[1:-1])
+    rows = find_rows(pieces)
+    # between rules that are rarer than rows, the first one is below the headings
+    rules = grid.ys[1:-1] if edges.soft_ys else ()
+    heads = count_heads(rows, edges.xs, rules)
+    last = max((line.center_px[1] for row in rows[:heads] for line in row), default=edges.ys[0])
+    num_heads = sum(bottom <= last for bottom in edges.ys[1:]) + 1 if heads else 0
+    table = fill_cells(edges, grid.rulings, pieces, line_px)
+    table = replace(table, lines=tuple(lines), num_heads=num_heads)
+    return table if is_table(table) else None
 
 
 MAX_LINES_A_CELL = 14
@@ -96,8 +122,8 @@ MAX_HEIGHTS = 2.6
 """Letters of one table differ in height by less."""
 
 
-def _is_table(table: Table) -> bool:
-    """Not a page in a frame, not the axes of a chart."""
+def is_table(table: Table) -> bool:
+    """Several filled columns; not a page in a frame, not the axes of a chart."""
     texts = [cell for cell in table.cells if cell.text]
     if table.num_columns < 2 or len(texts) < 3:
         return False
@@ -121,94 +147,14 @@ def _with_soft_edges(grid: Grid, lines: Sequence[TextLine], line_px: float) -> E
         if len(grid.ys) > 4 and bottom - top < 0.5 * height:
             continue
         inside = [line for line in lines if top <= line.center_px[1] < bottom]
-        if len(grid.ys) == 2 or _holds_rows(inside, xs):
-            soft_ys.update(_row_edges(inside, xs))
+        if len(grid.ys) == 2 or holds_rows(inside, xs):
+            soft_ys.update(row_edges(find_rows(inside), xs))
     ys = tuple(sorted({*map(float, grid.ys), *soft_ys}))
     return Edges(xs, ys, frozenset(soft_xs), frozenset(soft_ys))
 
 
-def _holds_rows(lines: Sequence[TextLine], xs: Sequence[float]) -> bool:
-    """Between two rules: rows of several cells, rather than cells of several lines."""
-    rows = find_rows(lines)
-    full = sum(len({_column(xs, line) for line in row}) > 1 for row in rows)
-    return len(rows) >= 3 and full >= 0.6 * len(rows)
-
-
-def find_gutters(lines: Sequence[TextLine], line_px: float) -> list[float]:
-    """Middles of the white strips that run between columns of short lines.
-
-    A few rows, such as a heading over several columns, may reach over a strip.
-    """
-    rows = find_rows(lines)
-    if len(rows) < 2:
-        return []
-    left = min(line.box_px[0] for line in lines)
-    width = max(line.box_px[2] for line in lines) - left
-    covered = np.zeros(width + 1, np.int32)
-    for row in rows:
-        here = np.zeros(width + 1, np.int32)
-        for line in row:
-            here[line.box_px[0] - left : line.box_px[2] - left] = 1
-        covered += here
-    allowed = 0 if len(rows) < 4 else max(1, round(0.2 * len(rows)))
-    open_strips = (covered <= allowed).astype(np.int8)
-    changes = np.diff(np.concatenate([[0], open_strips, [0]]))
-    gutters = []
-    for start, end in zip(np.flatnonzero(changes == 1), np.flatnonzero(changes == -1), strict=True):
-        # the emptiest part of the strip, so that a column seldom filled keeps its own place
-        strip = covered[start:end]
-        least = np.flatnonzero(strip == strip.min())
-        first, last = int(start + least[0]), int(start + least[-1])
-        if last - first >= 0.5 * line_px and first > 0 and last < width:
-            gutters.append(left + (first + last) / 2)
-    return _with_enough(gutters, rows)
-
-
-def _with_enough(gutters: list[float], rows: list[list[TextLine]]) -> list[float]:
-    """Only gutters between columns that are filled in several rows."""
-    least = 2 if len(rows) < 6 else max(2, round(0.2 * len(rows)))
-    kept: list[float] = []
-    for gutter in gutters:
-        left_edge = kept[-1] if kept else float("-inf")
-        filled = sum(any(left_edge < line.center_px[0] < gutter for line in row) for row in rows)
-        if filled >= least:
-            kept.append(gutter)
-    while kept and sum(any(line.center_px[0] > kept[-1] for line in row) for row in rows) < least:
-        kept.pop()
-    return kept
-
-
-def _row_edges(lines: Sequence[TextLine], xs: Sequence[float]) -> list[float]:
-    """Middles between rows; a row that goes on in the next line is kept together."""
-    rows = find_rows(lines)
-    if len(rows) < 2:
-        return []
-    filled = [{_column(xs, line) for line in row} for row in rows]
-    tops = [min(line.box_px[1] for line in row) for row in rows]
-    bottoms = [max(line.box_px[3] for line in row) for row in rows]
-    middles = [(top + bottom) / 2 for top, bottom in zip(tops, bottoms, strict=True)]
-    pitches = [b - a for a, b in pairwise(middles)]
-    tightest = min(pitches)
-    loose = sum(pitch > 1.3 * tightest for pitch in pitches) >= 2
-    edges = []
-    for index in range(1, len(rows)):
-        goes_on = (
-            loose
-            and pitches[index - 1] < 1.15 * tightest
-            and filled[index] < filled[index - 1]
-            and 0 not in filled[index]
-        )
-        if not goes_on:
-            edges.append((bottoms[index - 1] + tops[index]) / 2)
-    return edges
-
-
-def _column(xs: Sequence[float], line: TextLine) -> int:
-    return sum(line.center_px[0] >= x for x in xs[1:-1])
-
-
-def _fill(edges: Edges, rulings: Rulings, lines: Sequence[TextLine], line_px: float) -> Table:
-    pieces = split_lines(lines, edges.xs[1:-1])
+def fill_cells(edges: Edges, rulings: Rulings, pieces: Sequence[TextLine], line_px: float) -> Table:
+    """The table that edges, rulings and pieces of text make."""
     areas = _merge_cells(edges, rulings, pieces, line_px)
     texts: dict[tuple[int, int], list[TextLine]] = {}
     for piece in pieces:
@@ -225,7 +171,7 @@ def _fill(edges: Edges, rulings: Rulings, lines: Sequence[TextLine], line_px: fl
     box = (round(edges.xs[0]), round(edges.ys[0]), round(edges.xs[-1]), round(edges.ys[-1]))
     most = max((len(find_rows(inside)) for inside in texts.values()), default=0)
     return Table(
-        tuple(cells), len(edges.ys) - 1, len(edges.xs) - 1, box, tuple(lines), most_lines=most
+        tuple(cells), len(edges.ys) - 1, len(edges.xs) - 1, box, tuple(pieces), most_lines=most
     )
 
 
@@ -275,11 +221,14 @@ def _merge_cells(
     slack_px = max(8.0, 0.5 * line_px)
     xs, ys = edges.xs, edges.ys
     num_rows, num_columns = len(ys) - 1, len(xs) - 1
+    spanned = [edges.spanned(row) for row in range(len(edges.heads))]
 
     def open_right(row: int, column: int) -> bool:
         x, top, bottom = xs[column + 1], ys[row], ys[row + 1]
         if x in edges.soft_xs:
             reach = 0.5 * line_px
+            if row < len(edges.heads):
+                return any(left < x < right for left, right in edges.heads[row])
             return any(
                 top <= piece.center_px[1] < bottom
                 and piece.box_px[0] + reach < x < piece.box_px[2] - reach
@@ -289,6 +238,8 @@ def _merge_cells(
 
     def open_below(row: int, column: int) -> bool:
         y, left, right = ys[row + 1], xs[column], xs[column + 1]
+        if row + 1 < len(edges.heads):
+            return column not in spanned[row] | spanned[row + 1]
         if y in edges.soft_ys:
             return False
         return not covers(rulings.horizontal, round(y), round(left), round(right), slack_px)

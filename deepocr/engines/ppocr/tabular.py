@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
+from deepocr.engines.ppocr.gutters import find_gutters
 from deepocr.engines.ppocr.lines import TextLine
-from deepocr.engines.ppocr.pieces import bounds, find_rows, split_wide_gaps
-from deepocr.engines.ppocr.tables import find_gutters
+from deepocr.engines.ppocr.pieces import bounds, cell_pieces, find_rows
 
 MIN_ROWS = 3
 MAX_CELL_CHARS = 34
@@ -18,7 +18,7 @@ _LEADERS = re.compile(r"(?:\.\s?){4,}")
 
 def is_tabular(lines: Sequence[TextLine], line_px: float) -> bool:
     """Rows of short pieces in columns, rather than columns of running text or a list."""
-    pieces = [piece for line in lines for piece in split_wide_gaps(line)]
+    pieces = [piece for line in lines for piece in cell_pieces(line)]
     rows = find_rows(pieces)
     if len(rows) < MIN_ROWS:
         return False

@@ -1,0 +1,116 @@
+"""The heading rows of a table, and how far their cells reach."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.pieces import is_number
+from deepocr.engines.ppocr.rulings import Ruling
+
+Row = Sequence[TextLine]
+Span = tuple[float, float]
+
+MAX_HEADS = 5
+MAX_NUMBERS = 0.34
+"""Share of a heading's cells that may be numbers."""
+
+_LABEL = re.compile(r"^(?:(?:19|20)\d\d|\(\w{1,3}\)|#)\W?$")
+"""Years and numbers of columns: they look like numbers and head columns."""
+
+
+def is_value(text: str) -> bool:
+    """A number such as stands below a heading, no year, no number of a column."""
+    return is_number(text) and not _LABEL.match(text.strip())
+
+
+def count_heads(rows: Sequence[Row], xs: Sequence[float], rules: Sequence[float]) -> int:
+    """How many rows from the top are headings; `rules` are the heights of rules over the table."""
+    middles = [_middle(row) for row in rows]
+    for rule in sorted(rules):
+        above = sum(middle < rule for middle in middles)
+        if 0 < above < len(rows):
+            texts = [line.text for row in rows[:above] for line in row]
+            values = sum(map(is_value, texts))
+            return above if above <= MAX_HEADS and values <= MAX_NUMBERS * len(texts) else 0
+    return _heads_over_numbers(rows, xs)
+
+
+def _heads_over_numbers(rows: Sequence[Row], xs: Sequence[float]) -> int:
+    """Rows of words at the top of columns of numbers."""
+    numeric = []
+    for left, right in pairwise(xs):
+        texts = [line.text for row in rows for line in row if left <= line.center_px[0] < right]
+        values = sum(map(is_value, texts))
+        numeric.append(values >= 2 and values > 0.5 * len(texts))
+    heads = 0
+    for row in rows[: min(MAX_HEADS, len(rows) - 1)]:
+        over = [line.text for line in row if numeric[column_of(xs, line)]]
+        if any(map(is_value, over)):
+            return heads if heads else 0
+        if not over:
+            break
+        heads += 1
+    return heads if heads < min(MAX_HEADS, len(rows) - 1) else 0
+
+
+def column_of(xs: Sequence[float], line: TextLine) -> int:
+    """The column in which the middle of a piece stands; `xs` are the edges of the columns."""
+    return sum(line.center_px[0] >= x for x in xs[1:-1])
+
+
+def head_spans(
+    heads: Sequence[Row], xs: Sequence[float], rules: Sequence[Ruling], line_px: float
+) -> list[list[Span]]:
+    """For each heading row from where to where its cells reach.
+
+    As far as the rule right below them, if there is one; over the columns they stand centered on,
+    if those have headings of their own in the next row.
+    """
+    found = []
+    for number, row in enumerate(heads):
+        below = heads[number + 1] if number + 1 < len(heads) else ()
+        spans = []
+        for line in row:
+            left, right = float(line.box_px[0]), float(line.box_px[2])
+            rule = _rule_below(line, rules, line_px)
+            if rule is not None:
+                left, right = min(left, rule.start), max(right, rule.end)
+            elif below:
+                left, right = _centered_over(line, row, below, xs, line_px)
+            spans.append((left, right))
+        found.append(spans)
+    return found
+
+
+def _rule_below(line: TextLine, rules: Sequence[Ruling], line_px: float) -> Ruling | None:
+    for rule in rules:
+        near = -0.3 * line_px < rule.at - line.box_px[3] < 0.7 * line_px
+        if near and rule.start - line_px < line.box_px[0] and line.box_px[2] < rule.end + line_px:
+            return rule
+    return None
+
+
+def _centered_over(
+    line: TextLine, row: Row, below: Row, xs: Sequence[float], line_px: float
+) -> Span:
+    own = column_of(xs, line)
+    taken = {column_of(xs, other) for other in row if other is not line}
+    places = {column_of(xs, other): other for other in below}
+    best: Span = (line.box_px[0], line.box_px[2])
+    for first in range(own, 0, -1):
+        if first in taken:
+            break
+        for last in range(own, len(xs) - 1):
+            if last in taken:
+                break
+            if last > first and all(column in places for column in range(first, last + 1)):
+                left, right = places[first].box_px[0], places[last].box_px[2]
+                off = abs((left + right) / 2 - line.center_px[0])
+                if off < 0.5 * line_px and right - left > best[1] - best[0]:
+                    best = (left, right)
+    return best
+
+
+def _middle(row: Row) -> float:
+    return sum(line.center_px[1] for line in row) / len(row)
