@@ -1,6 +1,7 @@
 """The CPU reader as an engine: its tasks, its refusals, cancel, pages at once, odd pages."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 
@@ -9,13 +10,15 @@ from PIL import Image
 
 from deepocr.documents import open_document
 from deepocr.engines.base import Engine
+from deepocr.engines.ppocr.lines import Stop
+from deepocr.engines.ppocr.reader import Models, Reading
 from deepocr.engines.registry import create_engine
 from deepocr.errors import UnsupportedTask
 from deepocr.parsing.grounding import parse_regions
 from deepocr.pipeline import read_page
 from deepocr.settings import Settings
 from deepocr.tasks import make_job
-from deepocr.types import Page, PageDone, RegionFound, TextDelta
+from deepocr.types import Job, Page, PageDone, RegionFound, TextDelta
 from tests.unit.ppocr_pages import picture_of
 
 TEXTS = [
@@ -151,6 +154,31 @@ async def test_pages_at_once_do_not_mix(engine: Engine) -> None:
     results = await asyncio.gather(*(read_page(engine, p, make_job("free")) for p in pages))
     for page, result in zip(pages, results, strict=True):
         assert f"sheet {page.number} of" in result.raw
+
+
+async def test_a_page_that_came_alone_is_read_alone_and_the_others_together(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: dict[int, set[int]] = {}
+    at_work: set[int] = set()
+    together = threading.Barrier(2, timeout=10)
+
+    def read_slowly(_models: Models, page: Page, _job: Job, _stop: Stop, alone: bool) -> Reading:
+        at_work.add(page.number)
+        if not alone:
+            together.wait()
+        at_once[page.number] = set(at_work)
+        if alone:
+            time.sleep(0.1)
+            at_once[page.number] |= at_work
+        at_work.discard(page.number)
+        return Reading((), {})
+
+    monkeypatch.setattr("deepocr.engines.ppocr.engine.read_page", read_slowly)
+    image = Image.new("RGB", (64, 64))
+    await asyncio.gather(*(read_page(engine, Page(n, image), make_job()) for n in (1, 2, 3)))
+    assert at_once[1] == {1}
+    assert {2, 3} in (at_once[2], at_once[3])
 
 
 async def test_cancel_is_prompt_and_the_next_page_works(engine: Engine) -> None:

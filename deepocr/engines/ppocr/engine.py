@@ -1,7 +1,9 @@
 """PP-OCR behind the Engine protocol: pages in threads, events out."""
 
 import asyncio
+import itertools
 import os
+import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,9 @@ class PPOCREngine:
         concurrency = models.lines.threads + 1
         self._pages = ThreadPoolExecutor(concurrency, thread_name_prefix="ppocr-page")
         self._in_flight = 0
+        # held by a page that found no other at work
+        self._all_cores = threading.Lock()
+        self._turns = itertools.count()
         self.capabilities = Capabilities(
             engine=_name(models),
             tasks=TASKS,
@@ -40,11 +45,12 @@ class PPOCREngine:
 
     async def read(self, page: Page, job: Job) -> AsyncIterator[Event]:
         check_task(self.capabilities, job)
-        stop = Stop()
+        stop = Stop(next(self._turns))
+        alone = self._in_flight == 0
         self._in_flight += 1
         try:
             reading = await asyncio.get_running_loop().run_in_executor(
-                self._pages, self._read, page, job, stop
+                self._pages, self._read, page, job, stop, alone
             )
         finally:
             stop.set()
@@ -55,11 +61,16 @@ class PPOCREngine:
             yield TextDelta(piece.raw, piece.probabilities)
         yield PageDone(seconds=reading.seconds, notes=reading.notes)
 
-    def _read(self, page: Page, job: Job, stop: Stop) -> Reading:
+    def _read(self, page: Page, job: Job, stop: Stop, alone: bool) -> Reading:
+        """A page that is alone gets all cores, so that the first page of a document is there soon;
+        those that come meanwhile wait for it."""
         started_s = time.perf_counter()
         try:
-            stop.check()
-            return read_page(self._models, page, job, stop, alone=self._in_flight == 1)
+            with self._all_cores:
+                stop.check()
+                if alone:
+                    return read_page(self._models, page, job, stop, alone)
+            return read_page(self._models, page, job, stop, alone)
         except StoppedError:
             return Reading((), {"canceled": time.perf_counter() - started_s})
         except (RuntimeError, ValueError, MemoryError) as error:

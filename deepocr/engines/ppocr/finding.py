@@ -151,13 +151,13 @@ def _find_at(reader: LineReader, picture: Picture, scale: float, stop: Stop, alo
     margin = MARGIN_PX if min(wanted) < MIN_SIDE_PX else 0
     if margin:
         picture = cv2.copyMakeBorder(picture, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
-        found_here = reader.detect(picture, alone) - np.float32(margin)
+        found_here = reader.detect(picture, stop, alone) - np.float32(margin)
         return found_here.clip(0, None) * _factors((width, height), wanted)
     found: list[Points] = []
     for top, first, end in _tiles(wanted[1]):
         stop.check()
         bottom = min(wanted[1], top + TILE_PX)
-        points = reader.detect(np.ascontiguousarray(picture[top:bottom]), alone)
+        points = reader.detect(np.ascontiguousarray(picture[top:bottom]), stop, alone)
         points = points + np.array([0, top], np.float32)
         centers = points[:, :, 1].mean(axis=1)
         found.append(points[(centers >= first) & (centers < end)])

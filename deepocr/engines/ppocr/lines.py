@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
+from deepocr.engines.ppocr.crew import Crew
 from deepocr.engines.ppocr.models import (
     TALL,
     Detector,
@@ -67,9 +68,13 @@ class StoppedError(Exception):
 
 
 class Stop:
-    """A flag that the reader of a page looks at between two lines."""
+    """A flag that the reader of a page looks at between two lines.
 
-    def __init__(self) -> None:
+    `turn` is the page's place among all pages: those that came first are worked on first.
+    """
+
+    def __init__(self, turn: int = 0) -> None:
+        self.turn = turn
         self._event = threading.Event()
 
     def set(self) -> None:
@@ -91,20 +96,20 @@ class LineReader:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="ppocr")
-        wide = self.pool.submit(Detector, threads)
-        narrow = wide if threads == 1 else self.pool.submit(Detector, 1)
+        self.crew = Crew(threads)
+        wide = self.crew.submit(0, Detector, threads)
+        narrow = wide if threads == 1 else self.crew.submit(0, Detector, 1)
         self._recognizer = Recognizer()
         self._wide, self._narrow = wide.result(), narrow.result()
 
     def close(self) -> None:
         """Drop what waits; what runs ends by itself within a line."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        self.crew.close()
 
-    def detect(self, picture: Picture, alone: bool) -> Points:
+    def detect(self, picture: Picture, stop: Stop, alone: bool) -> Points:
         """Corners of the lines, in no particular order."""
         detector = self._wide if alone else self._narrow
-        return self.pool.submit(detector, picture).result()
+        return self.crew.submit(stop.turn, detector, picture).result()
 
     def crop(self, picture: Picture, points: Points) -> list[Picture]:
         """The lines, each turned level; what is TALL is laid down counterclockwise."""
@@ -120,7 +125,7 @@ class LineReader:
         # longest first, so that no thread ends on a long line while the others have nothing
         order = sorted(range(len(crops)), key=lambda i: -crops[i].shape[1] / crops[i].shape[0])
         waiting: dict[int, Future[Recognized]] = {
-            index: self.pool.submit(read, crops[index]) for index in order
+            index: self.crew.submit(stop.turn, read, crops[index]) for index in order
         }
         try:
             return [waiting[index].result() for index in range(len(crops))]

@@ -53,7 +53,8 @@ def read_page(models: Models, page: Page, job: Job, stop: Stop, alone: bool) -> 
     found = find_lines(models.lines, picture, stop, alone)
     clock.stage("detect")
     straight = found.frame.straighten_picture(found.picture)
-    looking = models.lines.pool.submit(models.layout.look, straight) if models.layout else None
+    crew, layout = models.lines.crew, models.layout
+    looking = crew.submit(stop.turn, layout.look, straight) if layout else None
     notes: dict[str, str] = {}
     if models.use_text_layer and page.words:
         found, notes = _with_text_layer(models.lines, found, page, stop)
