@@ -1,18 +1,20 @@
 """A column's lines to paragraphs, headings, list items, captions and footnotes."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
 from deepocr.engines.ppocr.lines import TextLine
 from deepocr.engines.ppocr.pieces import bounds, find_rows
-from deepocr.engines.ppocr.text import join_lines, tidy
+from deepocr.engines.ppocr.text import HYPHENS, join_lines, tidy
 from deepocr.types import Box
 
 BULLET = re.compile(r"^[•·▪◦●○■□◆▶➢➤✓‣∙]\s*|^[-–—*]\s+")
-NUMBERED = re.compile(r"^(?:\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{1,4})[.)]|\[\d{1,3}\])\s*\S")
+NUMBERED = re.compile(
+    r"^(?:\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{1,4})[.)](?!\d)|\[\d{1,3}\](?![.,;:)]))\s*\S"
+)
 SECTION = re.compile(r"^(\d{1,2}(?:\.\d{1,2}){0,4})\.?\s+[^\W\d_]")
 CAPTION = re.compile(r"^(figure|fig\.?|table|tab\.|chart|plate|图|表)\s*([\dIVX]+)", re.IGNORECASE)
 KNOWN_HEADING = re.compile(
@@ -20,9 +22,16 @@ KNOWN_HEADING = re.compile(
     r"|appendix(?: \w)?|summary|discussion|results|methods|preface|摘要|目录|参考文献)$",
     re.IGNORECASE,
 )
+NEW_NOTE = re.compile(r"^(?:[*†‡§¶]\s?|[¹²³⁴-⁹]+|\d{1,2}(?=[^\W\d]))[^\W\d_]")
 NOTE = re.compile(r"^(?:[*†‡§¶]|\[?\d{1,3}\]?[\s.)]?)\s*[^\W\d]")
 
+SMALL_PRINT = 0.93
+"""Of the usual line's height: notes are set in letters this small."""
+
 MAX_HEADING_CHARS = 160
+
+WIDER, TALLER, BOLDER, APART = 1.12, 1.08, 1.2, 1.15
+"""A heading's letters and the gap below it, against those of the text that follows."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +42,18 @@ class Row:
     box_px: Box
 
     @property
+    def longest(self) -> TextLine:
+        return max(self.lines, key=lambda line: len(line.text))
+
+    @property
     def height_px(self) -> float:
         """Of its letters, a longer piece counting more."""
-        return max(self.lines, key=lambda line: len(line.text)).height_px
+        return self.longest.height_px
 
     @property
     def char_px(self) -> float:
         """Mean advance of a character; 0 where a row is too short to tell."""
-        line = max(self.lines, key=lambda line: len(line.text))
+        line = self.longest
         return line.width_px / len(line.text) if len(line.text) >= 10 else 0.0
 
     @property
@@ -54,11 +67,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Style:
-    """What is usual on the page: the height of its text, its words with hyphens."""
+    """What is usual on the page: the height and width of its letters, its words with hyphens."""
 
     body_px: float
     char_px: float
     words: Collection[str]
+    stroke: Callable[[TextLine], float]
+
+    def bold(self, row: Row, other: Row) -> bool:
+        """Are the strokes of a row wider than those of another, and its letters no narrower?"""
+        narrower = 0 < row.char_px < other.char_px
+        return not narrower and self.stroke(row.longest) > BOLDER * self.stroke(other.longest)
 
     def size(self, row: Row) -> float:
         """A row's letters against the page's. A high box around letters of the usual width holds
@@ -103,12 +122,25 @@ def make_paragraphs(
         return []
     shape = _Shape.of(rows)
     groups: list[list[Row]] = [[rows[0]]]
+    heads: dict[int, int] = {}
     for last, row in pairwise(rows):
-        if _begins(groups[-1], last, row, shape, style):
+        listed = any(NUMBERED.match(one.text) for one in (row, *(g[0] for g in groups[-2:-1])))
+        signs = _head_signs(last, row, shape, style, listed) if len(groups[-1]) <= 2 else 0
+        if signs >= 2:
+            heads[len(groups) - 1] = signs
+            groups.append([row])
+        elif _begins(groups[-1], last, row, shape, style) or (
+            row.box_px[1] > footnote_top_px
+            and style.size(row) <= SMALL_PRINT
+            and NEW_NOTE.match(row.text)
+        ):
             groups.append([row])
         else:
             groups[-1].append(row)
-    return [_paragraph(group, titles, style, footnote_top_px) for group in groups]
+    return [
+        _paragraph(group, titles, style, footnote_top_px, heads.get(index, 0))
+        for index, group in enumerate(groups)
+    ]
 
 
 @dataclass(frozen=True)
@@ -130,6 +162,27 @@ class _Shape:
         rights = sorted(row.box_px[2] for row in rows)
         usual = float(median(pitches)) if pitches else 1.5 * rows[0].height_px
         return _Shape(lefts[len(lefts) // 4], rights[-1 - len(rights) // 8], usual)
+
+
+def _head_signs(last: Row, row: Row, shape: _Shape, style: Style, listed: bool) -> int:
+    """How much says that a short row is a heading over the next: 2 parts them, 3 makes it one.
+
+    `listed` tells a row among numbered ones, whose number is none of a section.
+    """
+    text = last.text.rstrip()
+    short = last.box_px[2] < shape.right - 0.1 * (shape.right - shape.left)
+    if not short or text.endswith((".", ",", ";", "-")) or row.text[:1].islower():
+        return 0
+    signs = sum(
+        (
+            row.middle_px - last.middle_px > APART * shape.pitch_px,
+            last.char_px > WIDER * row.char_px > 0,
+            style.size(last) > TALLER * style.size(row),
+            bool(KNOWN_HEADING.match(text) or (SECTION.match(text) and not listed)),
+        )
+    )
+    # strokes differ from font to font, so they do not count alone
+    return signs + 2 * style.bold(last, row) if signs else 0
 
 
 def _begins(group: Sequence[Row], last: Row, row: Row, shape: _Shape, style: Style) -> bool:
@@ -164,11 +217,15 @@ def _begins(group: Sequence[Row], last: Row, row: Row, shape: _Shape, style: Sty
 
 
 def _paragraph(
-    rows: Sequence[Row], titles: Sequence[Box], style: Style, footnote_top_px: float
+    rows: Sequence[Row],
+    titles: Sequence[Box],
+    style: Style,
+    footnote_top_px: float,
+    head_signs: int,
 ) -> Paragraph:
     lines = [line for row in rows for line in row.lines]
     text = join_lines(lines, style.words)
-    level = _heading_level(rows, text, titles, style)
+    level = _heading_level(rows, text, titles, style, head_signs)
     if level:
         return Paragraph(
             "title" if level == 1 else "sub_title", tuple(rows), text, f"{'#' * level} {text}"
@@ -177,16 +234,36 @@ def _paragraph(
     if caption and len(rows) <= 8:
         kind = "table" if caption[1].lower()[:3] in ("tab", "表") else "image"
         return Paragraph(f"{kind}_caption", tuple(rows), text, text)
+    small = rows[0].height_px <= SMALL_PRINT * style.body_px
+    if small and len(text) > 15 and rows[0].box_px[1] > footnote_top_px and NOTE.match(text):
+        return Paragraph("footnote", tuple(rows), text, _escape(text))
     bullet = BULLET.match(text)
     if bullet:
         return Paragraph("list", tuple(rows), text, f"- {text[bullet.end() :].strip()}")
-    small = rows[0].height_px <= 0.93 * style.body_px
-    if small and len(text) > 15 and rows[0].box_px[1] > footnote_top_px and NOTE.match(text):
-        return Paragraph("footnote", tuple(rows), text, _escape(text))
-    return Paragraph("text", tuple(rows), text, _escape(text))
+    text = _with_breaks(rows, style)
+    return Paragraph("text", tuple(rows), text, _escape(text).replace("\n", "  \n"))
 
 
-def _heading_level(rows: Sequence[Row], text: str, titles: Sequence[Box], style: Style) -> int:
+def _with_breaks(rows: Sequence[Row], style: Style) -> str:
+    """The text with a line break where a line ends though the next word had room on it: addresses,
+    verse."""
+    right = max(row.box_px[2] for row in rows)
+    parts: list[list[TextLine]] = [list(rows[0].lines)]
+    for last, row in pairwise(rows):
+        word = row.text.split(maxsplit=1)[0]
+        line = row.lines[0]
+        word_px = line.width_px * (len(word) + 1) / max(1, len(line.text))
+        room = right - last.box_px[2] > word_px + 0.5 * row.height_px
+        if room and not row.text[:1].islower() and last.text[-1:] not in HYPHENS:
+            parts.append(list(row.lines))
+        else:
+            parts[-1] += row.lines
+    return "\n".join(join_lines(part, style.words) for part in parts)
+
+
+def _heading_level(
+    rows: Sequence[Row], text: str, titles: Sequence[Box], style: Style, head_signs: int
+) -> int:
     """1 to 6, or 0 for no heading."""
     if len(rows) > 4 or len(text) > MAX_HEADING_CHARS or not any(c.isalpha() for c in text):
         return 0
@@ -205,11 +282,11 @@ def _heading_level(rows: Sequence[Row], text: str, titles: Sequence[Box], style:
         return _depth(section) if section else 2
     if len(rows) > 2:
         return 0
-    if section and (seen or "." in section[1]) and len(text) < 90:
+    if section and (seen or head_signs >= 2 or "." in section[1]) and len(text) < 90:
         return _depth(section)
     if KNOWN_HEADING.match(text.strip(" .:0123456789")):
         return 2
-    if seen and size > 0.9 and len(text) < 100:
+    if (seen or head_signs >= 3) and size > 0.85 and len(text) < 100 and not CAPTION.match(text):
         return _depth(section) if section else 3
     return 0
 
