@@ -64,3 +64,19 @@ def test_numbers_of_a_list_stay_in_the_text() -> None:
 def test_the_number_of_a_chapter_on_a_tab_is_none_of_the_text() -> None:
     labels = labels_of([*body(), line(940, 600, "111", height=30)])
     assert labels["111"] == "aside"
+
+
+def test_the_headings_of_a_table_are_no_running_head() -> None:
+    picture = white()
+    for y in (60, 100, 400):
+        picture[y : y + 2, 100:800] = 0
+    rows = [("Site", "Owner", "Action")] + [(f"Pier {n}", "Port", "none") for n in range(9)]
+    places = [70, *range(110, 380, 30)]
+    lines = [
+        line(x, y, text)
+        for y, row in zip(places, rows, strict=True)
+        for x, text in zip((110, 350, 650), row, strict=True)
+    ]
+    blocks = find_blocks(picture, lines, [Seen("table", 0.9, (95, 55, 805, 405))])
+    assert [block.label for block in blocks] == ["table"]
+    assert "<th>Owner</th>" in blocks[0].markdown

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from deepocr.engines.ppocr.aligned import aligned_table
 from deepocr.engines.ppocr.layout import find_blocks
@@ -55,6 +56,42 @@ def test_ruled_table_with_spans() -> None:
         '<tbody><tr><td rowspan="2">Lighthouse</td><td>1204</td><td>1187</td></tr>'
         "<tr><td>988</td><td>1012</td></tr></tbody></table>"
     )
+
+
+def test_a_rule_that_letters_touch_is_found() -> None:
+    picture = white()
+    rule(picture, 100, 200, 700, 200)
+    for y in range(185, 200, 3):
+        cv2.line(picture, (300, y), (420, y), (0, 0, 0), 1)
+    (found,) = find_rulings(picture, [], LINE_PX).horizontal
+    assert abs(found.at - 200) <= 1
+    assert (found.start, found.end) == (pytest.approx(100, abs=3), pytest.approx(700, abs=3))
+
+
+def test_rows_of_numbers_between_two_rules() -> None:
+    picture = white()
+    for y in (100, 140, 230, 270, 310, 350):
+        rule(picture, 100, y, 700, y)
+    for x in (100, 300, 700):
+        rule(picture, x, 100, x, 350)
+    lines = [line(120, 110, "Size"), line(320, 110, "Cost")]
+    lines += [line(120, 145 + 28 * n, f"{n}2") for n in range(3)]
+    lines += [line(320, 145 + 28 * n, f"{n}9") for n in range(3)]
+    lines += [line(x, 240 + 40 * n, "none") for n in range(3) for x in (120, 320)]
+    table = table_in(picture, lines)
+    assert texts_of(table)[1:4] == [["02", "09"], ["12", "19"], ["22", "29"]]
+
+
+def test_headings_without_a_rule_between_them_stay_apart() -> None:
+    picture = white()
+    for y in (100, 140, 180, 220):
+        rule(picture, 100, y, 700, y)
+    for x in (100, 700):
+        rule(picture, x, 100, x, 220)
+    rule(picture, 400, 140, 400, 220)
+    lines = [line(120, 110, "Metal"), line(520, 110, "Price")]
+    lines += [line(x, 150 + 40 * n, f"{n}1") for n in range(2) for x in (120, 520)]
+    assert texts_of(table_in(picture, lines))[0] == ["Metal", "Price"]
 
 
 def test_light_gray_rules_and_a_dark_heading() -> None:
@@ -195,6 +232,17 @@ def test_notes_and_captions_around_a_table_are_left_out() -> None:
     )
     assert table.num_rows == 3
     assert not any("Prices" in one.text or "Table" in one.text for one in table.lines)
+
+
+def test_short_words_below_each_other_are_cells() -> None:
+    rows = [[(100, "point (pt)"), (300, "1pt = 12in")], [(100, "inch"), (300, "1in = 72pt")]]
+    rows += [[(100, "centimetre"), (300, "1cm = 12in")], [(100, "didot"), (300, "1dd = 12pt")]]
+    assert table_of(rows).num_rows == 4
+
+
+def test_a_dollar_read_as_an_s_makes_no_column() -> None:
+    rows = [[(100, f"item {n}"), (300, "S"), (400, f"{n}18,204")] for n in range(5)]
+    assert Cell(2, 1, "$218,204") in table_of(rows).cells
 
 
 def test_rows_of_numbers_never_go_on() -> None:

@@ -15,10 +15,10 @@ from deepocr.types import Box
 
 Row = list[TextLine]
 
-FULL = 0.8
+FULL = 0.6
 """Share of a table's width that rules at one height cover where they run all the way."""
 
-CURRENCY = frozenset("$€£¥")
+CURRENCY = frozenset("$€£¥S")
 
 
 def aligned_table(
@@ -43,7 +43,9 @@ def aligned_table(
     rows = _cut(rows, xs, line_px)
     count = count_heads(rows, xs, full)
     heads, body = rows[:count], rows[count:]
-    partial = [rule for rule in rules if rule.at not in full]
+    # what lies below the rule that ends the headings underlines no heading
+    last = min((at for at in full if at > rows[count - 1][0].center_px[1]), default=box[3])
+    partial = [rule for rule in rules if rule.at not in full and rule.at < last]
     reach_px = 0.5 * line_px
     spans = tuple(
         tuple((left + reach_px, right - reach_px) for left, right in row)
@@ -67,7 +69,8 @@ def full_rules(rules: Sequence[Ruling], box: Box, line_px: float) -> list[int]:
         level = [other for other in rules if abs(other.at - rule.at) < 0.2 * line_px]
         covered = sum(max(0, min(r.end, right) - max(r.start, left)) for r in level)
         begins = min(r.start for r in level) < left + line_px
-        if begins and covered > FULL * (right - left):
+        ends = max(r.end for r in level) > right - line_px
+        if begins and ends and covered > FULL * (right - left):
             found.append(rule.at)
     return found
 
@@ -105,7 +108,8 @@ def _with_marks(row: Row) -> Row:
     for line in row:
         last = joined[-1] if joined else None
         if last is not None and last.text in CURRENCY and is_number(line.text):
-            joined[-1] = _joined(last, line)
+            # a dollar is often read as an S
+            joined[-1] = _joined(replace(last, text=last.text.replace("S", "$")), line)
         else:
             joined.append(line)
     return joined

@@ -214,6 +214,8 @@ class _Judge:
 
     def _is_ruled_off(self, row: Sequence[TextLine]) -> bool:
         """A long rule parts the row from the page."""
+        if self._is_in_table(row):
+            return False
         box, page = bounds(row), bounds(self.side.rest)
         head = self.side.label == "header"
         for rule in self.rulings.horizontal:
@@ -222,6 +224,13 @@ class _Judge:
             if long and -0.3 * self.body_px < away < 2 * self.body_px:
                 return head or not _NOTE_MARK.match(row[0].text)
         return False
+
+    def _is_in_table(self, row: Sequence[TextLine]) -> bool:
+        """The layout model sees a table here."""
+        return any(
+            region.label == "table" and overlap(bounds(row), region.box_px) > 0.5
+            for region in self.seen
+        )
 
     def _is_spread(self, row: Sequence[TextLine], gap: float) -> bool:
         """Short pieces at both edges of the text and white between them, unlike its columns."""

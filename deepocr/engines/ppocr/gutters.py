@@ -55,10 +55,15 @@ def find_gutters(lines: Sequence[TextLine], line_px: float) -> list[float]:
 
 
 def _core(line: TextLine) -> Span:
-    """From left to right, without the margin that found boxes have."""
+    """From left to right, without the margin that found boxes have around their characters."""
     x1, y1, x2, y2 = line.box_px
     margin = min(SHRINK * (y2 - y1), 0.3 * (x2 - x1))
-    return x1 + margin, x2 - margin
+    left, right = x1 + margin, x2 - margin
+    if line.char_x_px:
+        beside_px = max(0.35 * (y2 - y1), (x2 - x1) / len(line.char_x_px))
+        left = max(left, line.char_x_px[0] - beside_px)
+        right = min(right, line.char_x_px[-1] + beside_px)
+    return left, right
 
 
 def _without_spanning(rows: Sequence[Sequence[TextLine]]) -> list[list[TextLine]]:

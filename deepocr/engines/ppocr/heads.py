@@ -84,11 +84,14 @@ def head_spans(
 
 
 def _rule_below(line: TextLine, rules: Sequence[Ruling], line_px: float) -> Ruling | None:
-    for rule in rules:
-        near = -0.3 * line_px < rule.at - line.box_px[3] < 0.7 * line_px
-        if near and rule.start - line_px < line.box_px[0] and line.box_px[2] < rule.end + line_px:
-            return rule
-    return None
+    below = [
+        rule
+        for rule in rules
+        if -0.3 * line_px < rule.at - line.box_px[3] < 0.7 * line_px
+        and rule.start - line_px < line.box_px[0]
+        and line.box_px[2] < rule.end + line_px
+    ]
+    return min(below, key=lambda rule: rule.at, default=None)
 
 
 def _centered_over(

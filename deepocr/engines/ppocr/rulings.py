@@ -94,11 +94,19 @@ def _runs(
     kept = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((1, max(12, kernel_px)), np.uint8))
     # bridge the breaks that a scan leaves
     kept = cv2.morphologyEx(kept, cv2.MORPH_CLOSE, np.ones((3, 9), np.uint8))
-    _, _, stats, _ = cv2.connectedComponentsWithStats(kept, connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(kept, connectivity=8)
     found = []
-    for x, y, width, height, _ in stats[1:]:
-        if height <= most_px and width >= max(24, 1.6 * line_px, 4 * height):
-            found.append(Ruling(int(y + height // 2), int(x), int(x + width)))
+    for number, (x, y, width, height, _) in enumerate(stats[1:], start=1):
+        if width < max(24, 1.6 * line_px):
+            continue
+        part = labels[y : y + height, x : x + width] == number
+        # where letters touch a line, it is where most of the ink is
+        strong = np.flatnonzero(part.mean(axis=1) > 0.5)
+        middle, thick = height // 2, height
+        if len(strong):
+            middle, thick = int(strong.mean().round()), int(strong[-1] - strong[0]) + 1
+        if thick <= most_px and width >= 4 * thick:
+            found.append(Ruling(int(y) + middle, int(x), int(x + width)))
     return found
 
 

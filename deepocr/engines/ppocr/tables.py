@@ -12,7 +12,7 @@ from deepocr.engines.ppocr.lines import TextLine
 from deepocr.engines.ppocr.pieces import find_rows, split_lines
 from deepocr.engines.ppocr.rulings import Grid, Rulings, covers
 from deepocr.engines.ppocr.text import join_lines
-from deepocr.engines.ppocr.wrapped import holds_rows, row_edges
+from deepocr.engines.ppocr.wrapped import holds_numbers, holds_rows, row_edges
 from deepocr.types import Box
 
 
@@ -142,12 +142,11 @@ def _with_soft_edges(grid: Grid, lines: Sequence[TextLine], line_px: float) -> E
     soft_ys: set[float] = set()
     height = grid.ys[-1] - grid.ys[0]
     for top, bottom in pairwise(grid.ys):
+        inside = split_lines([one for one in lines if top <= one.center_px[1] < bottom], xs[1:-1])
         # cells of a table with all its rules may hold several lines; a tall band between few
         # rules holds rows
-        if len(grid.ys) > 4 and bottom - top < 0.5 * height:
-            continue
-        inside = [line for line in lines if top <= line.center_px[1] < bottom]
-        if len(grid.ys) == 2 or holds_rows(inside, xs):
+        tall = len(grid.ys) <= 4 or bottom - top >= 0.5 * height
+        if len(grid.ys) == 2 or (tall and holds_rows(inside, xs)) or holds_numbers(inside, xs):
             soft_ys.update(row_edges(find_rows(inside), xs))
     ys = tuple(sorted({*map(float, grid.ys), *soft_ys}))
     return Edges(xs, ys, frozenset(soft_xs), frozenset(soft_ys))
@@ -173,6 +172,13 @@ def fill_cells(edges: Edges, rulings: Rulings, pieces: Sequence[TextLine], line_
     return Table(
         tuple(cells), len(edges.ys) - 1, len(edges.xs) - 1, box, tuple(pieces), most_lines=most
     )
+
+
+def parted_at(x: float, pieces: Sequence[TextLine], line_px: float) -> bool:
+    """Do pieces on both sides of a place leave more white there than there is between words?"""
+    left = max((piece.box_px[2] for piece in pieces if piece.center_px[0] < x), default=None)
+    right = min((piece.box_px[0] for piece in pieces if piece.center_px[0] >= x), default=None)
+    return left is not None and right is not None and right - left > line_px
 
 
 def _first_column(xs: Sequence[float], line: TextLine, line_px: float) -> int:
@@ -234,7 +240,9 @@ def _merge_cells(
                 and piece.box_px[0] + reach < x < piece.box_px[2] - reach
                 for piece in pieces
             )
-        return not covers(rulings.vertical, round(x), round(top), round(bottom), slack_px)
+        if covers(rulings.vertical, round(x), round(top), round(bottom), slack_px):
+            return False
+        return not parted_at(x, [p for p in pieces if top <= p.center_px[1] < bottom], line_px)
 
     def open_below(row: int, column: int) -> bool:
         y, left, right = ys[row + 1], xs[column], xs[column + 1]

@@ -10,6 +10,9 @@ from deepocr.engines.ppocr.pieces import bounds, find_rows, is_number
 Cells = Mapping[int, TextLine]
 """The last piece of a row in each of its columns."""
 
+MIN_WRAPPED = 4.0
+"""Heights of a line: single words that fill a narrower column are cells of their own."""
+
 TIGHT = 1.15
 """Times the least distance between rows: lines of one cell are no further apart."""
 
@@ -46,6 +49,15 @@ def holds_rows(lines: Sequence[TextLine], xs: Sequence[float]) -> bool:
     return len(rows) >= 3 and full >= 0.6 * len(rows)
 
 
+def holds_numbers(lines: Sequence[TextLine], xs: Sequence[float]) -> bool:
+    """Rows with the first cell filled and a number in the same column of each."""
+    rows = [{column_of(xs, line): line for line in row} for row in find_rows(lines)]
+    shared = set.intersection(*(set(row) for row in rows)) if len(rows) > 1 else set()
+    return 0 in shared and any(
+        all(is_number(row[column].text) for row in rows) for column in shared - {0}
+    )
+
+
 def _goes_on(above: Cells, below: Cells, widths: Mapping[int, int], loose: bool) -> bool:
     shared = above.keys() & below.keys()
     if not shared or any(
@@ -56,12 +68,16 @@ def _goes_on(above: Cells, below: Cells, widths: Mapping[int, int], loose: bool)
         return True
     if not all(_is_full(above[column], below[column], widths[column]) for column in shared):
         return False
-    # where rows are no further apart than lines, words must tell
-    return loose or any(below[column].text[:1].islower() for column in shared)
+    # where rows are no further apart than lines, empty cells and words must tell
+    return loose or (
+        len(below) < len(widths) and any(below[column].text[:1].islower() for column in shared)
+    )
 
 
 def _is_full(above: TextLine, below: TextLine, width_px: int) -> bool:
     """Would the first word of the line below not have fitted in the line above?"""
+    if " " not in above.text and width_px < MIN_WRAPPED * above.height_px:
+        return False
     word_px = (len(below.text.split()[0]) + 1) * below.width_px / len(below.text)
     return above.width_px + word_px > width_px - 0.5 * above.height_px
 
