@@ -158,3 +158,16 @@ def test_figures_keep_words_and_drop_ticks() -> None:
 
 def test_no_lines_no_blocks() -> None:
     assert find_blocks(white(), [], []) == []
+
+
+def test_what_stands_below_a_table_is_no_part_of_it() -> None:
+    rows = [("Subtotal", "190.80"), ("Tax", "13.36"), ("Fee", "2.10"), ("Total due", "206.26")]
+    cells = [
+        line(x, 300 + 60 * n, text)
+        for n, row in enumerate(rows)
+        for x, text in zip((600, 800), row, strict=True)
+    ]
+    below = line(100, 560, "Please pay within 30 days, and come again, wherever you are", width=780)
+    labels = labels_of([*cells, below])
+    assert labels["Total due"] == "table"
+    assert labels[below.text] == "text"

@@ -74,13 +74,17 @@ def find_blocks(picture: Picture, lines: Sequence[TextLine], seen: Sequence[Seen
     titles = [r.box_px for r in seen if r.label == "title" and r.score >= MIN_TITLE]
     ordered: list[Block] = []
 
-    def table_of(some: Sequence[Atom[Item]]) -> Atom[Item] | None:
+    def table_of(some: Sequence[Atom[Item]]) -> list[Atom[Item]] | None:
         some_lines = [atom.item for atom in some if isinstance(atom.item, TextLine)]
         if len(some_lines) < len(some) or not is_tabular(some_lines, body_px):
             return None
         table = aligned_table(some_lines, body_px, rulings.horizontal)
-        block = _from_table(table) if table else None
-        return Atom(block.box_px, block, is_line=False) if block else None
+        if table is None:
+            return None
+        block = _from_table(table)
+        taken = {id(line) for line in table.lines}
+        rest = [atom for atom in some if id(atom.item) not in taken]
+        return [Atom(block.box_px, block, is_line=False), *rest]
 
     for run in reading_order(atoms, body_px, table_of):
         ordered += _blocks_of(run, titles, style, FOOTNOTES_BELOW * height)

@@ -27,8 +27,8 @@ LEAST_LINES = ((1.5, 2), (0.8, 4), (0.0, 6))
 NEW_BAND = 0.8
 """Of a line's height: a gap above, for a band to begin where the strips change."""
 
-TableMaker = Callable[[Sequence[Atom[T]]], Atom[T] | None]
-"""A table of these atoms, or None where they are none."""
+TableMaker = Callable[[Sequence[Atom[T]]], list[Atom[T]] | None]
+"""A table of these atoms and those that are not in it, or None where they are no table."""
 
 
 def reading_order(
@@ -52,7 +52,7 @@ def reading_order(
         columns = _columns(band, line_px)
         table = _table(columns, band, table_of)
         if table is not None:
-            band, columns = [table], [[table]]
+            band, columns = table, [table]
         if len(columns) > 1:
             for column in columns:
                 runs.extend(reading_order(column, line_px, table_of))
@@ -71,10 +71,11 @@ def reading_order(
 
 def _table(
     columns: list[list[Atom[T]]], band: Sequence[Atom[T]], table_of: TableMaker[T]
-) -> Atom[T] | None:
+) -> list[Atom[T]] | None:
     """Makes one of neighboring columns that hold no running text, where they hold one table.
 
-    Returns a table that is the whole band; a part of the band becomes one column in place.
+    Returns the band with a table from its first column to its last; a table in a part of the
+    columns becomes one column in place.
     """
     if len(columns) == 1:
         return table_of(band) if len(_strips(band, 0)) else None
