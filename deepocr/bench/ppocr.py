@@ -3,7 +3,8 @@
 One JSON line. `one_page.ratio` is our time for a page, from picture to Markdown with layout, over
 the library's for its lines alone; `plain` is the same for the task OCR with Boxes; `many_pages`
 compares pages a second of a document with the library page after page, rendering included on both
-sides. Turns are taken page by page, so that other work on the machine falls on both.
+sides. Turns are taken page by page, so that other work on the machine falls on both. `--start`
+times the PDF helper from its command line to its first page instead.
 """
 
 import argparse
@@ -11,10 +12,9 @@ import asyncio
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -24,6 +24,7 @@ from PIL import Image
 
 from deepocr.bench.peers import Reader, rapidocr_reader, tesseract_reader
 from deepocr.bench.server import server_seconds
+from deepocr.bench.start import SAMPLES, start_seconds
 from deepocr.documents import open_document
 from deepocr.engines.base import Engine
 from deepocr.engines.registry import create_engine
@@ -38,41 +39,26 @@ from deepocr.types import Job, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 
-FIRST_PAGE = """
-import asyncio, sys, time
-started_s = float(sys.argv[2])
-from pathlib import Path
-from deepocr.documents import open_document
-from deepocr.engines.registry import create_engine
-from deepocr.pipeline import read_page
-from deepocr.settings import Settings
-from deepocr.tasks import make_job
-async def main():
-    settings = Settings(engine="ppocr")
-    engine = create_engine(settings)
-    ready_s = time.time() - started_s
-    with open_document(Path(sys.argv[1]), limits=settings) as document:
-        await read_page(engine, document.page(1), make_job())
-    print(ready_s, time.time() - started_s)
-    await engine.close()
-asyncio.run(main())
-"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `bench.py ppocr`."""
     parser.add_argument("documents", nargs="*", type=Path, help="default: samples/labeled")
     parser.add_argument("--pages", type=int, default=8, help="at most so many pages in all")
     parser.add_argument("--rounds", type=int, default=3, help="turns; medians are told")
+    parser.add_argument("--start", action="store_true", help="only time to the first page's file")
     parser.add_argument("--server", action="store_true", help="through the Cog server too")
     parser.add_argument("--quality", type=Path, help="JSONL of checks: compare what is read too")
 
 
 def run(options: argparse.Namespace) -> int:
     """Writes one JSON line; returns the exit status."""
-    paths = options.documents or sorted((ROOT / "samples" / "labeled").glob("*.pdf"))
-    settings = load_settings().model_copy(update={"engine": "ppocr"})
-    report = asyncio.run(_measure(paths, options, settings))
+    if options.start:
+        times = start_seconds(options.documents or SAMPLES, "ppocr", options.rounds)
+        report = {"bench": "ppocr", "machine": _machine(), "start": times}
+    else:
+        paths = options.documents or sorted((ROOT / "samples" / "labeled").glob("*.pdf"))
+        settings = load_settings().model_copy(update={"engine": "ppocr"})
+        report = asyncio.run(_measure(paths, options, settings))
     sys.stdout.write(json.dumps(report) + "\n")
     return 0
 
@@ -87,15 +73,10 @@ async def _measure(
         report: dict[str, Any] = {
             "bench": "ppocr",
             "engine": engine.capabilities.engine,
-            "machine": {
-                "cores": len(os.sched_getaffinity(0)),
-                "python": platform.python_version(),
-                "load": round(os.getloadavg()[0], 1),
-            },
+            "machine": _machine(),
             "pages": len(pages),
             "one_page": await _one_page(engine, library, pages, options.rounds),
             "many_pages": await _many_pages(engine, library, paths, options, settings),
-            "start": _start(paths[0]),
         }
         if options.server:
             report["server"] = server_seconds([page.image for page in pages], options.rounds)
@@ -104,6 +85,14 @@ async def _measure(
     finally:
         await engine.close()
     return report
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
+    }
 
 
 def _load(paths: Sequence[Path], most: int, settings: Settings) -> list[Page]:
@@ -228,19 +217,6 @@ async def _our_documents(
             await one(path, count)
 
     await asyncio.gather(*(slotted(path, count) for path, count in waiting))
-
-
-def _start(path: Path) -> Mapping[str, float]:
-    """Seconds from starting Python to an engine that is ready, and to the first page read."""
-    output = subprocess.run(
-        [sys.executable, "-c", FIRST_PAGE, str(path), str(time.time())],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=300,
-    ).stdout.split()
-    return {"ready_s": round(float(output[0]), 2), "first_page_s": round(float(output[1]), 2)}
 
 
 async def _quality(
