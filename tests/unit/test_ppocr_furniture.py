@@ -39,6 +39,16 @@ def test_short_pieces_at_both_edges_are_a_running_foot() -> None:
     assert labels[BODY.format(36)] == "text"
 
 
+def test_a_cover_has_a_running_foot_too() -> None:
+    lines = [line(100, 700, "A report on harbors", height=40), line(100, 760, "Of the year 2026")]
+    lines += [line(100, 1300, "Department of Harbors"), line(750, 1300, "Homepage")]
+    labels = labels_of(
+        [*lines, line(100, 800, "with tables and figures in it, and more", width=730)]
+    )
+    assert labels["Department of Harbors"] == labels["Homepage"] == "footer"
+    assert labels["Of the year 2026"] == "text"
+
+
 def test_the_last_lines_of_two_columns_are_no_running_foot() -> None:
     left = [line(100, 200 + 30 * n, f"left {n}", width=370) for n in range(37)]
     right = [line(510, 200 + 30 * n, f"right {n}", width=370) for n in range(37)]

@@ -45,6 +45,13 @@ def test_the_first_line_of_a_paragraph_stays_in_it() -> None:
     assert only.label == "text"
 
 
+def test_a_heading_of_two_lines_is_one() -> None:
+    head = [line(100, 200, "8 CONCEPTS AND THE WORDS FOR"), line(130, 226, "THEM AND US")]
+    first, second, *_ = blocks_of(*head, *body(280))
+    assert first.text == "8 CONCEPTS AND THE WORDS FOR THEM AND US"
+    assert second.text.startswith("Row 0")
+
+
 def test_strokes_are_weighed_in_any_size_of_box() -> None:
     drawn = np.asarray(picture_of([(20, 20, 24, "stroke")], (300, 80)))[:, :, ::-1].copy()
     weigh = Weigher(drawn)

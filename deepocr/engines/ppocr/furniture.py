@@ -32,6 +32,9 @@ TITLE, LARGE = 1.12, 1.25
 """Of the usual line's height: rows higher than this are titles at the top, and large print at the
 bottom; to be furniture they need more evidence."""
 
+FAR = 5.0
+"""Heights of a line between the text and a running foot, on a page with little text."""
+
 SLANT_DEG = 12.0
 FAINT = 0.45
 """Of the usual contrast between ink and paper."""
@@ -248,7 +251,7 @@ class _Judge:
             return False
         starts = [line.box_px[0] for line in self.side.rest if line not in row]
         in_column = sum(abs(x - pieces[-1].box_px[0]) < self.body_px for x in starts)
-        return self._is_full_page() and in_column < 2
+        return (self._is_full_page() or gap > FAR) and in_column < 2
 
     def _stands_off(self, row: Sequence[TextLine], gap: float) -> bool:
         """A short row of small letters, well apart from a page full of text."""

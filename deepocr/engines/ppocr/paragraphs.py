@@ -173,16 +173,17 @@ def _head_signs(last: Row, row: Row, shape: _Shape, style: Style, listed: bool) 
     short = last.box_px[2] < shape.right - 0.1 * (shape.right - shape.left)
     if not short or text.endswith((".", ",", ";", "-")) or row.text[:1].islower():
         return 0
-    signs = sum(
-        (
-            row.middle_px - last.middle_px > APART * shape.pitch_px,
-            last.char_px > WIDER * row.char_px > 0,
-            style.size(last) > TALLER * style.size(row),
-            bool(KNOWN_HEADING.match(text) or (SECTION.match(text) and not listed)),
-        )
-    )
+    contrast = [
+        last.char_px > WIDER * row.char_px > 0,
+        style.size(last) > TALLER * style.size(row),
+    ]
+    others = [
+        row.middle_px - last.middle_px > APART * shape.pitch_px,
+        bool(KNOWN_HEADING.match(text) or (SECTION.match(text) and not listed)),
+    ]
     # strokes differ from font to font, so they do not count alone
-    return signs + 2 * style.bold(last, row) if signs else 0
+    bold = any(contrast + others) and style.bold(last, row)
+    return sum(contrast + others) + 2 * bold if bold or any(contrast) else 0
 
 
 def _begins(group: Sequence[Row], last: Row, row: Row, shape: _Shape, style: Style) -> bool:
@@ -205,6 +206,10 @@ def _begins(group: Sequence[Row], last: Row, row: Row, shape: _Shape, style: Sty
     indent, outdent = row.box_px[0] - last.box_px[0], last.box_px[2] - row.box_px[2]
     centered = abs(indent - outdent) < 0.8 * height and abs(indent) > 0.5 * height
     in_list = BULLET.match(group[0].text) or NUMBERED.match(group[0].text)
+    # a heading goes on below its words, not below its number
+    room = shape.right - row.box_px[2] > 0.1 * (shape.right - shape.left)
+    if room and SECTION.match(group[0].text) and not style.bold(last, row):
+        in_list = SECTION.match(group[0].text)
     if indent > 0.8 * height and not centered and not in_list:
         # the first line of a paragraph, unless this goes on with a hanging indent
         hanging = len(group) == 1 and last.box_px[2] > shape.right - 2 * height
