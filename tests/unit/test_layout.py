@@ -171,3 +171,15 @@ def test_what_stands_below_a_table_is_no_part_of_it() -> None:
     labels = labels_of([*cells, below])
     assert labels["Total due"] == "table"
     assert labels[below.text] == "text"
+
+
+def test_rules_at_the_end_of_columns_make_no_table_of_them() -> None:
+    picture = white()
+    # the rule between the columns is broken, and the paper's edge is a bar below
+    picture[700:1000, 499:501] = 0
+    picture[998:1001, 80:920] = 0
+    picture[900:902, 80:920] = 0
+    lines = [line(100, 300 + 27 * n, f"a{n} and more words", width=380) for n in range(22)]
+    lines += [line(520, 300 + 27 * n, f"b{n} and more words", width=380) for n in range(22)]
+    blocks = find_blocks(picture, lines, [])
+    assert {block.label for block in blocks} == {"text"}

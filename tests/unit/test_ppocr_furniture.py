@@ -30,6 +30,14 @@ def test_a_slide_keeps_its_title_though_the_model_sees_a_header() -> None:
     assert labels["A few words below it"] not in ("header", "aside")
 
 
+def test_what_is_ruled_off_below_a_masthead_takes_it_not_along() -> None:
+    picture = white()
+    picture[139:141, 90:890] = 0
+    lines = [line(300, 20, "Advertiser", height=80), line(400, 112, "Friday, May 31, 1901")]
+    blocks = find_blocks(picture, [*lines, *body()], [])
+    assert "Advertiser" in [block.text for block in blocks if block.label == "title"]
+
+
 def test_short_pieces_at_both_edges_are_a_running_foot() -> None:
     foot = [line(100, 1318, "Preprint, submitted", height=18)]
     foot.append(line(780, 1318, "June 8, 2018", width=100, height=18))

@@ -32,6 +32,9 @@ TITLE, LARGE = 1.12, 1.25
 """Of the usual line's height: rows higher than this are titles at the top, and large print at the
 bottom; to be furniture they need more evidence."""
 
+HUGE = 2.0
+"""Of the usual line's height: beyond letters like these, a masthead's, nothing is furniture."""
+
 FAR = 5.0
 """Heights of a line between the text and a running foot, on a page with little text."""
 
@@ -149,6 +152,8 @@ class _Judge:
             below_title = any(self._is_large(other) for other in rows[last + 1 : number])
             if self._is_furniture(row, first=number == last + 1, below_title=below_title):
                 last = number
+            elif self._size(row) > HUGE:
+                break
         chosen = list(rows[: last + 1])
         left = len(self.side.rest) - sum(map(len, chosen))
         if left < 2:
@@ -178,8 +183,10 @@ class _Judge:
 
     def _is_large(self, row: Sequence[TextLine]) -> bool:
         """As large as a title, which stands at the top of pages."""
-        size = max(line.height_px for line in row) / self.body_px
-        return size > (TITLE if self.side.label == "header" else LARGE)
+        return self._size(row) > (TITLE if self.side.label == "header" else LARGE)
+
+    def _size(self, row: Sequence[TextLine]) -> float:
+        return max(line.height_px for line in row) / self.body_px
 
     def _is_full_page(self) -> bool:
         """A page of text, rather than a slide or a cover."""

@@ -19,7 +19,7 @@ from deepocr.engines.ppocr.paragraphs import (
 from deepocr.engines.ppocr.pieces import bounds, find_rows
 from deepocr.engines.ppocr.reading_order import reading_order
 from deepocr.engines.ppocr.regions import Seen
-from deepocr.engines.ppocr.rulings import Rulings, find_grids, find_rulings
+from deepocr.engines.ppocr.rulings import Grid, Rulings, covers, find_grids, find_rulings
 from deepocr.engines.ppocr.tables import Table, ruled_table, table_html
 from deepocr.engines.ppocr.tabular import is_tabular
 from deepocr.engines.ppocr.text import hyphenated_words, join_lines
@@ -29,6 +29,9 @@ from deepocr.types import Box
 FOOTNOTES_BELOW = 0.55
 """Share of the page's height above which small print is no footnote."""
 
+
+MIN_COLUMN = 8.0
+"""Of a line's height: lines of running text are wider than this."""
 
 MIN_TITLE = 0.65
 """Score of the model: below it a heading needs other evidence."""
@@ -136,13 +139,34 @@ def _take_tables(
     grids = sorted(find_grids(rulings, body_px), key=lambda grid: _area(grid.box_px))
     for grid in grids:
         inside = [line for line in free if overlap(line.box_px, grid.box_px) > 0.5]
-        if len(inside) > 1:
+        if len(inside) > 1 and not _cuts_columns(grid, inside, free, body_px):
             take(ruled_table(grid, inside, body_px))
     for region in seen:
         if region.label == "table":
             inside = [line for line in free if overlap(line.box_px, region.box_px) > 0.5]
             take(aligned_table(inside, body_px, rulings.horizontal))
     return [_from_table(table) for table in tables], free
+
+
+def _cuts_columns(
+    grid: Grid, inside: Sequence[TextLine], lines: Sequence[TextLine], body_px: float
+) -> bool:
+    """Columns of running text go on into a grid whose upper edge is not ruled."""
+    left, top, right, _ = grid.box_px
+    if covers(grid.rulings.horizontal, top, left, right, max(8.0, 0.5 * body_px)):
+        return False
+    within = {id(line) for line in inside}
+    wide = [line for line in lines if line.width_px > MIN_COLUMN * body_px]
+    above = [line for line in wide if id(line) not in within and line.center_px[1] < top + body_px]
+    goes_on = sum(
+        abs(upper.box_px[0] - lower.box_px[0]) < body_px
+        and lower.center_px[1] - upper.center_px[1] < 1.8 * body_px
+        for lower in wide
+        if id(lower) in within
+        for upper in above
+        if upper.center_px[1] > top - 2 * body_px
+    )
+    return goes_on >= 2
 
 
 def _take_figures(
