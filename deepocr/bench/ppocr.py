@@ -79,7 +79,9 @@ async def _measure(
             "many_pages": await _many_pages(engine, library, paths, options, settings),
         }
         if options.server:
-            report["server"] = server_seconds([page.image for page in pages], options.rounds)
+            server = server_seconds([page.image for page in pages], options.rounds)
+            ratio = server["mean_s"] / report["one_page"]["library_s"]
+            report["server"] = {**server, "ratio": round(ratio, 3)}
         if options.quality:
             report["quality"] = await _quality(engine, library, options.quality, settings)
     finally:
