@@ -1,6 +1,7 @@
 """Reading order, page furniture, paragraphs: on lines placed by hand."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -183,3 +184,14 @@ def test_rules_at_the_end_of_columns_make_no_table_of_them() -> None:
     lines += [line(520, 300 + 27 * n, f"b{n} and more words", width=380) for n in range(22)]
     blocks = find_blocks(picture, lines, [])
     assert {block.label for block in blocks} == {"text"}
+
+
+def test_chinese_that_runs_downward_is_read_from_right_to_left() -> None:
+    level = [line(100, 200 + 30 * n, f"横排的文字第{n}行，很长很长", width=780) for n in range(6)]
+    verses = ("床前明月光", "疑是地上霜", "举头望明月")
+    downward = [
+        replace(line(600 - 50 * n, 450, text, width=30, height=150), char_x_px=())
+        for n, text in enumerate(verses)
+    ]
+    blocks = find_blocks(white(), [*level, *reversed(downward)], [])
+    assert blocks[-1].text == "".join(verses)

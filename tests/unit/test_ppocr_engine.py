@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import pymupdf
 import pytest
 from PIL import Image
 
@@ -122,6 +123,28 @@ async def test_turned_pages_are_read_and_boxes_stay_on_the_page(
     cut = page.image.crop((x1, y1, x2, y2)).rotate(-90 * quarters, expand=True)
     again = await read_page(engine, Page(2, cut), make_job("free"))
     assert "Harbor" in again.raw
+
+
+async def test_what_runs_upward_is_read_too(engine: Engine) -> None:
+    image = picture_of(TEXTS, (800, 600))
+    label = picture_of([(4, 6, 24, "Rain per month in millimeters")], (400, 40))
+    image.paste(label.rotate(90, expand=True), (700, 180))
+    result = await read_page(engine, Page(1, image), make_job("boxes"))
+    assert "Rain per month in millimeters" in [region.text for region in result.regions]
+
+
+async def test_columns_of_chinese_follow_from_right_to_left(engine: Engine) -> None:
+    texts = ("话说天下大势分久必合合久必分", "周末七国分争并入于秦及秦灭之", "后楚汉分争又并入于汉")
+    document = pymupdf.open()
+    page = document.new_page(width=400, height=500)
+    for column, text in enumerate(texts):
+        for row, character in enumerate(text):
+            place = (320 - 40 * column, 60 + 24 * row)
+            page.insert_text(place, character, fontname="china-s", fontsize=20)
+    picture = page.get_pixmap(dpi=144)
+    image = Image.frombytes("RGB", (picture.width, picture.height), picture.samples)
+    result = await read_page(engine, Page(1, image), make_job("free"))
+    assert "".join(result.raw.split()) == "".join(texts)
 
 
 async def test_strip_much_longer_than_wide_is_read_in_tiles(engine: Engine) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from deepocr.engines.ppocr.aligned import aligned_table
+from deepocr.engines.ppocr.aligned import aligned_table, with_rows_beside
 from deepocr.engines.ppocr.atoms import Atom
 from deepocr.engines.ppocr.columns import part_lines
 from deepocr.engines.ppocr.furniture import find_furniture, overlap
@@ -22,7 +22,7 @@ from deepocr.engines.ppocr.regions import Seen
 from deepocr.engines.ppocr.rulings import Grid, Rulings, covers, find_grids, find_rulings
 from deepocr.engines.ppocr.tables import Table, ruled_table, table_html
 from deepocr.engines.ppocr.tabular import is_tabular
-from deepocr.engines.ppocr.text import hyphenated_words, join_lines
+from deepocr.engines.ppocr.text import hyphenated_words, is_cjk, join_lines
 from deepocr.engines.ppocr.weight import Weigher
 from deepocr.types import Box
 
@@ -33,11 +33,18 @@ FOOTNOTES_BELOW = 0.55
 MIN_COLUMN = 8.0
 """Of a line's height: lines of running text are wider than this."""
 
+MAX_VERTICAL_GAP = 2.5
+"""Of its width: lines that run downward follow each other at no more."""
+
 MIN_TITLE = 0.65
 """Score of the model: below it a heading needs other evidence."""
 
 MIN_EQUATION, MAX_EQUATION_WORDS = 0.7, 16
 """Score of the model, and words in a line: sentences with a formula in them are text."""
+
+
+MIN_FILLED = 0.5
+"""Share of the height of what a model sees as a figure that the rows of a table in it have."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,8 @@ def find_blocks(picture: Picture, lines: Sequence[TextLine], seen: Sequence[Seen
     tables, free = _take_tables(free, rulings, seen, body_px)
     figures, free = _take_figures(free, seen, tables, (width, height))
     equations, free = _take_equations(free, seen)
-    blocks = [*tables, *figures, *equations]
+    vertical, free = _take_vertical(free)
+    blocks = [*tables, *figures, *equations, *vertical]
     atoms: list[Atom[Item]] = [Atom(block.box_px, block, is_line=False) for block in blocks]
     atoms += [Atom(line.box_px, line) for line in free]
     style = Style(body_px, char_width(lines), hyphenated_words(lines), Weigher(picture))
@@ -144,8 +152,21 @@ def _take_tables(
     for region in seen:
         if region.label == "table":
             inside = [line for line in free if overlap(line.box_px, region.box_px) > 0.5]
+            if inside:
+                inside = with_rows_beside(inside, free, rulings.horizontal, body_px)
             take(aligned_table(inside, body_px, rulings.horizontal))
+        elif region.label == "figure":
+            inside = [line for line in free if overlap(line.box_px, region.box_px) > 0.6]
+            if _fills(inside, region.box_px) and is_tabular(inside, body_px):
+                take(aligned_table(inside, body_px, rulings.horizontal))
     return [_from_table(table) for table in tables], free
+
+
+def _fills(lines: Sequence[TextLine], box: Box) -> bool:
+    """Rows of lines over most of the height of a box, as a table has and a chart has not."""
+    rows = [row for row in find_rows(lines) if len(row) > 1]
+    height = sum(max(line.height_px for line in row) for row in rows)
+    return height > MIN_FILLED * (box[3] - box[1])
 
 
 def _cuts_columns(
@@ -215,6 +236,25 @@ def _take_equations(
         rows = [line for row in find_rows(inside) for line in row]
         equations.append(_block("equation", rows))
     return equations, free
+
+
+def _take_vertical(lines: Sequence[TextLine]) -> tuple[list[Block], list[TextLine]]:
+    """Chinese that runs downward on a page of level lines: its lines follow from right to left."""
+    free = [line for line in lines if not (line.vertical and is_cjk(line.text[0]))]
+    groups: list[list[TextLine]] = []
+    known = {id(line) for line in free}
+    downward = [line for line in lines if id(line) not in known]
+    for line in sorted(downward, key=lambda line: -line.box_px[0]):
+        for group in groups:
+            last = group[-1]
+            common = min(line.box_px[3], last.box_px[3]) - max(line.box_px[1], last.box_px[1])
+            near = last.box_px[0] - line.box_px[2] < MAX_VERTICAL_GAP * last.width_px
+            if near and common > 0.3 * min(line.height_px, last.height_px):
+                group.append(line)
+                break
+        else:
+            groups.append([line])
+    return [_block("text", group) for group in groups], free
 
 
 def _says_something(line: TextLine) -> bool:

@@ -6,11 +6,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from deepocr.engines.ppocr.finding import Found, Frame, find_lines
+from deepocr.engines.ppocr.finding import SURE, Found, Frame, find_lines
 from deepocr.engines.ppocr.layout import Block, find_blocks
-from deepocr.engines.ppocr.lines import MIN_SCORE, LineReader, Stop, TextLine, level_boxes
+from deepocr.engines.ppocr.lines import (
+    MIN_SCORE,
+    LineReader,
+    Stop,
+    TextLine,
+    level_boxes,
+    turn_over,
+)
 from deepocr.engines.ppocr.locate import locate
-from deepocr.engines.ppocr.models import TALL, Picture
+from deepocr.engines.ppocr.models import TALL, Picture, Points, Recognized
 from deepocr.engines.ppocr.regions import LayoutModel
 from deepocr.engines.ppocr.textlayer import is_sound, layer_lines, sample_of, usable
 from deepocr.parsing.grounding import box_to_raw, format_tag
@@ -92,6 +99,7 @@ def _recognize(reader: LineReader, found: Found, stop: Stop) -> list[TextLine]:
     texts = dict(found.known)
     crops = reader.crop(found.picture, found.points[unread])
     texts.update(zip(unread, reader.recognize(crops, stop), strict=True))
+    _read_upward(reader, found.points, dict(zip(unread, crops, strict=True)), texts, stop)
     boxes = level_boxes(found.frame.straighten(found.points))
     lines = []
     for index, (box, points) in enumerate(zip(boxes, found.points, strict=True)):
@@ -109,6 +117,26 @@ def _recognize(reader: LineReader, found: Found, stop: Stop) -> list[TextLine]:
                 )
             )
     return lines
+
+
+def _read_upward(
+    reader: LineReader,
+    points: Points,
+    crops: Mapping[int, Picture],
+    texts: dict[int, Recognized],
+    stop: Stop,
+) -> None:
+    """Lines that do not read downward are read upward: labels of axes, stamps in the margin."""
+    sides = np.linalg.norm(points[:, [1, 3]] - points[:, [0]], axis=2)
+    doubtful = [
+        index
+        for index in crops
+        if sides[index, 1] >= TALL * sides[index, 0] and texts[index].score < SURE
+    ]
+    again = reader.recognize([turn_over(crops[index]) for index in doubtful], stop)
+    for index, text in zip(doubtful, again, strict=True):
+        if text.score > texts[index].score:
+            texts[index] = text
 
 
 class _Clock:
