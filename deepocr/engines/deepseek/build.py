@@ -25,7 +25,7 @@ DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float
 
 MAX_SEQUENCES = {"cuda": 64, "cpu": 8}
 MAX_PREFILL_TOKENS = {"cuda": 8192, "cpu": 1024}
-VISION_BYTES = {"cuda": 2 << 30, "cpu": 256 << 20}
+VISION_BYTES = {"cuda": 2 << 30, "cpu": 64 << 20}
 """On the host, views one by one: more at a time only fill its caches."""
 
 CUDA_WORKING_BYTES = 3 << 30

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from deepocr.engines.deepseek.model.moe import Experts
 from deepocr.engines.deepseek.model.ocr import OcrModel
+from deepocr.engines.deepseek.model.sam import SamMlp
 from deepocr.engines.deepseek.ops.experts import swiglu
 from deepocr.engines.deepseek.ops.packed import MATRICES, Matrix, Quantize
 
@@ -56,10 +57,7 @@ class PackedExperts(nn.Module):
             for expert, part in enumerate(torch.split(rows, counts))
             if part.shape[0]
         ]
-        written = torch.empty_like(rows)
-        written[order] = torch.cat(parts)
-        each = written.view(*ids.shape, -1).float()
-        return (each * weights.unsqueeze(-1)).sum(dim=1).to(x.dtype)
+        return weighted_sums(torch.cat(parts), order.argsort().view(ids.shape), weights)
 
     def _one_token(self, x: Tensor, hit: list[int], weights: Tensor) -> Tensor:
         """One SwiGLU for all experts of a token: on a CPU small operations cost their launch."""
@@ -70,6 +68,36 @@ class PackedExperts(nn.Module):
 
     def _expert(self, expert: int, x: Tensor) -> Tensor:
         return self.down[expert](swiglu(self.gate_up[expert](x)))
+
+
+SUM_TOKENS = 128
+
+
+def weighted_sums(rows: Tensor, places: Tensor, weights: Tensor) -> Tensor:
+    """rows (T * K, hidden); places in them and weights in float32, both (T, K) -> (T, hidden).
+
+    Some tokens at a time: in float32 all together would be the largest tensor of a prefill.
+    """
+    pieces = zip(torch.split(places, SUM_TOKENS), torch.split(weights, SUM_TOKENS), strict=True)
+    sums = [(share[:, None] @ rows[at].float()).squeeze(1) for at, share in pieces]
+    return torch.cat(sums).to(rows.dtype)
+
+
+MLP_ROWS = 1024
+"""Rows at a time through the encoder's widest block: what it makes in between, four times as wide,
+then stays in the processor's cache."""
+
+
+class ByRows(nn.Module):
+    """A block that treats every row alone, some rows at a time: (..., C) -> (..., C)."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        pieces = torch.split(x.reshape(-1, x.shape[-1]), MLP_ROWS)
+        return torch.cat([self.block(rows) for rows in pieces]).view_as(x)
 
 
 @torch.inference_mode()
@@ -92,6 +120,8 @@ def _pack_children(module: nn.Module, quantize: Quantize) -> None:
             setattr(module, name, _pack_experts(child, quantize))
         else:
             _pack_children(child, quantize)
+            if isinstance(child, SamMlp):
+                setattr(module, name, ByRows(child))
 
 
 def _pack_experts(experts: Experts, quantize: Quantize) -> PackedExperts:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepocr.engines.deepseek.cpu import PackedExperts, PackedLinear
+from deepocr.engines.deepseek.cpu import MLP_ROWS, ByRows, PackedExperts, PackedLinear
 from deepocr.engines.deepseek.ops.attention import SdpaAttention
 from deepocr.engines.deepseek.ops.cpu_attention import CpuAttention, CpuPagedAttention
 from deepocr.engines.deepseek.ops.experts import plain_experts
@@ -38,7 +38,7 @@ def test_a_packed_linear_keeps_shape_and_bias() -> None:
     assert error(packed(x), linear(x)) < 0.01
 
 
-@pytest.mark.parametrize("tokens", [1, 2, 30])
+@pytest.mark.parametrize("tokens", [1, 2, 30, 300])
 def test_packed_experts(tokens: int) -> None:
     torch.manual_seed(tokens)
     weights, ids = torch.randn(tokens, 8).softmax(dim=-1).topk(3, dim=-1)
@@ -67,12 +67,19 @@ def test_paged_attention_over_runs_of_blocks(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_sam_attention_by_rows(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("count", "rows", "columns"), [(2, 20, 55), (19, 5, 7)])
+def test_sam_attention(dtype: torch.dtype, count: int, rows: int, columns: int) -> None:
     torch.manual_seed(0)
-    rows, columns = 20, 55
-    q, k, v = torch.randn(2, rows * columns, 3, 2, 16).to(dtype).unbind(2)
-    rel_h = torch.randn(2, rows * columns, 2, rows).to(dtype)
-    rel_w = torch.randn(2, rows * columns, 2, columns).to(dtype)
+    q, k, v = torch.randn(count, rows * columns, 3, 2, 16).to(dtype).unbind(2)
+    rel_h = torch.randn(count, rows * columns, 2, rows).to(dtype)
+    rel_w = torch.randn(count, rows * columns, 2, columns).to(dtype)
     wanted = SdpaAttention().relative(*(x.float() for x in (q, k, v, rel_h, rel_w)))
     limit = 1e-5 if dtype == torch.float32 else 0.006
     assert error(CpuAttention().relative(q, k, v, rel_h, rel_w), wanted) < limit
+
+
+def test_a_block_by_rows_is_the_same_block() -> None:
+    torch.manual_seed(0)
+    block = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.GELU(), torch.nn.Linear(32, 8))
+    x = torch.randn(3, 2 * MLP_ROWS // 3 + 5, 8)
+    torch.testing.assert_close(ByRows(block)(x), block(x))

@@ -17,36 +17,49 @@ SCORE_ROWS = 256
 """Queries whose scores are held at a time; those of one head then stay in the cache."""
 
 LONG = 1024
-"""Positions from which that is faster than SDPA; windows of 196 are not."""
+"""Positions from which each head is attended alone; below (windows of 196) many together."""
+
+WINDOWS = 8
+"""Windows attended together: 15 MB of scores at 12 heads."""
 
 
 class CpuAttention(SdpaAttention):
-    """SDPA but for SAM's global attention."""
+    """SDPA but where SAM's bias is added."""
 
-    name = "sdpa, SAM by rows"
+    name = "sdpa, SAM in float32"
 
     def relative(self, q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
+        operands = (q, k, v, rel_h, rel_w)
         if q.shape[1] < LONG:
-            return super().relative(q, k, v, rel_h, rel_w)
+            parts = zip(*(torch.split(x, WINDOWS) for x in operands), strict=True)
+            return torch.cat([_all_heads(*part) for part in parts])
         out = torch.empty_like(q)
         for view in range(q.shape[0]):
             for head in range(q.shape[2]):
-                operands = (x[view, :, head] for x in (q, k, v, rel_h, rel_w))
-                out[view, :, head] = _one_head(*operands)
+                out[view, :, head] = _one_head(*(x[view, :, head] for x in operands))
         return out
 
 
+def _all_heads(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
+    """All (N, T, H, ..) -> (N, T, H, D)."""
+    count, length, heads, _ = q.shape
+    q, k, v, rel_h, rel_w = (x.transpose(1, 2).flatten(0, 1) for x in (q, k, v, rel_h, rel_w))
+    out = _attend_biased(q, k.float().transpose(1, 2), v, rel_h, rel_w)
+    return out.view(count, heads, length, -1).transpose(1, 2)
+
+
 def _one_head(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
-    """q, k, v (T, D), rel_h (T, G_h), rel_w (T, G_w) -> (T, D)."""
-    keys, values = k.float().t(), v.contiguous()
-    scale = q.shape[-1] ** -0.5
-    parts = []
-    for start in range(0, q.shape[0], SCORE_ROWS):
-        rows = slice(start, start + SCORE_ROWS)
-        scores = (rel_h[rows, :, None].float() + rel_w[rows, None, :]).flatten(1)
-        torch.addmm(scores, q[rows].float(), keys, alpha=scale, out=scores)
-        parts.append(scores.softmax(dim=-1).to(values.dtype) @ values)
-    return torch.cat(parts)
+    """q, k, v (T, D), rel_h (T, G_h), rel_w (T, G_w) -> (T, D), some rows at a time."""
+    keys, values = k.float().t()[None], v.contiguous()[None]
+    rows = zip(*(torch.split(x[None], SCORE_ROWS, 1) for x in (q, rel_h, rel_w)), strict=True)
+    return torch.cat([_attend_biased(a, keys, values, b, c)[0] for a, b, c in rows])
+
+
+def _attend_biased(q: Tensor, keys: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
+    """q (B, R, D), keys (B, D, S) in float32, v (B, S, D), biases (B, R, G) -> (B, R, D)."""
+    scores = (rel_h[..., :, None].float() + rel_w[..., None, :]).flatten(2)
+    torch.baddbmm(scores, q.float(), keys, alpha=q.shape[-1] ** -0.5, out=scores)
+    return scores.softmax(dim=-1).to(v.dtype) @ v
 
 
 class CpuPagedAttention:
@@ -65,10 +78,10 @@ class CpuPagedAttention:
 def _attend(query: Tensor, keys: Tensor, values: Tensor, runs: Iterator[slice]) -> Tensor:
     """query (H, D), scaled; keys and values (tokens of the cache, H, D) -> (H, D)."""
     stretches = list(runs)
-    # (H, n, D) of each stretch, widened once; heads stay where they are
-    parts = [keys[run].float().transpose(0, 1) @ query[:, :, None] for run in stretches]
-    scores = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-    shares = scores.softmax(dim=1).transpose(1, 2)
+    # not a product of matrices: MKL is four times slower at one with a single column
+    parts = [(keys[run].float() * query).sum(dim=2) for run in stretches]
+    scores = parts[0] if len(parts) == 1 else torch.cat(parts)
+    shares = scores.softmax(dim=0).t()[:, None, :]
     if len(stretches) == 1:
         return (shares @ values[stretches[0]].float().transpose(0, 1)).squeeze(1)
     counts = [run.stop - run.start for run in stretches]
