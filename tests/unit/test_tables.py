@@ -5,10 +5,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from deepocr.engines.ppocr.aligned import aligned_table
+from deepocr.engines.ppocr.aligned import aligned_table, with_rows_beside
 from deepocr.engines.ppocr.layout import find_blocks
 from deepocr.engines.ppocr.lines import TextLine
 from deepocr.engines.ppocr.pieces import split_line
+from deepocr.engines.ppocr.regions import Seen
 from deepocr.engines.ppocr.rulings import Ruling, find_grids, find_rulings
 from deepocr.engines.ppocr.tables import Cell, Table, ruled_table, table_html
 from deepocr.engines.ppocr.tabular import is_tabular
@@ -92,6 +93,19 @@ def test_headings_without_a_rule_between_them_stay_apart() -> None:
     lines = [line(120, 110, "Metal"), line(520, 110, "Price")]
     lines += [line(x, 150 + 40 * n, f"{n}1") for n in range(2) for x in (120, 520)]
     assert texts_of(table_in(picture, lines))[0] == ["Metal", "Price"]
+
+
+def test_a_piece_of_a_rule_that_touches_no_other_still_parts_cells() -> None:
+    picture = white()
+    for y in (100, 140, 220):
+        rule(picture, 100, y, 700, y)
+    for x in (100, 400, 700):
+        rule(picture, x, 100, x, 220)
+    # the scan has lost its ends
+    rule(picture, 130, 180, 370, 180)
+    rule(picture, 400, 180, 700, 180)
+    lines = [line(x, 110 + 40 * n, f"{n}{x}") for n in range(3) for x in (120, 420)]
+    assert texts_of(table_in(picture, lines))[1:] == [["1120", "1420"], ["2120", "2420"]]
 
 
 def test_light_gray_rules_and_a_dark_heading() -> None:
@@ -236,13 +250,80 @@ def test_notes_and_captions_around_a_table_are_left_out() -> None:
 
 def test_short_words_below_each_other_are_cells() -> None:
     rows = [[(100, "point (pt)"), (300, "1pt = 12in")], [(100, "inch"), (300, "1in = 72pt")]]
-    rows += [[(100, "centimetre"), (300, "1cm = 12in")], [(100, "didot"), (300, "1dd = 12pt")]]
+    rows += [[(100, "didot"), (300, "1cm = 12in")], [(100, "cicero"), (300, "1cc = 12dd")]]
     assert table_of(rows).num_rows == 4
 
 
 def test_a_dollar_read_as_an_s_makes_no_column() -> None:
     rows = [[(100, f"item {n}"), (300, "S"), (400, f"{n}18,204")] for n in range(5)]
     assert Cell(2, 1, "$218,204") in table_of(rows).cells
+
+
+def test_headings_over_several_columns_do_not_hide_the_columns() -> None:
+    rows = [[(100, "Font"), (310, "A4 paper"), (490, "A5 paper")]]
+    rows += [[(280, "10 pt"), (370, "12 pt"), (460, "10 pt"), (550, "12 pt")]]
+    rows += [
+        [(100, name), (290, "84"), (380, "77"), (470, "64"), (560, "59")]
+        for name in ("Times", "Charter", "Utopia", "Courier")
+    ]
+    table = table_of(rows, (Ruling(255, 100, 600),))
+    assert table.num_columns == 5
+    assert Cell(0, 1, "A4 paper", columns=2) in table.cells
+    assert Cell(0, 3, "A5 paper", columns=2) in table.cells
+    assert Cell(0, 0, "Font", rows=2) in table.cells
+
+
+def test_numbers_above_the_only_rule_are_headings() -> None:
+    rows = [[(100, "size"), (300, "10"), (400, "14"), (500, "18")]]
+    rows += [[(100, f"{n}0"), (300, "40"), (400, "56"), (500, "72")] for n in range(8, 13)]
+    assert table_of(rows, (Ruling(225, 100, 530),)).num_heads == 1
+
+
+def test_headings_found_as_one_line_are_parted_at_wide_gaps() -> None:
+    rows = [[(100, "Command     A Number     Comments")]]
+    rows += [
+        [(100, name), (220, "100"), (330, "For tables")] for name in ("author", "table", "tab")
+    ]
+    lines = [line(x, 200 + 30 * n, text) for n, row in enumerate(rows) for x, text in row]
+    rules = tuple(Ruling(at, 100, 430) for at in (195, 225, 320))
+    table = aligned_table(lines, LINE_PX, rules)
+    assert table is not None
+    assert texts_of(table)[0] == ["Command", "A Number", "Comments"]
+
+
+def test_rows_right_beside_a_table_belong_to_it() -> None:
+    lines = numbers_table()
+    total = [line(100, 320, "Sum"), line(400, 320, "25.7"), line(700, 320, "32.1")]
+    head = [line(500, 170, "in the year 2029")]
+    prose = [line(100, 350, "The prices are those of a Friday in the spring.")]
+    rules = [Ruling(194, 390, 770)]
+    grown = with_rows_beside(lines, [*lines, *total, *head, *prose], rules, LINE_PX)
+    assert {one.text for one in grown} - {one.text for one in lines} == {
+        *(one.text for one in total),
+        "in the year 2029",
+    }
+
+
+def test_a_table_that_the_model_sees_as_a_figure() -> None:
+    lines = numbers_table()
+    blocks = find_blocks(white(), lines, [Seen("figure", 0.9, (90, 190, 800, 320))])
+    assert [block.label for block in blocks] == ["table"]
+
+
+def test_the_ticks_of_a_chart_are_no_table() -> None:
+    ticks = [line(100, 200 + 90 * n, f"0.{n}") for n in range(5)]
+    ticks += [line(150 + 100 * n, 640, f"{n}0") for n in range(6)]
+    blocks = find_blocks(white(), ticks, [Seen("figure", 0.9, (90, 190, 800, 680))])
+    assert [block.label for block in blocks] == ["image"]
+
+
+def test_numbered_lines_of_a_program_are_no_table() -> None:
+    program = [
+        one
+        for n, text in enumerate(("begin", "first", "second", "third", "end"))
+        for one in (line(100, 200 + 26 * n, str(n + 1)), line(140, 200 + 26 * n, text))
+    ]
+    assert not is_tabular(program, LINE_PX)
 
 
 def test_rows_of_numbers_never_go_on() -> None:

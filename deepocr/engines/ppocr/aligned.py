@@ -3,11 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from statistics import median
 
 from deepocr.engines.ppocr.gutters import find_gutters
 from deepocr.engines.ppocr.heads import column_of, count_heads, head_spans
 from deepocr.engines.ppocr.lines import TextLine
-from deepocr.engines.ppocr.pieces import bounds, cell_pieces, find_rows, is_number, split_line
+from deepocr.engines.ppocr.paragraphs import CAPTION
+from deepocr.engines.ppocr.pieces import (
+    bounds,
+    cell_pieces,
+    find_rows,
+    is_number,
+    split_gaps,
+    split_line,
+)
 from deepocr.engines.ppocr.rulings import Ruling, Rulings
 from deepocr.engines.ppocr.tables import Edges, Table, fill_cells, is_table
 from deepocr.engines.ppocr.wrapped import row_edges
@@ -17,6 +26,9 @@ Row = list[TextLine]
 
 FULL = 0.6
 """Share of a table's width that rules at one height cover where they run all the way."""
+
+WIDE = 1.35
+"""Heights of a line between the middles of characters: wider than a space between words."""
 
 CURRENCY = frozenset("$€£¥S")
 
@@ -61,6 +73,63 @@ def aligned_table(
     return table if table.num_rows > 1 and is_table(table) else None
 
 
+def with_rows_beside(
+    inside: Sequence[TextLine],
+    lines: Sequence[TextLine],
+    rules: Sequence[Ruling],
+    line_px: float,
+) -> list[TextLine]:
+    """Lines of a table with the rows right above and below that stand in its columns.
+
+    A row above may also hold headings over several columns, each underlined.
+    """
+    found = list(inside)
+    left, top, right, bottom = bounds(inside)
+    known = {id(line) for line in inside}
+    near = [
+        line
+        for line in lines
+        if id(line) not in known and left - line_px < line.center_px[0] < right + line_px
+    ]
+    pieces = [piece for line in inside for piece in cell_pieces(line)]
+    for row in find_rows([line for line in near if line.center_px[1] > bottom]):
+        if row[0].box_px[1] - bottom > line_px or not _stand_below(row, pieces, line_px):
+            break
+        found += row
+        bottom = bounds(row)[3]
+    for row in reversed(find_rows([line for line in near if line.center_px[1] < top])):
+        underlined = all(
+            any(
+                row[0].center_px[1] < rule.at < top + line_px
+                and rule.start - line_px < line.box_px[0]
+                and line.box_px[2] < rule.end + line_px
+                and rule.end - rule.start < 0.7 * (right - left)
+                for rule in rules
+            )
+            for line in row
+        )
+        if top - row[0].box_px[3] > line_px or not (
+            underlined or _stand_below(row, pieces, line_px)
+        ):
+            break
+        found += row
+        top = bounds(row)[1]
+    return found
+
+
+def _stand_below(row: Row, pieces: Sequence[TextLine], line_px: float) -> bool:
+    """Is this a row of at least two pieces, each in line with some of these?"""
+    return len(row) > 1 and all(
+        any(
+            min(abs(a - b) for a, b in zip(_anchors(line), _anchors(piece), strict=True))
+            < 0.3 * line_px
+            and min(line.box_px[2], piece.box_px[2]) > max(line.box_px[0], piece.box_px[0])
+            for piece in pieces
+        )
+        for line in row
+    )
+
+
 def full_rules(rules: Sequence[Ruling], box: Box, line_px: float) -> list[int]:
     """Heights of the rules that run all the way across a box, in one piece or in several."""
     left, right = box[0], box[2]
@@ -83,17 +152,25 @@ def _trim(rows: Sequence[Row], gutters: Sequence[float], full: Sequence[int]) ->
     first, last = several[0], several[-1]
     begin, end = 0, len(rows)
     for number in range(first):
-        if _stands_apart(rows[number], gutters) or _beyond(rows[number], full, above=True):
+        row = rows[number]
+        if _stands_apart(row, gutters, full) or _beyond(row, full, above=True) or _names(row):
             begin = number + 1
     for number in range(len(rows) - 1, last, -1):
-        if _stands_apart(rows[number], gutters) or _beyond(rows[number], full, above=False):
+        if _stands_apart(rows[number], gutters, full) or _beyond(rows[number], full, above=False):
             end = number
     return [list(row) for row in rows[begin:end]]
 
 
-def _stands_apart(row: Row, gutters: Sequence[float]) -> bool:
-    """One line from the first column on into others."""
+def _stands_apart(row: Row, gutters: Sequence[float], full: Sequence[int]) -> bool:
+    """One line from the first column on into others, not between the rules of the table."""
+    if len(full) > 1 and min(full) < row[0].center_px[1] < max(full):
+        return False
     return row[0].box_px[0] < gutters[0] < row[-1].box_px[2] - row[0].height_px
+
+
+def _names(row: Row) -> bool:
+    """The number and title of a table."""
+    return bool(CAPTION.match(row[0].text))
 
 
 def _beyond(row: Row, full: Sequence[int], above: bool) -> bool:
@@ -144,13 +221,17 @@ def _cut(rows: Sequence[Row], xs: Sequence[float], line_px: float) -> list[Row]:
             for other in others
         )
 
+    usual = median(len(row) for row in rows)
+    top = next(number for number, row in enumerate(rows) if len(row) >= usual)
     cut: list[Row] = []
-    for row in rows:
+    for number, row in enumerate(rows):
         cut.append([])
         for line in row:
-            number = not any(map(str.isalpha, line.text))
-            parts = split_line(line, gutters, anywhere=number)
-            cut[-1].extend(parts if number or all(map(in_line, parts)) else [line])
+            digits = not any(map(str.isalpha, line.text))
+            # a heading over several columns has its words where it likes
+            wide = split_gaps(line, WIDE) if number < top else [line]
+            parts = wide if number < top else split_line(line, gutters, anywhere=digits)
+            cut[-1].extend(parts if digits or all(map(in_line, parts)) else wide)
     return cut
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,8 @@ def find_gutters(lines: Sequence[TextLine], line_px: float) -> list[float]:
         return []
     left = min(line.box_px[0] for line in lines)
     width = max(line.box_px[2] for line in lines) - left
-    rows = _without_spanning(rows)
+    all_rows = rows
+    rows = _without_spanning(_without_titles(rows))
     covered = np.zeros((len(rows), width + 1), np.int32)
     between = np.zeros((len(rows), width + 1), np.int32)
     for number, row in enumerate(rows):
@@ -44,11 +46,16 @@ def find_gutters(lines: Sequence[TextLine], line_px: float) -> list[float]:
     beside = between.sum(axis=0)
     crossed = covered.sum(axis=0)
     is_open = (crossed <= MAX_CROSSED * beside) & (beside > 0)
+    # headings do not tell where columns are, but are not to be cut if it can be helped
+    reached = np.zeros(width + 1, np.int32)
+    for line in (line for row in all_rows for line in row):
+        first, last = _core(line)
+        reached[round(first) - left : round(last) - left] += 1
     gutters: list[float] = []
     for start, end in _runs(is_open):
         strip = (start + left, end + left)
         for first, last in _around_columns(strip, rows):
-            middle = _emptiest(crossed[round(first) - left : round(last) - left]) + first
+            middle = _emptiest(reached[round(first) - left : round(last) - left]) + first
             if last - first >= MIN_WIDTH * line_px:
                 gutters.append(middle)
     return _with_filled_columns(gutters, rows)
@@ -64,6 +71,13 @@ def _core(line: TextLine) -> Span:
         left = max(left, line.char_x_px[0] - beside_px)
         right = min(right, line.char_x_px[-1] + beside_px)
     return left, right
+
+
+def _without_titles(rows: list[list[TextLine]]) -> list[list[TextLine]]:
+    """Rows without those at the top that have fewer pieces than most: headings over columns."""
+    usual = median(len(row) for row in rows)
+    first = next(number for number, row in enumerate(rows) if len(row) >= usual)
+    return rows[first:] if len(rows) - first > 2 else rows
 
 
 def _without_spanning(rows: Sequence[Sequence[TextLine]]) -> list[list[TextLine]]:

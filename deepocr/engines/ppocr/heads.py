@@ -27,13 +27,28 @@ def is_value(text: str) -> bool:
 def count_heads(rows: Sequence[Row], xs: Sequence[float], rules: Sequence[float]) -> int:
     """How many rows from the top are headings; `rules` are the heights of rules over the table."""
     middles = [_middle(row) for row in rows]
-    for rule in sorted(rules):
-        above = sum(middle < rule for middle in middles)
-        if 0 < above < len(rows):
-            texts = [line.text for row in rows[:above] for line in row]
-            values = sum(map(is_value, texts))
-            return above if above <= MAX_HEADS and values <= MAX_NUMBERS * len(texts) else 0
-    return _heads_over_numbers(rows, xs)
+    inner = {sum(middle < rule for middle in middles) for rule in rules} - {0, len(rows)}
+    if not inner:
+        return _heads_over_numbers(rows, xs)
+    above = min(inner)
+    texts = [line.text for row in rows[:above] for line in row]
+    values = sum(map(is_value, texts))
+    # the only rule within a table is below its headings, numbers as they may be
+    alone = len(inner) == 1 and above <= 0.3 * len(rows)
+    if above > MAX_HEADS or not (alone or values <= MAX_NUMBERS * len(texts)):
+        return 0
+    return _with_further_heads(rows, above, sorted(inner))
+
+
+def _with_further_heads(rows: Sequence[Row], above: int, inner: Sequence[int]) -> int:
+    """Headings below a rule: rows of words and years where all else are numbers."""
+    for after in inner:
+        texts = [line.text for row in rows[above:after] for line in row]
+        body = [line.text for row in rows[after:] for line in row]
+        numbers = sum(map(is_value, body)) > 0.5 * len(body)
+        if above < after <= MAX_HEADS and numbers and not any(map(is_value, texts)):
+            above = after
+    return above
 
 
 def _heads_over_numbers(rows: Sequence[Row], xs: Sequence[float]) -> int:
@@ -97,19 +112,18 @@ def _rule_below(line: TextLine, rules: Sequence[Ruling], line_px: float) -> Ruli
 def _centered_over(
     line: TextLine, row: Row, below: Row, xs: Sequence[float], line_px: float
 ) -> Span:
-    own = column_of(xs, line)
-    taken = {column_of(xs, other) for other in row if other is not line}
-    places = {column_of(xs, other): other for other in below}
+    own, middle = column_of(xs, line), line.center_px[0]
+    # half the way to the headings beside it
+    others = [other.center_px[0] for other in row if other is not line]
+    low = max(((x + middle) / 2 for x in others if x < middle), default=xs[1])
+    high = min(((x + middle) / 2 for x in others if x > middle), default=xs[-1])
+    places = {column_of(xs, one): one for one in below if low < one.center_px[0] < high}
     best: Span = (line.box_px[0], line.box_px[2])
     for first in range(own, 0, -1):
-        if first in taken:
-            break
         for last in range(own, len(xs) - 1):
-            if last in taken:
-                break
             if last > first and all(column in places for column in range(first, last + 1)):
                 left, right = places[first].box_px[0], places[last].box_px[2]
-                off = abs((left + right) / 2 - line.center_px[0])
+                off = abs((left + right) / 2 - middle)
                 if off < 0.5 * line_px and right - left > best[1] - best[0]:
                     best = (left, right)
     return best

@@ -30,6 +30,27 @@ class Rulings:
     horizontal: tuple[Ruling, ...]
     vertical: tuple[Ruling, ...]
 
+    def within(self, box: Box) -> "Rulings":
+        """Those that do not reach out of a box."""
+        left, top, right, bottom = (
+            box[0] - TOUCH_PX,
+            box[1] - TOUCH_PX,
+            box[2] + TOUCH_PX,
+            box[3] + TOUCH_PX,
+        )
+        return Rulings(
+            tuple(
+                r
+                for r in self.horizontal
+                if top <= r.at <= bottom and left <= r.start and r.end <= right
+            ),
+            tuple(
+                r
+                for r in self.vertical
+                if left <= r.at <= right and top <= r.start and r.end <= bottom
+            ),
+        )
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -130,7 +151,9 @@ def find_grids(rulings: Rulings, line_px: float) -> list[Grid]:
         xs = _merged([left, right, *(r.at for r in vertical)], apart_px)
         ys = _merged([top, bottom, *(r.at for r in horizontal)], apart_px)
         if len(xs) >= 2 and len(ys) >= 2 and len(xs) + len(ys) >= 5:
-            grids.append(Grid(tuple(xs), tuple(ys), Rulings(horizontal, vertical)))
+            # with the pieces of rules inside that touch no other
+            box = left, top, right, bottom
+            grids.append(Grid(tuple(xs), tuple(ys), rulings.within(box)))
     return grids
 
 

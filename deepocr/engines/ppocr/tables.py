@@ -174,11 +174,11 @@ def fill_cells(edges: Edges, rulings: Rulings, pieces: Sequence[TextLine], line_
     )
 
 
-def parted_at(x: float, pieces: Sequence[TextLine], line_px: float) -> bool:
-    """Do pieces on both sides of a place leave more white there than there is between words?"""
-    left = max((piece.box_px[2] for piece in pieces if piece.center_px[0] < x), default=None)
-    right = min((piece.box_px[0] for piece in pieces if piece.center_px[0] >= x), default=None)
-    return left is not None and right is not None and right - left > line_px
+def _are_parted(left: Sequence[TextLine], right: Sequence[TextLine], line_px: float) -> bool:
+    """Is there more white between pieces than there is between words?"""
+    if not left or not right:
+        return False
+    return min(p.box_px[0] for p in right) - max(p.box_px[2] for p in left) > line_px
 
 
 def _first_column(xs: Sequence[float], line: TextLine, line_px: float) -> int:
@@ -242,7 +242,12 @@ def _merge_cells(
             )
         if covers(rulings.vertical, round(x), round(top), round(bottom), slack_px):
             return False
-        return not parted_at(x, [p for p in pieces if top <= p.center_px[1] < bottom], line_px)
+        left, right = xs[column], xs[column + 2]
+        return not _are_parted(
+            [p for p in pieces if top <= p.center_px[1] < bottom and left < p.center_px[0] < x],
+            [p for p in pieces if top <= p.center_px[1] < bottom and x <= p.center_px[0] < right],
+            line_px,
+        )
 
     def open_below(row: int, column: int) -> bool:
         y, left, right = ys[row + 1], xs[column], xs[column + 1]

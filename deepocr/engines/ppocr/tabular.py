@@ -7,7 +7,7 @@ from statistics import median
 
 from deepocr.engines.ppocr.gutters import find_gutters
 from deepocr.engines.ppocr.lines import TextLine
-from deepocr.engines.ppocr.pieces import bounds, cell_pieces, find_rows
+from deepocr.engines.ppocr.pieces import bounds, cell_pieces, find_rows, is_number
 
 MIN_ROWS = 3
 MAX_CELL_CHARS = 34
@@ -30,7 +30,7 @@ def is_tabular(lines: Sequence[TextLine], line_px: float) -> bool:
         [piece for piece in pieces if left <= piece.center_px[0] < right]
         for left, right in pairwise(edges)
     ]
-    if all(_MARK.match(piece.text) for piece in columns[0]):
+    if all(_MARK.match(piece.text) for piece in columns[0]) or _are_line_numbers(columns):
         return False
     if sum(bool(_LEADERS.search(piece.text)) for piece in pieces) > 0.3 * len(rows):
         return False
@@ -40,6 +40,15 @@ def is_tabular(lines: Sequence[TextLine], line_px: float) -> bool:
     prose = sum(_is_prose(column) for column in columns)
     typical = median(len(piece.text) for piece in pieces)
     return prose <= (len(columns) - 2) / 2 and typical <= MAX_CELL_CHARS
+
+
+def _are_line_numbers(columns: Sequence[Sequence[TextLine]]) -> bool:
+    """Numbers that count the lines of a text."""
+    texts = [piece.text for piece in sorted(columns[0], key=lambda piece: piece.center_px[1])]
+    if not all(text.isdigit() for text in texts):
+        return False
+    counted = all(int(b) - int(a) == 1 for a, b in pairwise(texts))
+    return counted and not any(is_number(piece.text) for piece in columns[-1])
 
 
 def _is_prose(column: Sequence[TextLine]) -> bool:
