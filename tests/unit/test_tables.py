@@ -108,6 +108,33 @@ def test_a_piece_of_a_rule_that_touches_no_other_still_parts_cells() -> None:
     assert texts_of(table_in(picture, lines))[1:] == [["1120", "1420"], ["2120", "2420"]]
 
 
+def test_names_and_headings_outside_of_the_rules() -> None:
+    picture = white()
+    for y in (140, 180, 220, 260):
+        rule(picture, 300, y, 700, y)
+    for x in (300, 500, 700):
+        rule(picture, x, 140, x, 260)
+    lines = [line(120, 110, "size"), line(350, 110, "10pt"), line(550, 110, "11pt")]
+    for n, name in enumerate(("tiny", "small", "large")):
+        y = 150 + 40 * n
+        lines += [line(120, y, name), line(380, y, f"{n}1"), line(580, y, f"{n}2")]
+    blocks = find_blocks(picture, lines, [Seen("table", 0.8, (110, 100, 710, 265))])
+    assert [block.label for block in blocks] == ["table"]
+    assert "<th>size</th><th>10pt</th><th>11pt</th>" in blocks[0].markdown
+    assert "<td>small</td><td>11</td><td>12</td>" in blocks[0].markdown
+
+
+def test_headings_of_two_rows_in_a_grid() -> None:
+    picture, lines = spanned_table()
+    lines = [one for one in lines if one.text not in ("1204", "1187")]
+    lines[2:3] = [line(120, 130, "Lighthouse"), line(350, 150, "2029"), line(550, 150, "2030")]
+    rule(picture, 300, 260, 700, 260)
+    for x in (100, 300, 500, 700):
+        rule(picture, x, 220, x, 260)
+    lines += [line(350, 230, "907"), line(550, 230, "1101")]
+    assert table_in(picture, lines).num_heads == 2
+
+
 def test_light_gray_rules_and_a_dark_heading() -> None:
     picture = white()
     cv2.rectangle(picture, (100, 100), (700, 140), (90, 70, 60), -1)
@@ -324,6 +351,20 @@ def test_numbered_lines_of_a_program_are_no_table() -> None:
         for one in (line(100, 200 + 26 * n, str(n + 1)), line(140, 200 + 26 * n, text))
     ]
     assert not is_tabular(program, LINE_PX)
+
+
+def test_underlined_words_span_no_columns_beside_them() -> None:
+    rows = [[(100, "Re"), (300, "Vary"), (400, "Fixed")]]
+    rows += [[(100, f"{n}0"), (300, "868"), (400, "4,271")] for n in range(1, 5)]
+    table = table_of(rows, (Ruling(218, 360, 450),))
+    assert texts_of(table)[0] == ["Re", "Vary", "Fixed"]
+
+
+def test_text_that_runs_over_its_gutters_is_no_table() -> None:
+    rows = [[(100, str(n)), (140, "a line of words of a program" + " more" * n)] for n in range(6)]
+    rows += [[(100, str(n)), (140, "left"), (300, "right"), (460, "more")] for n in range(6, 12)]
+    lines = [line(x, 200 + 30 * n, text) for n, row in enumerate(rows) for x, text in row]
+    assert aligned_table(lines, LINE_PX) is None
 
 
 def test_rows_of_numbers_never_go_on() -> None:

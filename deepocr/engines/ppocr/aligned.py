@@ -30,6 +30,9 @@ FULL = 0.6
 WIDE = 1.35
 """Heights of a line between the middles of characters: wider than a space between words."""
 
+MAX_RUN_OVER = 0.3
+"""Share of the rows."""
+
 CURRENCY = frozenset("$€£¥S")
 
 
@@ -61,16 +64,31 @@ def aligned_table(
     reach_px = 0.5 * line_px
     spans = tuple(
         tuple((left + reach_px, right - reach_px) for left, right in row)
-        for row in head_spans(heads, xs, partial, line_px)
+        for row in head_spans(heads, body, xs, partial, line_px)
     )
     inner = [_between(above, below) for above, below in pairwise([*heads, *body[:1]])]
     ys = (float(box[1] - 2), *inner, *row_edges(body, xs, full), float(box[3] + 2))
     edges = Edges(xs, ys, frozenset(gutters), frozenset(ys), spans).without_open_heads()
     pieces = [piece for row in rows for piece in row]
     table = fill_cells(edges, Rulings((), ()), pieces, line_px)
+    if _runs_over(body, gutters, line_px):
+        return None
     kept = tuple(line for line in lines if box[1] <= line.center_px[1] <= box[3])
     table = replace(table, lines=kept, num_heads=len(edges.heads))
     return table if table.num_rows > 1 and is_table(table) else None
+
+
+def _runs_over(rows: Sequence[Row], gutters: Sequence[float], line_px: float) -> bool:
+    """Does text run over the gutters in many rows of several pieces?"""
+    reach = 0.5 * line_px
+    over = sum(
+        len(row) > 1
+        and any(
+            line.box_px[0] + reach < x < line.box_px[2] - reach for line in row for x in gutters
+        )
+        for row in rows
+    )
+    return over > MAX_RUN_OVER * len(rows)
 
 
 def with_rows_beside(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from statistics import median
 
 from deepocr.engines.ppocr.lines import TextLine
 from deepocr.engines.ppocr.pieces import is_number
@@ -59,14 +60,13 @@ def _heads_over_numbers(rows: Sequence[Row], xs: Sequence[float]) -> int:
         values = sum(map(is_value, texts))
         numeric.append(values >= 2 and values > 0.5 * len(texts))
     heads = 0
-    for row in rows[: min(MAX_HEADS, len(rows) - 1)]:
+    for number, row in enumerate(rows[: MAX_HEADS + 1]):
         over = [line.text for line in row if numeric[column_of(xs, line)]]
         if any(map(is_value, over)):
-            return heads if heads else 0
-        if not over:
-            break
-        heads += 1
-    return heads if heads < min(MAX_HEADS, len(rows) - 1) else 0
+            return heads
+        if over:
+            heads = number + 1
+    return 0
 
 
 def column_of(xs: Sequence[float], line: TextLine) -> int:
@@ -75,13 +75,18 @@ def column_of(xs: Sequence[float], line: TextLine) -> int:
 
 
 def head_spans(
-    heads: Sequence[Row], xs: Sequence[float], rules: Sequence[Ruling], line_px: float
+    heads: Sequence[Row],
+    body: Sequence[Row],
+    xs: Sequence[float],
+    rules: Sequence[Ruling],
+    line_px: float,
 ) -> list[list[Span]]:
-    """For each heading row from where to where its cells reach.
+    """For each heading row from where to where its cells reach, past the middles of columns.
 
-    As far as the rule right below them, if there is one; over the columns they stand centered on,
-    if those have headings of their own in the next row.
+    Over the columns above whose middles the rule right below them runs, if there is one; over the
+    columns they stand centered on, if those have headings of their own in the next row.
     """
+    middles = _middles(body, xs)
     found = []
     for number, row in enumerate(heads):
         below = heads[number + 1] if number + 1 < len(heads) else ()
@@ -89,13 +94,23 @@ def head_spans(
         for line in row:
             left, right = float(line.box_px[0]), float(line.box_px[2])
             rule = _rule_below(line, rules, line_px)
-            if rule is not None:
-                left, right = min(left, rule.start), max(right, rule.end)
+            over = [x for x in middles if rule and rule.start < x < rule.end]
+            if len(over) > 1:
+                left, right = min(left, over[0] - line_px), max(right, over[-1] + line_px)
             elif below:
                 left, right = _centered_over(line, row, below, xs, line_px)
             spans.append((left, right))
         found.append(spans)
     return found
+
+
+def _middles(rows: Sequence[Row], xs: Sequence[float]) -> list[float]:
+    """The usual middle of the pieces of each column."""
+    places: dict[int, list[float]] = {}
+    for row in rows:
+        for line in row:
+            places.setdefault(column_of(xs, line), []).append(line.center_px[0])
+    return [median(places[column]) for column in sorted(places)]
 
 
 def _rule_below(line: TextLine, rules: Sequence[Ruling], line_px: float) -> Ruling | None:

@@ -20,7 +20,7 @@ from deepocr.engines.ppocr.pieces import bounds, find_rows
 from deepocr.engines.ppocr.reading_order import reading_order
 from deepocr.engines.ppocr.regions import Seen
 from deepocr.engines.ppocr.rulings import Grid, Rulings, covers, find_grids, find_rulings
-from deepocr.engines.ppocr.tables import Table, ruled_table, table_html
+from deepocr.engines.ppocr.tables import Table, ruled_table, table_html, with_outer_cells
 from deepocr.engines.ppocr.tabular import is_tabular
 from deepocr.engines.ppocr.text import hyphenated_words, is_cjk, join_lines
 from deepocr.engines.ppocr.weight import Weigher
@@ -146,6 +146,10 @@ def _take_tables(
 
     grids = sorted(find_grids(rulings, body_px), key=lambda grid: _area(grid.box_px))
     for grid in grids:
+        for region in seen:
+            if region.label == "table" and overlap(grid.box_px, region.box_px) > 0.9:
+                around = [line for line in free if overlap(line.box_px, region.box_px) > 0.5]
+                grid = with_outer_cells(grid, around, body_px)
         inside = [line for line in free if overlap(line.box_px, grid.box_px) > 0.5]
         if len(inside) > 1 and not _cuts_columns(grid, inside, free, body_px):
             take(ruled_table(grid, inside, body_px))

@@ -1,7 +1,7 @@
 """Ruled lines of a page, and the grids that they make."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -63,6 +63,20 @@ class Grid:
     @property
     def box_px(self) -> Box:
         return self.xs[0], self.ys[0], self.xs[-1], self.ys[-1]
+
+    def grown(self, left: int, top: int) -> "Grid":
+        """With a column to the left and a row above, if these lie outside; the rulings go on."""
+        xs = (left, *self.xs) if left < self.xs[0] else self.xs
+        ys = (top, *self.ys) if top < self.ys[0] else self.ys
+        horizontal = tuple(
+            replace(r, start=left) if r.start <= self.xs[0] + TOUCH_PX else r
+            for r in self.rulings.horizontal
+        )
+        vertical = tuple(
+            replace(r, start=top) if r.start <= self.ys[0] + TOUCH_PX else r
+            for r in self.rulings.vertical
+        )
+        return Grid(xs, ys, Rulings(horizontal, vertical))
 
 
 def find_rulings(picture: Picture, text: Sequence[Box], line_px: float) -> Rulings:

@@ -10,7 +10,7 @@ from deepocr.engines.ppocr.gutters import find_gutters
 from deepocr.engines.ppocr.heads import Span, count_heads
 from deepocr.engines.ppocr.lines import TextLine
 from deepocr.engines.ppocr.pieces import find_rows, split_lines
-from deepocr.engines.ppocr.rulings import Grid, Rulings, covers
+from deepocr.engines.ppocr.rulings import TOUCH_PX, Grid, Rulings, covers
 from deepocr.engines.ppocr.text import join_lines
 from deepocr.engines.ppocr.wrapped import holds_numbers, holds_rows, row_edges
 from deepocr.types import Box
@@ -112,6 +112,37 @@ def ruled_table(grid: Grid, lines: Sequence[TextLine], line_px: float) -> Table 
     table = replace(table, lines=tuple(lines), num_heads=num_heads)
     return table if is_table(table) else None
 
+
+def with_outer_cells(grid: Grid, lines: Sequence[TextLine], line_px: float) -> Grid:
+    """The grid with the names of its rows and the headings of its columns that stand outside.
+
+    `lines` are those that belong to the table by other evidence.
+    """
+    left, top, _, bottom = grid.box_px
+    beside = [
+        line
+        for line in lines
+        if line.box_px[2] < left + line_px and top < line.center_px[1] < bottom
+    ]
+    rows = list(pairwise(grid.ys))
+    named = sum(any(a < line.center_px[1] < b for line in beside) for a, b in rows)
+    if len(rows) > 2 and named >= MIN_NAMED * len(rows):
+        left = min(line.box_px[0] for line in beside) - TOUCH_PX
+    above = [
+        line
+        for line in lines
+        if line.center_px[1] < top < line.box_px[3] + line_px and line.center_px[0] > left
+    ]
+    columns = list(pairwise(grid.xs))
+    pieces = split_lines(above, grid.xs)
+    headed = sum(any(a < piece.center_px[0] < b for piece in pieces) for a, b in columns)
+    if headed >= MIN_NAMED * len(columns):
+        top = min(line.box_px[1] for line in above) - TOUCH_PX
+    return grid.grown(left, top)
+
+
+MIN_NAMED = 0.8
+"""Share of rows with a name beside them, and of columns with a heading above them."""
 
 MAX_LINES_A_CELL = 14
 MIN_FILLED = 0.3
