@@ -58,6 +58,16 @@ def test_memory_for_a_large_picture_is_not_kept() -> None:
     assert resident_mb() - before_mb < 300
 
 
+def test_detectors_share_the_memory_they_keep() -> None:
+    picture = white(1440, 1440)
+    detectors = [Detector(2), Detector(1)]
+    detectors[0](picture)
+    before_mb = resident_mb()
+    # by itself it would take 300
+    detectors[1](picture)
+    assert resident_mb() - before_mb < 150
+
+
 def resident_mb() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") >> 20

@@ -5,6 +5,7 @@ a test holds both against it. Its classes are not used: importing them takes a s
 for lists of models that could be downloaded, and they prepare pictures in double precision.
 """
 
+import functools
 import importlib.util
 import itertools
 from dataclasses import dataclass
@@ -67,10 +68,27 @@ def _session(name: str, threads: int, keep_memory: bool) -> onnxruntime.Inferenc
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = keep_memory
+    if keep_memory:
+        _share_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
     # a plan of the memory for each size of picture would double what is kept
     options.enable_mem_pattern = False
     return onnxruntime.InferenceSession(
         str(model_file(name)), options, providers=["CPUExecutionProvider"]
+    )
+
+
+@functools.cache
+def _share_memory() -> None:
+    """What is kept serves all sessions that keep memory; each by itself would keep its own."""
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo(
+            "Cpu",
+            onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+            0,
+            onnxruntime.OrtMemType.DEFAULT,
+        ),
+        None,
     )
 
 
