@@ -57,7 +57,7 @@ _NOTICE = re.compile(
     |\bvol(?:\.|ume)\s*\d+|^\s*arxiv:""",
     re.IGNORECASE | re.VERBOSE,
 )
-_NOTE_MARK = re.compile(r"^\s*(?:[*†‡§¶#]|\[?\d{1,3}\]?[\s.)]?\s*[^\W\d])")
+_NOTE_MARK = re.compile(r"^\s*(?:[*†‡§¶#⁰¹²³⁴-⁹]|\[?\d{1,3}\]?[\s.)]?\s*[^\W\d])")
 
 
 @dataclass(frozen=True)

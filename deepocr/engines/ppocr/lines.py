@@ -18,6 +18,7 @@ from deepocr.engines.ppocr.models import (
     Recognizer,
     crop_lines,
 )
+from deepocr.engines.ppocr.raised import mark_raised
 from deepocr.engines.ppocr.spaces import recover_spaces
 from deepocr.types import Box, Line, Quad
 
@@ -138,7 +139,7 @@ class LineReader:
         if not seen.text.strip():
             return Recognized("", 0.0, ())
         text, char_x = recover_spaces(crop, seen.text, seen.char_x)
-        return replace(seen, text=text, char_x=char_x)
+        return replace(seen, text=mark_raised(crop, text, char_x), char_x=char_x)
 
 
 def level_boxes(points: Points) -> list[Box]:

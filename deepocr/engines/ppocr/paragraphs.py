@@ -23,7 +23,7 @@ KNOWN_HEADING = re.compile(
     re.IGNORECASE,
 )
 NEW_NOTE = re.compile(r"^(?:[*†‡§¶]\s?|[¹²³⁴-⁹]+|\d{1,2}(?=[^\W\d]))[^\W\d_]")
-NOTE = re.compile(r"^(?:[*†‡§¶]|\[?\d{1,3}\]?[\s.)]?)\s*[^\W\d]")
+NOTE = re.compile(r"^(?:[*†‡§¶⁰¹²³⁴-⁹]|\[?\d{1,3}\]?[\s.)]?)\s*[^\W\d]")
 
 SMALL_PRINT = 0.93
 """Of the usual line's height: notes are set in letters this small."""
