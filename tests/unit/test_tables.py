@@ -367,6 +367,17 @@ def test_text_that_runs_over_its_gutters_is_no_table() -> None:
     assert aligned_table(lines, LINE_PX) is None
 
 
+def test_pieces_far_apart_in_one_cell_are_no_table() -> None:
+    lines = []
+    for n in range(6):
+        y = 200 + 30 * n
+        lines += [line(100, y, "A"), line(140, y, f"item {n}"), line(420, y, f"{n}.50")]
+    for n in range(6):
+        y = 380 + 30 * n
+        lines += [line(100, y, f"{n}"), line(140, y, "words of a program", width=286)]
+    assert aligned_table(lines, LINE_PX) is None
+
+
 def test_rows_of_numbers_never_go_on() -> None:
     rows = [
         [(100, f"{n}"), (300, "Field middle" if n else "Origin"), (600, "1.5")] for n in range(4)

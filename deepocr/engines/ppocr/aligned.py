@@ -30,8 +30,11 @@ FULL = 0.6
 WIDE = 1.35
 """Heights of a line between the middles of characters: wider than a space between words."""
 
-MAX_RUN_OVER = 0.3
-"""Share of the rows."""
+MAX_IGNORED = 0.3
+"""Share of the rows that may ignore the columns."""
+
+FAR = 2.0
+"""Heights of a line between pieces that are in cells of their own."""
 
 CURRENCY = frozenset("$€£¥S")
 
@@ -71,24 +74,29 @@ def aligned_table(
     edges = Edges(xs, ys, frozenset(gutters), frozenset(ys), spans).without_open_heads()
     pieces = [piece for row in rows for piece in row]
     table = fill_cells(edges, Rulings((), ()), pieces, line_px)
-    if _runs_over(body, gutters, line_px):
+    if _ignores(body, xs, line_px):
         return None
     kept = tuple(line for line in lines if box[1] <= line.center_px[1] <= box[3])
     table = replace(table, lines=kept, num_heads=len(edges.heads))
     return table if table.num_rows > 1 and is_table(table) else None
 
 
-def _runs_over(rows: Sequence[Row], gutters: Sequence[float], line_px: float) -> bool:
-    """Does text run over the gutters in many rows of several pieces?"""
+def _ignores(rows: Sequence[Row], xs: Sequence[float], line_px: float) -> bool:
+    """Do many rows not stand in the columns: text over gutters, pieces far apart in one cell?"""
     reach = 0.5 * line_px
-    over = sum(
-        len(row) > 1
-        and any(
-            line.box_px[0] + reach < x < line.box_px[2] - reach for line in row for x in gutters
+
+    def ignored(row: Row) -> bool:
+        over = any(
+            line.box_px[0] + reach < x < line.box_px[2] - reach for line in row for x in xs[1:-1]
         )
-        for row in rows
-    )
-    return over > MAX_RUN_OVER * len(rows)
+        apart = any(
+            column_of(xs, left) == column_of(xs, right)
+            and right.box_px[0] - left.box_px[2] > FAR * line_px
+            for left, right in pairwise(row)
+        )
+        return len(row) > 1 and (over or apart)
+
+    return sum(map(ignored, rows)) > MAX_IGNORED * len(rows)
 
 
 def with_rows_beside(
