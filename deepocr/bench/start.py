@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from deepocr.errors import EngineError
 
@@ -17,9 +18,7 @@ LOOK_EVERY_S = 0.005
 TIMEOUT_S = 300.0
 
 
-def start_seconds(
-    paths: Sequence[Path], engine: str, rounds: int
-) -> dict[str, dict[str, float | list[float]]]:
+def start_seconds(paths: Sequence[Path], engine: str, rounds: int) -> dict[str, dict[str, Any]]:
     """Medians by document: until the first page's Markdown lies in the folder, and until the end.
 
     Raises EngineError.
