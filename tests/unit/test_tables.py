@@ -1,5 +1,7 @@
 """Tables from rulings and from alignment, and their HTML."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -306,12 +308,15 @@ def test_numbers_above_the_only_rule_are_headings() -> None:
     assert table_of(rows, (Ruling(225, 100, 530),)).num_heads == 1
 
 
-def test_headings_found_as_one_line_are_parted_at_wide_gaps() -> None:
-    rows = [[(100, "Command     A Number     Comments")]]
-    rows += [
-        [(100, name), (220, "100"), (330, "For tables")] for name in ("author", "table", "tab")
-    ]
-    lines = [line(x, 200 + 30 * n, text) for n, row in enumerate(rows) for x, text in row]
+def test_headings_found_as_one_line_are_parted_where_most_white_is() -> None:
+    words = line(100, 200, "Command A Number Comments", width=310)
+    gaps = {"Command": 100, "A": 200, "Number": 224, "Comments": 330}
+    places = [start + 10 * n for word, start in gaps.items() for n in range(len(word) + 1)]
+    words = replace(words, char_x_px=tuple(float(x) for x in places[:-1]))
+    lines = [words]
+    for n, name in enumerate(("author", "table", "tab")):
+        y = 230 + 30 * n
+        lines += [line(100, y, name), line(220, y, "100"), line(330, y, "For tables")]
     rules = tuple(Ruling(at, 100, 430) for at in (195, 225, 320))
     table = aligned_table(lines, LINE_PX, rules)
     assert table is not None

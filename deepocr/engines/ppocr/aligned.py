@@ -14,7 +14,6 @@ from deepocr.engines.ppocr.pieces import (
     cell_pieces,
     find_rows,
     is_number,
-    split_gaps,
     split_line,
 )
 from deepocr.engines.ppocr.rulings import Ruling, Rulings
@@ -27,8 +26,8 @@ Row = list[TextLine]
 FULL = 0.6
 """Share of a table's width that rules at one height cover where they run all the way."""
 
-WIDE = 1.35
-"""Heights of a line between the middles of characters: wider than a space between words."""
+WORDS = 0.75
+"""Heights of a line between the letters on both sides of a space between words."""
 
 MAX_IGNORED = 0.3
 """Share of the rows that may ignore the columns."""
@@ -255,10 +254,26 @@ def _cut(rows: Sequence[Row], xs: Sequence[float], line_px: float) -> list[Row]:
         for line in row:
             digits = not any(map(str.isalpha, line.text))
             # a heading over several columns has its words where it likes
-            wide = split_gaps(line, WIDE) if number < top else [line]
-            parts = wide if number < top else split_line(line, gutters, anywhere=digits)
-            cut[-1].extend(parts if digits or all(map(in_line, parts)) else wide)
+            if number < top and not digits:
+                cut[-1].extend(_parted_title(line, xs))
+                continue
+            parts = split_line(line, gutters, anywhere=digits)
+            cut[-1].extend(parts if digits or all(map(in_line, parts)) else [line])
     return cut
+
+
+def _parted_title(line: TextLine, xs: Sequence[float]) -> list[TextLine]:
+    """Headings found as one line, cut where there is more white than between their words."""
+    x, text = line.char_x_px, line.text
+    gaps = [(x[i + 1] - x[i - 1], x[i]) for i in range(1, len(x) - 1) if x and text[i].isspace()]
+    gaps.sort(reverse=True)
+    count = sum(line.box_px[0] < edge < line.box_px[2] for edge in xs[1:-1])
+    words_px = gaps[count][0] if len(gaps) > count else WORDS * line.height_px
+    if not 0 < count <= len(gaps) or gaps[count - 1][0] < 1.15 * words_px:
+        return [line]
+    parts = split_line(line, [place for _, place in gaps[:count]])
+    columns = {column_of(xs, part) for part in parts}
+    return parts if len(columns) == len(parts) else [line]
 
 
 def _anchors(line: TextLine) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ Span = tuple[float, float]
 SHRINK = 0.12
 """Of a line's height: found boxes reach beyond their letters by this on either side."""
 
-MIN_WIDTH = 0.3
+MIN_WIDTH = 0.2
 """Of a line's height."""
 
 MAX_CROSSED = 0.15

@@ -99,17 +99,6 @@ def split_wide_gaps(line: TextLine) -> list[TextLine]:
     return split_line(line, edges) if edges else [line]
 
 
-def split_gaps(line: TextLine, wide: float) -> list[TextLine]:
-    """A line cut where letters on both sides of a space are `wide` heights of the line apart."""
-    letters = [
-        x
-        for x, character in zip(line.char_x_px, line.text, strict=False)
-        if not character.isspace()
-    ]
-    edges = [(a + b) / 2 for a, b in pairwise(letters) if b - a > wide * line.height_px]
-    return split_line(line, edges) if edges else [line]
-
-
 def cell_pieces(line: TextLine) -> list[TextLine]:
     """A line cut where its parts stand in cells of their own: at wide gaps, between numbers."""
     return [piece for part in split_wide_gaps(line) for piece in _split_numbers(part)]
