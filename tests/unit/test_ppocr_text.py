@@ -61,6 +61,21 @@ def test_a_gap_like_the_spaces_read_becomes_a_space() -> None:
     assert len(centers) == len(found)
 
 
+def test_the_white_behind_the_last_letter_is_no_space() -> None:
+    picture, text, places = words_picture([12, 12, 12])
+    spaced, spots = list(text), list(places)
+    for index in (12, 8, 4):
+        spaced.insert(index, " ")
+        spots.insert(index, (places[index - 1] + places[index]) / 2)
+    # places are a little off: the last letter's lies in the margin, and more so in its middle
+    end = round(places[-1] * 900) + 4
+    cut = np.ascontiguousarray(picture[:, : end + 12])
+    wide = [spot * 900 / cut.shape[1] for spot in spots]
+    wide[-1] = (end + 8) / cut.shape[1]
+    found, _ = recover_spaces(cut, "".join(spaced), tuple(wide))
+    assert found == "nnnn nnnn nnnn nnnn"
+
+
 def test_wide_letters_are_left_together() -> None:
     picture, text, places = words_picture([])
     assert recover_spaces(picture, text, places) == (text, places)

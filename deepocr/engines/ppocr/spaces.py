@@ -61,7 +61,7 @@ def _latin(character: str) -> bool:
 
 
 def _white_gaps(crop: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Runs of columns without ink, as (first, one past the last)."""
+    """Runs of columns without ink between two with ink, as (first, one past the last)."""
     gray = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
     _, ink = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
     if ink.mean() > 0.5:
@@ -71,4 +71,6 @@ def _white_gaps(crop: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
     blank = (ink[margin:-margin].sum(axis=0) == 0).astype(np.int8)
     edges = np.diff(np.concatenate([[0], blank, [0]]))
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    return [(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
+    # the white before the first letter and behind the last is no gap
+    width = len(blank)
+    return [(int(a), int(b)) for a, b in zip(starts, ends, strict=True) if a > 0 and b < width]
