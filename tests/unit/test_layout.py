@@ -195,3 +195,11 @@ def test_chinese_that_runs_downward_is_read_from_right_to_left() -> None:
     ]
     blocks = find_blocks(white(), [*level, *reversed(downward)], [])
     assert blocks[-1].text == "".join(verses)
+
+
+def test_a_large_first_letter_belongs_to_the_word_beside_it() -> None:
+    initial = line(100, 300, "T", width=40, height=48)
+    rows = [line(150, 300, "HIS is the guide for all who read it", width=730)]
+    rows.append(line(150, 328, "and go on with it below the letter", width=730))
+    (only,) = find_blocks(white(), [initial, *rows, *body(10, 356)], [])
+    assert only.text.startswith("THIS is the guide for all who read it and go on")

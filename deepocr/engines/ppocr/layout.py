@@ -1,5 +1,6 @@
 """Lines and what a layout model sees, to labeled blocks in reading order."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -35,6 +36,9 @@ MIN_COLUMN = 8.0
 
 MAX_VERTICAL_GAP = 2.5
 """Of its width: lines that run downward follow each other at no more."""
+
+MIN_INITIAL = 1.6
+"""Of a line's height: a letter as high as this that begins a paragraph stands beside two lines."""
 
 MIN_TITLE = 0.65
 """Score of the model: below it a heading needs other evidence."""
@@ -79,6 +83,7 @@ def find_blocks(picture: Picture, lines: Sequence[TextLine], seen: Sequence[Seen
     equations, free = _take_equations(free, seen)
     vertical, free = _take_vertical(free)
     blocks = [*tables, *figures, *equations, *vertical]
+    free = _with_initials(free, body_px)
     atoms: list[Atom[Item]] = [Atom(block.box_px, block, is_line=False) for block in blocks]
     atoms += [Atom(line.box_px, line) for line in free]
     style = Style(body_px, char_width(lines), hyphenated_words(lines), Weigher(picture))
@@ -259,6 +264,30 @@ def _take_vertical(lines: Sequence[TextLine]) -> tuple[list[Block], list[TextLin
         else:
             groups.append([line])
     return [_block("text", group) for group in groups], free
+
+
+def _with_initials(lines: Sequence[TextLine], body_px: float) -> list[TextLine]:
+    """The lines, a large first letter put before the line that goes on from it."""
+    joined = list(lines)
+    for initial in lines:
+        large = initial.height_px > MIN_INITIAL * body_px
+        if not large or not re.fullmatch(r"[^\W\d_]", initial.text.strip()):
+            continue
+        _, top, right, bottom = initial.box_px
+        beside = [
+            line
+            for line in joined
+            if line is not initial
+            and top < line.center_px[1] < bottom
+            and -body_px < line.box_px[0] - right < 1.5 * body_px
+        ]
+        if len(beside) > 1:
+            first = min(beside, key=lambda line: line.center_px[1])
+            text = initial.text.strip() + first.text
+            places = (initial.center_px[0], *first.char_x_px) if first.char_x_px else ()
+            joined[joined.index(first)] = replace(first, text=text, char_x_px=places)
+            joined.remove(initial)
+    return joined
 
 
 def _says_something(line: TextLine) -> bool:
