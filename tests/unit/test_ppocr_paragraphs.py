@@ -79,6 +79,13 @@ def test_a_citation_that_begins_a_line_begins_no_list() -> None:
     assert "right [7]. But any surface" in only.text
 
 
+def test_the_number_of_an_equation_that_begins_a_line_begins_no_list() -> None:
+    rows = body(200, 3)
+    rows[1] = line(100, 230, "(1) is up to you, but please be consistent in your text", width=780)
+    (only,) = blocks_of(*rows)
+    assert "to the right (1) is up" in only.text
+
+
 def test_numbered_items_are_no_headings_though_the_next_is_set_apart() -> None:
     items = [line(140, 200 + 36 * n, f"{n + 1}. Item of the list, {n}") for n in range(4)]
     blocks = blocks_of(*items, *body(420))

@@ -199,7 +199,9 @@ def _begins(group: Sequence[Row], last: Row, row: Row, shape: _Shape, style: Sty
     text = row.text
     if BULLET.match(text):
         return True
-    if NUMBERED.match(text) and row.box_px[0] <= group[0].box_px[0] + height:
+    # a full line that ends within a sentence goes on, with a number too: "as in / (1) above"
+    ends_open = last.text.rstrip()[-1:] not in ".,;:!?)”" and last.box_px[2] > shape.right - height
+    if NUMBERED.match(text) and row.box_px[0] <= group[0].box_px[0] + height and not ends_open:
         return True
     if CAPTION.match(text) and last.text.rstrip().endswith((".", ":", "?", "!")):
         return True
