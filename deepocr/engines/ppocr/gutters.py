@@ -82,24 +82,18 @@ def _without_titles(rows: list[list[TextLine]]) -> list[list[TextLine]]:
 
 def _without_spanning(rows: Sequence[Sequence[TextLine]]) -> list[list[TextLine]]:
     """Rows without the pieces that have several columns above or below them."""
-    cores = [np.array([_core(line) for line in row]) for row in rows]
-    kept = []
-    for number, row in enumerate(rows):
-        narrow = []
-        for line in row:
-            first, last = _core(line)
-            several = single = 0
-            for other, places in enumerate(cores):
-                if other != number:
-                    common = np.minimum(places[:, 1], last) - np.maximum(places[:, 0], first)
-                    least = np.minimum(0.5 * (places[:, 1] - places[:, 0]), 2 * line.height_px)
-                    under = int((common > least).sum())
-                    several += under > 1
-                    single += under == 1
-            if several < max(2, 0.3 * single) and not (several and len(rows) < 4):
-                narrow.append(line)
-        if narrow:
-            kept.append(narrow)
+    lines = [line for row in rows for line in row]
+    row_of = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    left, right = np.array([_core(line) for line in lines]).T
+    kept: list[list[TextLine]] = [[] for _ in rows]
+    for line, own, first, last in zip(lines, row_of, left, right, strict=True):
+        common = np.minimum(right, last) - np.maximum(left, first)
+        under = common > np.minimum(0.5 * (right - left), 2 * line.height_px)
+        counts = np.bincount(row_of[under & (row_of != own)], minlength=len(rows))
+        several, single = int((counts > 1).sum()), int((counts == 1).sum())
+        if several < max(2, 0.3 * single) and not (several and len(rows) < 4):
+            kept[own].append(line)
+    kept = [row for row in kept if row]
     return kept or [list(row) for row in rows]
 
 
