@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 from deepocr.engines.base import Capabilities, check_task
-from deepocr.engines.ppocr.lines import LineReader, Stop, StoppedError
 from deepocr.engines.ppocr.reader import Models, Reading, read_page
-from deepocr.engines.ppocr.regions import load_layout_model
+from deepocr.engines.ppocr.recognition.lines import LineReader, Stop, StoppedError
+from deepocr.engines.ppocr.structure.regions import load_layout_model
 from deepocr.errors import EngineError
 from deepocr.settings import Settings
 from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deepocr.engines.ppocr.lines import TextLine
+from deepocr.engines.ppocr.recognition.lines import TextLine
 from deepocr.types import Box
 
 MIN_SIMILARITY = 80.0

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from deepocr.engines.ppocr.finding import SURE, Found, Frame, find_lines
-from deepocr.engines.ppocr.layout import Block, find_blocks
-from deepocr.engines.ppocr.lines import (
+from deepocr.engines.ppocr.locate import locate
+from deepocr.engines.ppocr.recognition.finding import SURE, Found, Frame, find_lines
+from deepocr.engines.ppocr.recognition.lines import (
     MIN_SCORE,
     LineReader,
     Stop,
@@ -16,9 +16,9 @@ from deepocr.engines.ppocr.lines import (
     level_boxes,
     turn_over,
 )
-from deepocr.engines.ppocr.locate import locate
-from deepocr.engines.ppocr.models import TALL, Picture, Points, Recognized
-from deepocr.engines.ppocr.regions import LayoutModel
+from deepocr.engines.ppocr.recognition.models import TALL, Picture, Points, Recognized
+from deepocr.engines.ppocr.structure.layout import Block, find_blocks
+from deepocr.engines.ppocr.structure.regions import LayoutModel
 from deepocr.engines.ppocr.textlayer import is_sound, layer_lines, sample_of, usable
 from deepocr.parsing.grounding import box_to_raw, format_tag
 from deepocr.types import Box, Job, Page, Region

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rapidfuzz import fuzz
 
-from deepocr.engines.ppocr.models import Recognized
+from deepocr.engines.ppocr.recognition.models import Recognized
 from deepocr.types import Box, Word
 
 SAMPLE = 10

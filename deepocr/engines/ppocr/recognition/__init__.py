@@ -1,0 +1,1 @@
+"""Lines: found, read, cut where several were found as one."""

@@ -1,0 +1,1 @@
+"""Tables: with rulings, without, their headings and cells, as HTML."""
