@@ -47,6 +47,16 @@ def test_short_pieces_at_both_edges_are_a_running_foot() -> None:
     assert labels[BODY.format(36)] == "text"
 
 
+def test_small_print_whose_boxes_differ_by_pixels_is_no_title() -> None:
+    head = [
+        line(100, 48, "Form CR-1187 (04/19)", height=18),
+        line(730, 48, "Northfield", height=17),
+    ]
+    text = [line(100, 84 + 19 * n, BODY.format(n), width=710, height=16) for n in range(30)]
+    labels = labels_of([*head, *text])
+    assert labels["Form CR-1187 (04/19)"] == labels["Northfield"] == "header"
+
+
 def test_a_cover_has_a_running_foot_too() -> None:
     lines = [line(100, 700, "A report on harbors", height=40), line(100, 760, "Of the year 2026")]
     lines += [line(100, 1300, "Department of Harbors"), line(750, 1300, "Homepage")]

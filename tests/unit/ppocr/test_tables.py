@@ -85,6 +85,45 @@ def test_rows_of_numbers_between_two_rules() -> None:
     assert texts_of(table)[1:4] == [["02", "09"], ["12", "19"], ["22", "29"]]
 
 
+def grouped_rows(rows: list[tuple[str, str]]) -> list[list[str]]:
+    """Cells of a grid: a heading, these rows without rules between them, two ruled rows."""
+    picture = white()
+    last = 150 + 26 * len(rows)
+    for y in (100, 140, last, last + 50, last + 100, last + 150):
+        rule(picture, 100, y, 900, y)
+    for x in (100, 350, 900):
+        rule(picture, x, 100, x, last + 150)
+    lines = [line(120, 110, "Call"), line(370, 110, "What it does")]
+    for number, (name, text) in enumerate(rows):
+        lines += [line(120, 146 + 26 * number, name), line(370, 146 + 26 * number, text)]
+    for number, name in enumerate(("close", "flush", "reset")):
+        lines += [line(120, last + 15 + 50 * number, name)]
+        lines += [line(370, last + 15 + 50 * number, "leaves the file as it was found on the disk")]
+    return texts_of(table_in(picture, lines))
+
+
+def test_lines_that_end_early_between_two_rules_are_rows() -> None:
+    rows = grouped_rows(
+        [("open", "takes a name"), ("read_all", "all its bytes"), ("tell", "where it is")]
+    )
+    assert rows[1:4] == [
+        ["open", "takes a name"],
+        ["read_all", "all its bytes"],
+        ["tell", "where it is"],
+    ]
+
+
+def test_lines_that_fill_their_cell_between_two_rules_are_one_row() -> None:
+    rows = grouped_rows(
+        [
+            ("opens the file again", "opens what was closed before, whatever the name"),
+            ("though another reads", "of the file may be by now, and waits until that"),
+            ("from it meanwhile", "other reader has let go of it or has been ended"),
+        ]
+    )
+    assert len(rows) == 5
+
+
 def test_headings_without_a_rule_between_them_stay_apart() -> None:
     picture = white()
     for y in (100, 140, 180, 220):
@@ -180,6 +219,23 @@ def test_a_frame_around_prose_is_no_table() -> None:
     cv2.rectangle(picture, (90, 90), (900, 500), (0, 0, 0), 2)
     lines = prose(100, 100, [f"line {n} of a text in a frame" for n in range(14)])
     assert all(block.label != "table" for block in find_blocks(picture, lines, []))
+
+
+def test_rules_between_columns_of_running_text_make_no_table() -> None:
+    picture = white()
+    for y in (100, 420):
+        rule(picture, 100, y, 900, y)
+    for x in (100, 360, 620, 900):
+        rule(picture, x, 100, x, 420)
+    words = [
+        "the ferry will run again",
+        "from the first of the month",
+        "on as the council said",
+    ] * 4
+    lines = [one for x in (110, 370, 630) for one in prose(x, 106, words, width=240)]
+    rulings = find_rulings(picture, [one.box_px for one in lines], LINE_PX)
+    (grid,) = find_grids(rulings, LINE_PX)
+    assert ruled_table(grid, lines, LINE_PX) is None
 
 
 def numbers_table() -> list[TextLine]:

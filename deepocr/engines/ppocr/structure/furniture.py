@@ -32,6 +32,9 @@ TITLE, LARGE = 1.12, 1.25
 """Of the usual line's height: rows higher than this are titles at the top, and large print at the
 bottom; to be furniture they need more evidence."""
 
+SAME_PX = 2
+"""Boxes around letters of one size differ in height by as much."""
+
 HUGE = 2.0
 """Of the usual line's height: beyond letters like these, a masthead's, nothing is furniture."""
 
@@ -183,7 +186,8 @@ class _Judge:
 
     def _is_large(self, row: Sequence[TextLine]) -> bool:
         """As large as a title, which stands at the top of pages."""
-        return self._size(row) > (TITLE if self.side.label == "header" else LARGE)
+        larger = TITLE if self.side.label == "header" else LARGE
+        return self._size(row) > max(larger, 1 + SAME_PX / self.body_px)
 
     def _size(self, row: Sequence[TextLine]) -> float:
         return max(line.height_px for line in row) / self.body_px

@@ -7,12 +7,19 @@ from itertools import pairwise
 from statistics import median
 
 from deepocr.engines.ppocr.recognition.lines import TextLine
-from deepocr.engines.ppocr.recognition.pieces import find_rows, split_lines
+from deepocr.engines.ppocr.recognition.pieces import bounds, find_rows, split_lines
 from deepocr.engines.ppocr.structure.text import join_lines
 from deepocr.engines.ppocr.tables.gutters import find_gutters
 from deepocr.engines.ppocr.tables.heads import Span, count_heads
 from deepocr.engines.ppocr.tables.rulings import TOUCH_PX, Grid, Rulings, covers
-from deepocr.engines.ppocr.tables.wrapped import holds_numbers, holds_rows, row_edges
+from deepocr.engines.ppocr.tables.tabular import is_prose
+from deepocr.engines.ppocr.tables.wrapped import (
+    column_widths,
+    ends_early,
+    holds_numbers,
+    holds_rows,
+    row_edges,
+)
 from deepocr.types import Box
 
 
@@ -99,7 +106,7 @@ def ruled_table(grid: Grid, lines: Sequence[TextLine], line_px: float) -> Table 
     """
     grid = _drop_stray_edges(_drop_empty_edges(grid, lines), line_px)
     edges = _with_soft_edges(grid, lines, line_px)
-    if (len(edges.xs) - 1) * (len(edges.ys) - 1) < 2:
+    if (len(edges.xs) - 1) * (len(edges.ys) - 1) < 2 or _parts_running_text(grid, lines):
         return None
     pieces = split_lines(lines, edges.xs[1:-1])
     rows = find_rows(pieces)
@@ -164,6 +171,16 @@ def is_table(table: Table) -> bool:
     return len(texts) >= MIN_FILLED * len(table.cells) and table.most_lines <= MAX_LINES_A_CELL
 
 
+def _parts_running_text(grid: Grid, lines: Sequence[TextLine]) -> bool:
+    """No rule parts rows, and those between columns stand between columns of running text."""
+    columns = [
+        [line for line in lines if left <= line.center_px[0] < right]
+        for left, right in pairwise(grid.xs)
+    ]
+    prose = sum(map(is_prose, columns))
+    return len(grid.ys) == 2 and len(columns) > 1 and prose > 0.5 * len(columns)
+
+
 def _with_soft_edges(grid: Grid, lines: Sequence[TextLine], line_px: float) -> Edges:
     soft_xs: set[float] = set()
     for left, right in pairwise(grid.xs):
@@ -172,13 +189,17 @@ def _with_soft_edges(grid: Grid, lines: Sequence[TextLine], line_px: float) -> E
     xs = tuple(sorted({*map(float, grid.xs), *soft_xs}))
     soft_ys: set[float] = set()
     height = grid.ys[-1] - grid.ys[0]
+    widths = column_widths(find_rows(split_lines(lines, xs[1:-1])), xs)
     for top, bottom in pairwise(grid.ys):
         inside = split_lines([one for one in lines if top <= one.center_px[1] < bottom], xs[1:-1])
         # cells of a table with all its rules may hold several lines; a tall band between few
-        # rules holds rows
+        # rules holds rows, and so does one whose lines end before their cells are full
         tall = len(grid.ys) <= 4 or bottom - top >= 0.5 * height
-        if len(grid.ys) == 2 or (tall and holds_rows(inside, xs)) or holds_numbers(inside, xs):
-            soft_ys.update(row_edges(find_rows(inside), xs))
+        several, rows = holds_rows(inside, xs), find_rows(inside)
+        if len(grid.ys) == 2 or (tall and several) or holds_numbers(inside, xs):
+            soft_ys.update(row_edges(rows, xs))
+        elif several and ends_early(inside, xs, widths):
+            soft_ys.update((bounds(a)[3] + bounds(b)[1]) / 2 for a, b in pairwise(rows))
     ys = tuple(sorted({*map(float, grid.ys), *soft_ys}))
     return Edges(xs, ys, frozenset(soft_xs), frozenset(soft_ys))
 

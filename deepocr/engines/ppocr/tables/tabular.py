@@ -37,7 +37,7 @@ def is_tabular(lines: Sequence[TextLine], line_px: float) -> bool:
     several = sum(len(row) > 1 for row in rows)
     if several < max(MIN_ROWS, 0.5 * len(rows)):
         return False
-    prose = sum(_is_prose(column) for column in columns)
+    prose = sum(is_prose(column) for column in columns)
     typical = median(len(piece.text) for piece in pieces)
     return prose <= (len(columns) - 2) / 2 and typical <= MAX_CELL_CHARS
 
@@ -51,7 +51,8 @@ def _are_line_numbers(columns: Sequence[Sequence[TextLine]]) -> bool:
     return counted and not any(is_number(piece.text) for piece in columns[-1])
 
 
-def _is_prose(column: Sequence[TextLine]) -> bool:
+def is_prose(column: Sequence[TextLine]) -> bool:
+    """Lines of running text: most are as wide as the column."""
     if len(column) < 4:
         return False
     width = bounds(column)[2] - bounds(column)[0]

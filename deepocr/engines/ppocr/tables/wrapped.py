@@ -29,7 +29,7 @@ def row_edges(
     tightest = min(pitches)
     loose = sum(pitch > 1.3 * tightest for pitch in pitches) >= 2
     cells = [{column_of(xs, line): line for line in row} for row in rows]
-    widths = _widths(rows, xs)
+    widths = column_widths(rows, xs)
     edges = []
     for index in range(1, len(rows)):
         top, bottom = middles[index - 1], middles[index]
@@ -58,6 +58,24 @@ def holds_numbers(lines: Sequence[TextLine], xs: Sequence[float]) -> bool:
     )
 
 
+def ends_early(lines: Sequence[TextLine], xs: Sequence[float], widths: Mapping[int, int]) -> bool:
+    """Lines above each other in a column are numbers, or the next word had room on them.
+
+    Single words above each other may be either.
+    """
+    cells = [{column_of(xs, line): line for line in row} for row in find_rows(lines)]
+    early, full = 0, 0
+    for above, below in pairwise(cells):
+        for column in above.keys() & below.keys():
+            texts = above[column].text, below[column].text
+            if all(map(is_number, texts)):
+                early += 1
+            elif any(" " in text for text in texts):
+                is_full = _is_full(above[column], below[column], widths[column])
+                full, early = full + is_full, early + (not is_full)
+    return early >= 2 and early > 2 * full
+
+
 def _goes_on(above: Cells, below: Cells, widths: Mapping[int, int], loose: bool) -> bool:
     shared = above.keys() & below.keys()
     if not shared or any(
@@ -82,7 +100,7 @@ def _is_full(above: TextLine, below: TextLine, width_px: int) -> bool:
     return above.width_px + word_px > width_px - 0.5 * above.height_px
 
 
-def _widths(rows: Sequence[Sequence[TextLine]], xs: Sequence[float]) -> dict[int, int]:
+def column_widths(rows: Sequence[Sequence[TextLine]], xs: Sequence[float]) -> dict[int, int]:
     """Width of the widest piece of each column that stays within it."""
     widths: dict[int, int] = {}
     for row in rows:
