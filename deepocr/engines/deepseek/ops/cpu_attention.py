@@ -1,8 +1,8 @@
 """Attention where PyTorch's own is slow on a CPU: one query over a long cache, and SAM's bias.
 
-SDPA packs its operands for matrix products; with a single query that costs eight times the
-products themselves, and a written-out bias costs as much as the attention it is for. Both are
-done here with plain matrix products in float32, which is no less exact.
+SDPA packs its operands for matrix products; with a single query that costs several times what the
+products themselves do, and a written-out bias costs as much as the attention it is for. Both are
+done here in float32, which is no less exact.
 """
 
 from collections.abc import Iterator, Sequence
@@ -76,18 +76,18 @@ class CpuPagedAttention:
 
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, runs: Iterator[slice]) -> Tensor:
-    """query (H, D), scaled; keys and values (tokens of the cache, H, D) -> (H, D)."""
+    """query (H, D), scaled; keys and values (tokens of the cache, H, D) -> (H, D).
+
+    Element by element: products of matrices with a single row or column are slower.
+    """
     stretches = list(runs)
-    # not a product of matrices: MKL is four times slower at one with a single column
-    parts = [(keys[run].float() * query).sum(dim=2) for run in stretches]
-    scores = parts[0] if len(parts) == 1 else torch.cat(parts)
-    shares = scores.softmax(dim=0).t()[:, None, :]
-    if len(stretches) == 1:
-        return (shares @ values[stretches[0]].float().transpose(0, 1)).squeeze(1)
-    counts = [run.stop - run.start for run in stretches]
-    pieces = zip(torch.split(shares, counts, dim=2), stretches, strict=True)
-    written = [share @ values[run].float().transpose(0, 1) for share, run in pieces]
-    return torch.stack(written).sum(dim=0).squeeze(1)
+    scores = torch.cat([(keys[run].float() * query).sum(dim=2) for run in stretches])
+    shares = torch.split(scores.softmax(dim=0), [run.stop - run.start for run in stretches])
+    written = [
+        (values[run].float() * share[:, :, None]).sum(dim=0)
+        for run, share in zip(stretches, shares, strict=True)
+    ]
+    return torch.stack(written).sum(dim=0)
 
 
 def _runs(blocks: Sequence[int], length: int, block_tokens: int) -> Iterator[slice]:
