@@ -276,6 +276,24 @@ def test_columns_with_little_white_between_them() -> None:
     assert table_of(rows).num_columns == 6
 
 
+def test_lines_found_over_two_columns_are_cut_at_their_space() -> None:
+    rows = [[(100, name), (280, "mark"), (500, "12")] for name in ("Hull", "Mast", "Rope", "Sail")]
+    rows += [[(100, "Anchors and a chain X"), (500, "34")]]
+    rows += [[(100, "Eleven new lanterns Y"), (500, "56")]]
+    assert texts_of(table_of(rows))[3:] == [
+        ["Sail", "mark", "12"],
+        ["Anchors and a chain", "X", "34"],
+        ["Eleven new lanterns", "Y", "56"],
+    ]
+
+
+def test_a_space_within_a_heading_over_numbers_makes_no_column() -> None:
+    heads = [(100, "Group"), (300, "Late Onset"), (500, "Total")]
+    rows = [heads, *([(100, "TT"), (300, "17"), (500, "99")] for _ in range(6)), heads]
+    rows += [[(100, "TT"), (300, "17"), (500, "99")] for _ in range(6)]
+    assert texts_of(table_of(rows))[7] == ["Group", "Late Onset", "Total"]
+
+
 def test_a_column_that_is_seldom_filled_keeps_its_place() -> None:
     rows = [[(100, f"name {n}"), (300, "7.10"), (500, "3.14")] for n in range(12)]
     rows[3].append((400, "(a)"))

@@ -21,6 +21,9 @@ MIN_WIDTH = 0.2
 MAX_CROSSED = 0.15
 """Share of the rows whose pieces may reach over a strip, of those that have pieces beside it."""
 
+MAX_SPACES = 0.45
+"""The same share, those with a space between words there counted too."""
+
 
 def find_gutters(lines: Sequence[TextLine], line_px: float) -> list[float]:
     """Where to cut between columns, from left to right.
@@ -36,16 +39,20 @@ def find_gutters(lines: Sequence[TextLine], line_px: float) -> list[float]:
     all_rows = rows
     rows = _without_spanning(_without_titles(rows))
     covered = np.zeros((len(rows), width + 1), np.int32)
+    inked = np.zeros((len(rows), width + 1), np.int32)
     between = np.zeros((len(rows), width + 1), np.int32)
     for number, row in enumerate(rows):
         for line in row:
             first, last = _core(line)
             covered[number, round(first) - left : round(last) - left] = 1
+            for start, end in _words(line, first, last):
+                inked[number, max(0, round(start) - left) : round(end) - left] = 1
         first, last = _core(row[0])[0], _core(row[-1])[1]
         between[number, round(first) - left : round(last) - left] = 1
     beside = between.sum(axis=0)
-    crossed = covered.sum(axis=0)
-    is_open = (crossed <= MAX_CROSSED * beside) & (beside > 0)
+    # a line found over two columns has a space between them
+    mostly_white = covered.sum(axis=0) <= MAX_SPACES * beside
+    is_open = (inked.sum(axis=0) <= MAX_CROSSED * beside) & mostly_white & (beside > 0)
     # headings do not tell where columns are, but are not to be cut if it can be helped
     reached = np.zeros(width + 1, np.int32)
     for line in (line for row in all_rows for line in row):
@@ -58,7 +65,19 @@ def find_gutters(lines: Sequence[TextLine], line_px: float) -> list[float]:
             middle = _emptiest(reached[round(first) - left : round(last) - left]) + first
             if last - first >= MIN_WIDTH * line_px:
                 gutters.append(middle)
+    gutters = [x for x in gutters if _parts_columns(x, gutters, rows)]
     return _with_filled_columns(gutters, rows)
+
+
+def _parts_columns(x: float, gutters: Sequence[float], rows: Sequence[Sequence[TextLine]]) -> bool:
+    """No fewer lines end before the next gutters on either side than reach over this one."""
+    cores = [_core(line) for row in rows for line in row]
+    over = sum(first < x < last for first, last in cores)
+    low = max((other for other in gutters if other < x), default=float("-inf"))
+    high = min((other for other in gutters if other > x), default=float("inf"))
+    before = sum(low < first and last < x for first, last in cores)
+    after = sum(x < first and last < high for first, last in cores)
+    return min(before, after) >= over
 
 
 def _core(line: TextLine) -> Span:
@@ -71,6 +90,18 @@ def _core(line: TextLine) -> Span:
         left = max(left, line.char_x_px[0] - beside_px)
         right = min(right, line.char_x_px[-1] + beside_px)
     return left, right
+
+
+def _words(line: TextLine, left: float, right: float) -> list[Span]:
+    """From where to where the words of a line reach that itself reaches from left to right."""
+    x = line.char_x_px
+    if len(x) != len(line.text):
+        return [(left, right)]
+    step_px = line.width_px / max(1, len(x))
+    spaces = [at for at in range(1, len(x) - 1) if line.text[at].isspace()]
+    starts = [left, *(x[at + 1] - 0.5 * step_px for at in spaces)]
+    ends = [*(x[at - 1] + 0.5 * step_px for at in spaces), right]
+    return list(zip(starts, ends, strict=True))
 
 
 def _without_titles(rows: list[list[TextLine]]) -> list[list[TextLine]]:
