@@ -10,7 +10,9 @@ _ROW = re.compile(r"<tr\b.*?</tr\s*>", re.IGNORECASE | re.DOTALL)
 _CELL = re.compile(r"<t[dh]\b([^>]*)>", re.IGNORECASE)
 _COLSPAN = re.compile(r"colspan\s*=\s*[\"']?(\d{1,3})", re.IGNORECASE)
 _TABLE_START = re.compile(r"<table\b[^>]*>", re.IGNORECASE)
-_TABLE_END = re.compile(r"</table\s*>\s*$", re.IGNORECASE)
+_TABLE_END = re.compile(r"(?:</tbody\s*>\s*)?</table\s*>\s*$", re.IGNORECASE)
+_HEAD = re.compile(r"<thead\b.*?</thead\s*>", re.IGNORECASE | re.DOTALL)
+_SECTION = re.compile(r"</?t(?:head|body|foot)\b[^>]*>", re.IGNORECASE)
 
 # a paragraph that ends like this is over; a quotation mark or bracket may follow
 _ENDED = re.compile(r"[.!?:;…。！？：；][\"'”’»)\]]*$")
@@ -68,16 +70,22 @@ def _join_paragraphs(last: str, first: str) -> str | None:
 
 
 def _join_tables(last: str, first: str) -> str | None:
-    """One table where both have as many columns; a repeated first row is said once."""
+    """One table where both have as many columns; heading rows said again (without `<thead>`: the
+    first row) are said once."""
     upper, lower = _ROW.findall(last), _ROW.findall(first)
-    if not upper or not lower or not _TABLE_END.search(last) or not _TABLE_START.match(first):
+    end = _TABLE_END.search(last)
+    if not upper or not lower or not end or not _TABLE_START.match(first):
         return None
     if _columns(upper[0]) != _columns(lower[0]):
         return None
-    body = _TABLE_START.sub("", first, count=1)
-    if upper[0] == lower[0]:
-        body = body.replace(lower[0], "", 1)
-    return _TABLE_END.sub("", last) + body
+    marked = _HEAD.search(last)
+    heads = len(_ROW.findall(marked[0])) if marked else 1
+    # a second heading or body cannot stand in the body that goes on
+    rows = _SECTION.sub("", _TABLE_END.sub("", _TABLE_START.sub("", first, count=1)))
+    if upper[:heads] == lower[:heads]:
+        for row in lower[:heads]:
+            rows = rows.replace(row, "", 1)
+    return last[: end.start()] + rows + end[0]
 
 
 def _columns(row: str) -> int:

@@ -65,6 +65,15 @@ def test_a_table_goes_on_and_its_head_is_said_once() -> None:
     assert rest == []
 
 
+def test_a_table_with_a_marked_heading_goes_on_in_its_body() -> None:
+    head = "<thead><tr><th rowspan='2'>a</th><th>b</th></tr><tr><th>per year</th></tr></thead>"
+    first = f"<table>{head}<tbody><tr><td>1</td><td>2</td></tr></tbody></table>"
+    whole = first.replace("</tbody>", "<tr><td>3</td><td>4</td></tr></tbody>")
+    for lower_head in (head, ""):
+        second = f"<table>{lower_head}<tbody><tr><td>3</td><td>4</td></tr></tbody></table>"
+        assert texts([page(1, ("table", first)), page(2, ("table", second))]) == [[whole], []]
+
+
 def test_tables_of_other_widths_are_left() -> None:
     first = "<table><tr><td colspan='2'>a</td></tr></table>"
     second = "<table><tr><td>1</td><td>2</td><td>3</td></tr></table>"
