@@ -31,6 +31,7 @@ def drawn(pieces: Pieces) -> tuple[npt.NDArray[np.uint8], str, tuple[float, ...]
     [
         ([("License", False), ("1", True), (" and more", False)], "License¹ and more"),
         ([("3", True), ("Yet another note", False)], "³Yet another note"),
+        ([("3", True), ("Yet another note", False), ("4", True)], "³Yet another note⁴"),
         ([("about 10", False), ("12", True), (" atoms", False)], "about 10¹² atoms"),
         ([("in 2015 or V1.20 of it", False)], "in 2015 or V1.20 of it"),
         ([("1999", False), ("4", True)], "19994"),

@@ -52,8 +52,8 @@ def mark_raised(crop: npt.NDArray[np.uint8], text: str, char_x: tuple[float, ...
         # of those around it, as lines bend on a page that does
         near = sorted(letters, key=lambda x: abs(x - centers[index]))[:NEAR]
         baseline = float(np.median([letters[x][3] for x in near]))
-        before = _box_at(boxes, centers[index - 1]) if characters[index - 1] in DIGITS else None
-        if before is not None:
+        follows = index > 0 and characters[index - 1] in DIGITS
+        if follows and (before := _box_at(boxes, centers[index - 1])):
             # an exponent stands above the number that it belongs to
             baseline = min(baseline, before[3])
         if box is None or box[2] - box[0] > capital:
