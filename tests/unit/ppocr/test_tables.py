@@ -537,3 +537,19 @@ def test_html_is_escaped() -> None:
 def test_split_line_leaves_a_word_whole() -> None:
     whole = line(0, 0, "unbreakable", width=200)
     assert split_line(whole, [100.0]) == [whole]
+
+
+def test_a_caption_beside_a_tall_cell_stays_outside() -> None:
+    rows = [("Mill", "1204", "77"), ("Pier", "1101", "119"), ("Square", "988", "84")]
+    cells = [
+        line(200 + 200 * column, 150 + 40 * number, text)
+        for number, row in enumerate(rows)
+        for column, text in enumerate(row)
+    ]
+    tall = replace(line(100, 90, "North"), box_px=(100, 90, 118, 260), char_x_px=())
+    caption = line(200, 100, "Table 3. Weather at the coast")
+    table = aligned_table([caption, tall, *cells], LINE_PX)
+    assert table is not None
+    assert "Weather" not in table_html(table)
+    assert caption not in table.lines
+    assert tall in table.lines

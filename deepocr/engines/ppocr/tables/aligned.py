@@ -45,11 +45,14 @@ def aligned_table(
 
     Lines above and below that do not stand in its columns are left out.
     """
-    pieces = [piece for line in lines for piece in cell_pieces(line)]
+    pieces_of = [(line, cell_pieces(line)) for line in lines]
+    pieces = [piece for _, parts in pieces_of for piece in parts]
     if len(pieces) < 4:
         return None
     full = full_rules(rules, bounds(pieces), line_px)
     rows = _trim(find_rows(pieces), find_gutters(pieces, line_px), full)
+    inside = {id(piece) for row in rows for piece in row}
+    kept = tuple(line for line, parts in pieces_of if any(id(part) in inside for part in parts))
     rows = [_with_marks(row) for row in rows]
     pieces = [piece for row in rows for piece in row]
     gutters = find_gutters(pieces, line_px)
@@ -75,7 +78,6 @@ def aligned_table(
     table = fill_cells(edges, Rulings((), ()), pieces, line_px)
     if _ignores(body, xs, line_px):
         return None
-    kept = tuple(line for line in lines if box[1] <= line.center_px[1] <= box[3])
     table = replace(table, lines=kept, num_heads=len(edges.heads))
     return table if table.num_rows > 1 and is_table(table) else None
 
