@@ -12,7 +12,7 @@ from deepocr.parsing.grounding import parse_regions
 from deepocr.render.html import ShownPage, write_html
 from deepocr.types import PageResult
 from tests.book.papers import tag, text_page
-from tests.needs import need_binary
+from tests.needs import bring_into_sight, need_binary
 
 HOSTILE = (
     "<script>document.title = 'taken'</script>"
@@ -77,7 +77,7 @@ def wait_until_in_view(browser: Any, element: Any) -> None:
 def test_a_click_on_the_picture_finds_the_text(browser: Any) -> None:
     rectangle = find(browser, 'rect[data-region="3-1"]')
     text = find(browser, '.region[data-region="3-1"]')
-    browser.execute_script("arguments[0].scrollIntoView()", rectangle)
+    bring_into_sight(browser, rectangle)
     browser.execute_script(
         "arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true}))", rectangle
     )
@@ -88,7 +88,7 @@ def test_a_click_on_the_picture_finds_the_text(browser: Any) -> None:
 
 def test_a_click_on_the_text_finds_the_picture(browser: Any) -> None:
     text = find(browser, '.region[data-region="1-0"]')
-    browser.execute_script("arguments[0].scrollIntoView()", text)
+    bring_into_sight(browser, text)
     text.click()
     rectangle = find(browser, 'rect[data-region="1-0"]')
     wait_until_in_view(browser, rectangle)

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.needs import need_binary
+from tests.needs import bring_into_sight, need_binary
 from tests.service.stack import Stack, book, eventually, picture, running
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
@@ -107,13 +106,12 @@ def test_hostile_text_does_nothing(page: Any) -> None:
 
 def test_click_between_picture_and_text(page: Any) -> None:
     text = find(page, '.region[data-region="3-1"]')
-    page.execute_script("document.querySelector('rect[data-region=\"3-1\"]').scrollIntoView()")
-    time.sleep(0.5)
-    find(page, 'rect[data-region="3-1"]').click()
+    rectangle = find(page, 'rect[data-region="3-1"]')
+    bring_into_sight(page, rectangle)
+    rectangle.click()
     assert "selected" in text.get_attribute("class")
     first = find(page, '.region[data-region="1-0"]')
-    page.execute_script("arguments[0].scrollIntoView()", first)
-    time.sleep(0.5)
+    bring_into_sight(page, first)
     first.click()
     assert "selected" in find(page, 'rect[data-region="1-0"]').get_attribute("class")
 
