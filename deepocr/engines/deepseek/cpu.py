@@ -71,6 +71,7 @@ class PackedExperts(nn.Module):
 
 
 SUM_TOKENS = 128
+"""Tokens whose experts' outputs are widened to float32 at a time."""
 
 
 def weighted_sums(rows: Tensor, places: Tensor, weights: Tensor) -> Tensor:

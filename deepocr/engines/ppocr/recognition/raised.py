@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deepocr.engines.ppocr.recognition.ink import ink_of
+
 DIGITS = "0123456789"
 RAISED = str.maketrans(DIGITS, "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -68,9 +70,7 @@ def mark_raised(crop: npt.NDArray[np.uint8], text: str, char_x: tuple[float, ...
 def _ink_boxes(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     """Left, top, right and bottom of what hangs together."""
     gray = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
-    _, ink = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
-    if ink.mean() > 0.5:
-        ink = 1 - ink
+    ink = ink_of(gray)
     _, _, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
     found: npt.NDArray[np.int32] = stats[1:][stats[1:, 4] > 4][:, :4].astype(np.int32)
     found[:, 2:] += found[:, :2]

@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from deepocr.engines.ppocr.recognition.ink import ink_of
+
 MIN_GAP = 0.24
 """Of the line's height: narrower gaps stand between letters."""
 
@@ -63,9 +65,7 @@ def _latin(character: str) -> bool:
 def _white_gaps(crop: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
     """Runs of columns without ink between two with ink, as (first, one past the last)."""
     gray = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
-    _, ink = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
-    if ink.mean() > 0.5:
-        ink = 1 - ink
+    ink = ink_of(gray)
     # the edge rows hold pieces of the lines above and below
     margin = max(1, round(0.12 * ink.shape[0]))
     blank = (ink[margin:-margin].sum(axis=0) == 0).astype(np.int8)

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from deepocr.engines.ppocr.recognition.ink import ink_of
 from deepocr.engines.ppocr.recognition.lines import TextLine
 from deepocr.engines.ppocr.recognition.models import Picture
 
@@ -30,9 +31,7 @@ def _stroke(part: Picture) -> float:
         return 0.0
     gray = cv2.cvtColor(part, cv2.COLOR_BGR2GRAY)
     gray = cv2.resize(gray, None, fx=ENLARGE, fy=ENLARGE, interpolation=cv2.INTER_CUBIC)
-    _, ink = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
-    if ink.mean() > 0.5:
-        ink = 1 - ink
+    ink = ink_of(gray)
     area = int(ink.sum())
     outline = area - int(cv2.erode(ink, np.ones((3, 3), np.uint8)).sum())
     return area / outline if outline else 0.0
