@@ -17,6 +17,10 @@ class DocumentTooLarge(InvalidInput):
     """More pixels, bytes or pages than the settings allow; found before decoding."""
 
 
+class PageTooCostly(UnreadableDocument):
+    """Opening or drawing took more time or memory than the settings allow, and was stopped."""
+
+
 class PasswordNeeded(InvalidInput):
     """An encrypted PDF, and no password or a wrong one."""
 
@@ -49,5 +53,17 @@ class DownloadError(EngineUnavailable):
     """The weights could not be fetched."""
 
 
+class EngineBroken(EngineError):
+    """The engine can read no page until it is started again: its thread is dead, its device gone.
+
+    No page is to blame: whoever drives the engine keeps the pages in hand unread and starts the
+    engine, or its process, again. A page is failed only when it breaks the engine twice.
+    """
+
+
 class RemoteError(EngineError):
     """Another server refused, failed or answered what cannot be understood."""
+
+
+class StorageError(DeepOCRError):
+    """Results cannot be written or read: disk full, quota, read-only, or a store out of reach."""

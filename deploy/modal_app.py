@@ -46,9 +46,9 @@ app = modal.App("deepocr", image=image)
 @modal.asgi_app()
 def serve() -> object:
     """The ASGI app, and a worker process beside it."""
-    from deepocr.service.app import create_app
+    from deepocr.service.http.app import create_app
     from deepocr.service.settings import ServiceSettings
-    from deepocr.service.supervisor import Supervisor
+    from deepocr.service.work.supervisor import Supervisor
     from deepocr.settings import load_settings_as
 
     settings = load_settings_as(ServiceSettings)

@@ -1,6 +1,6 @@
 """Measure speed: `bench.py SUBJECT`, one JSON line to standard output.
 
-Each subject is a module of deepocr.bench with `add_arguments(parser)` and `run(options)`, which
+Each subject is a module of measure.bench with `add_arguments(parser)` and `run(options)`, which
 writes the figures and returns the exit status; it is imported only when it is asked for.
 """
 
@@ -8,6 +8,9 @@ import argparse
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deepocr.errors import DeepOCRError
 
@@ -26,10 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, about in SUBJECTS.items():
         subject = subjects.add_parser(name, help=about, description=about)
         if given[:1] == [name]:
-            importlib.import_module(f"deepocr.bench.{name}").add_arguments(subject)
+            importlib.import_module(f"measure.bench.{name}").add_arguments(subject)
     options = parser.parse_args(given)
     try:
-        status: int = importlib.import_module(f"deepocr.bench.{options.subject}").run(options)
+        status: int = importlib.import_module(f"measure.bench.{options.subject}").run(options)
     except DeepOCRError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

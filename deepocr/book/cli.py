@@ -11,10 +11,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
-from deepocr.book import readers
+from deepocr.book import engine_choice
 from deepocr.book.files import locked
-from deepocr.book.inputs import Source, find_sources
-from deepocr.book.options import Options, Reading, Writing
+from deepocr.book.inputs import InputFile, find_sources
+from deepocr.book.options import Options, ReadingOptions, WritingOptions
 from deepocr.book.progress import describe, pages, say
 from deepocr.book.run import read_documents
 from deepocr.engines.base import Engine
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
         "inputs", nargs="+", metavar="INPUT", help="PDFs, pictures, folders of them, patterns"
     )
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
-    readers.add_arguments(parser.add_argument_group("where it reads"))
+    engine_choice.add_arguments(parser.add_argument_group("where it reads"))
     _add_reading_arguments(parser.add_argument_group("what is read, and how"))
     _add_writing_arguments(parser.add_argument_group("what is written"))
     return parser
@@ -81,7 +81,7 @@ def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resolution", default="gundam", help=f"{presets} (or their titles)")
     group.add_argument(
         "--max-new-tokens",
-        type=readers.positive,
+        type=engine_choice.positive,
         default=MAX_NEW_TOKENS,
         metavar="N",
         help="most tokens to write for a page",
@@ -89,7 +89,10 @@ def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--pages", default="", help="like 1-3,7 or 5-; all when not given")
     group.add_argument("--password", default="", help="of an encrypted PDF")
     group.add_argument(
-        "--dpi", type=readers.in_range(36, 1200), default=144, help="PDF pages are drawn at (144)"
+        "--dpi",
+        type=engine_choice.in_range(36, 1200),
+        default=144,
+        help="PDF pages are drawn at (144)",
     )
     group.add_argument(
         "--text-layer",
@@ -98,13 +101,13 @@ def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--max-side",
-        type=readers.positive,
+        type=engine_choice.positive,
         metavar="PX",
         help="longer pages are made smaller to this",
     )
     group.add_argument(
         "--readings",
-        type=readers.positive,
+        type=engine_choice.positive,
         default=4,
         metavar="N",
         help="most readings of a page that loops, is cut off or comes back empty (4)",
@@ -151,8 +154,8 @@ def options_of(chosen: argparse.Namespace) -> Options:
     """Raises InvalidInput."""
     job = make_job(chosen.task, chosen.reference, chosen.resolution, chosen.max_new_tokens)
     return Options(
-        reading=Reading(job, chosen.dpi, chosen.max_side, chosen.readings),
-        writing=Writing(
+        reading=ReadingOptions(job, chosen.dpi, chosen.max_side, chosen.readings),
+        writing=WritingOptions(
             raw=chosen.raw,
             overlay=chosen.overlay,
             searchable_pdf=chosen.searchable_pdf,
@@ -169,12 +172,12 @@ def options_of(chosen: argparse.Namespace) -> Options:
 
 
 async def _run(
-    chosen: argparse.Namespace, settings: Settings, options: Options, sources: Sequence[Source]
+    chosen: argparse.Namespace, settings: Settings, options: Options, sources: Sequence[InputFile]
 ) -> int:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    engine, jobs = await readers.start(chosen, settings)
+    engine, jobs = await engine_choice.start(chosen, settings)
     try:
         return await _read_all(engine, settings, replace(options, jobs=jobs), sources, chosen.out)
     finally:
@@ -185,7 +188,7 @@ async def _read_all(
     engine: Engine,
     settings: Settings,
     options: Options,
-    sources: Sequence[Source],
+    sources: Sequence[InputFile],
     out: Path,
 ) -> int:
     """All documents; a bad one does not stop those after it."""
@@ -205,7 +208,7 @@ async def _read_all(
     return worst or (EXIT_PAGES_FAILED if counts["failed"] else EXIT_OK)
 
 
-def _complain(error: Exception, code: int, source: Source | None = None) -> int:
+def _complain(error: Exception, code: int, source: InputFile | None = None) -> int:
     where = f"{source.path}: " if source else ""
     say(f"error: {where}{error}", sys.stderr)
     return code

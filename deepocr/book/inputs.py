@@ -16,14 +16,14 @@ MAX_NAME_CHARS = 100
 
 
 @dataclass(frozen=True)
-class Source:
+class InputFile:
     """A document to read and the name of its folder."""
 
     path: Path
     name: str
 
 
-def find_sources(inputs: Sequence[str]) -> list[Source]:
+def find_sources(inputs: Sequence[str]) -> list[InputFile]:
     """Files as given; of a folder its documents by name, not those in folders below; a pattern
     with *, ? or [ is expanded where the shell did not. Each file once. Two of the same name get
     folders `name` and `name-2`. Raises InvalidInput for what is not there."""
@@ -37,7 +37,7 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
         name = _free_name(folder_name(path), taken)
         # folders that differ by case alone are one folder on some disks
         taken.add(name.casefold())
-        sources.append(Source(path, name))
+        sources.append(InputFile(path, name))
     return sources
 
 
@@ -58,7 +58,7 @@ class Signature:
     modified_ns: int
 
 
-class SourceFile:
+class WatchedFile:
     """A file that must stay as it is while it is read."""
 
     def __init__(self, path: Path) -> None:

@@ -10,7 +10,7 @@ OverlayForm = Literal["png", "pdf"]
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingOptions:
     """What decides a page's answer, beside the page and the engine."""
 
     job: Job
@@ -33,7 +33,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Writing:
+class WritingOptions:
     """What is made of the pages; may change from run to run without reading anything again."""
 
     raw: bool = False
@@ -50,8 +50,8 @@ class Writing:
 class Options:
     """A whole run: `jobs` pages are read at once."""
 
-    reading: Reading
-    writing: Writing = Writing()
+    reading: ReadingOptions
+    writing: WritingOptions = WritingOptions()
     pages: str = ""
     password: str = ""
     jobs: int = 1

@@ -10,17 +10,17 @@ from tempfile import TemporaryDirectory
 import pymupdf
 from PIL import Image
 
-from deepocr.book.attempts import agreement
 from deepocr.book.files import make_folder, new_file, write_file
-from deepocr.book.ink import ink_mask
 from deepocr.book.options import Options
 from deepocr.book.orientation import point_back
 from deepocr.book.pictures import upright_picture
 from deepocr.book.records import PageRecord
+from deepocr.book.retries import agreement
 from deepocr.book.stitch import Book, Records, upright_result
 from deepocr.book.stitch import shown_pages as shown_results
 from deepocr.book.workspace import Workspace, page_name
 from deepocr.documents import Document
+from deepocr.documents.ink import ink_mask
 from deepocr.errors import EngineUnavailable, InvalidInput
 from deepocr.render.markdown import FIGURE_LABELS
 from deepocr.render.overlay import draw_overlay

@@ -40,7 +40,7 @@ def say(line: str, stream: TextIO | None = None) -> None:
     stream.flush()
 
 
-class Progress:
+class ProgressLine:
     """Pages of one document. `already` counts pages that an earlier run has read."""
 
     def __init__(

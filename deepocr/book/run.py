@@ -10,12 +10,12 @@ from pathlib import Path
 
 from deepocr.book import stitch
 from deepocr.book.files import WorkspaceError
-from deepocr.book.inputs import Source, SourceFile
+from deepocr.book.inputs import InputFile, WatchedFile
 from deepocr.book.options import Options
 from deepocr.book.orientation import Look
 from deepocr.book.outputs import Material, write_outputs
-from deepocr.book.progress import Progress
-from deepocr.book.reading import Prepared, ReadPage, prepare, read_prepared
+from deepocr.book.page_reading import Prepared, ReadPage, prepare, read_prepared
+from deepocr.book.progress import ProgressLine
 from deepocr.book.records import PageRecord
 from deepocr.book.workspace import Identity, Workspace
 from deepocr.documents import Document, Limits, open_document
@@ -37,8 +37,8 @@ PICTURE_BYTES = 256 << 20
 class OpenBook:
     """A document that is being read. `error` ends it; the others go on."""
 
-    source: Source
-    file: SourceFile
+    source: InputFile
+    file: WatchedFile
     document: Document
     workspace: Workspace
     identity: Identity
@@ -63,14 +63,14 @@ Place = tuple[OpenBook, int]
 class Outcome:
     """What became of one document: its folder and its pages' statuses, or an error."""
 
-    source: Source
+    source: InputFile
     folder: Path | None = None
     counts: Counter[PageStatus] = field(default_factory=Counter)
     error: DeepOCRError | None = None
 
 
 async def read_documents(
-    engine: Engine, sources: Sequence[Source], out: Path, options: Options, limits: Limits
+    engine: Engine, sources: Sequence[InputFile], out: Path, options: Options, limits: Limits
 ) -> AsyncGenerator[Outcome, None]:
     """Read what is not read yet of every document and write each out.
 
@@ -96,9 +96,11 @@ async def read_documents(
                 yield await asyncio.to_thread(_finish, book, options)
 
 
-def _open(engine: Engine, source: Source, out: Path, options: Options, limits: Limits) -> OpenBook:
+def _open(
+    engine: Engine, source: InputFile, out: Path, options: Options, limits: Limits
+) -> OpenBook:
     """Blocking. Raises InvalidInput (the document or the range), WorkspaceError (the folder)."""
-    file = SourceFile(source.path)
+    file = WatchedFile(source.path)
     document = open_document(
         source.path,
         limits,
@@ -139,7 +141,7 @@ async def _read_pages(engine: Engine, books: Sequence[OpenBook], options: Option
     others = f" and {len(books) - 1} more" if len(books) > 1 else ""
     name = f"{books[0].source.name}{others}"
 
-    with Progress(name, len(missing) + done.total(), done) as progress:
+    with ProgressLine(name, len(missing) + done.total(), done) as progress:
 
         async def read(place: Place, prepared: Prepared) -> None:
             book = place[0]

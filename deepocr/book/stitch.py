@@ -13,7 +13,7 @@ from deepocr.book.joining import joined
 from deepocr.book.options import Options
 from deepocr.book.orientation import turn_upright
 from deepocr.book.records import PageRecord
-from deepocr.book.running import RunningHeads
+from deepocr.book.running_heads import RunningHeads
 from deepocr.book.workspace import TIMINGS_NAME, Identity
 from deepocr.render.json import page_to_dict
 from deepocr.render.markdown import render_markdown

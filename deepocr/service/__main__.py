@@ -7,10 +7,10 @@ import sys
 import threading
 
 from deepocr.errors import EngineUnavailable, SettingsError
-from deepocr.service.exports import keep_export
-from deepocr.service.files import TaskFiles
 from deepocr.service.settings import ServiceSettings
-from deepocr.service.supervisor import EXIT_CANNOT_START, Supervisor
+from deepocr.service.state.files import TaskFiles
+from deepocr.service.work.exports import keep_export
+from deepocr.service.work.supervisor import EXIT_CANNOT_START, Supervisor
 from deepocr.settings import load_settings_as
 
 log = logging.getLogger("deepocr.service")
@@ -67,7 +67,7 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
 
 
 def _worker_process(settings: ServiceSettings, alive_fd: int) -> int:
-    from deepocr.service.worker import run_worker
+    from deepocr.service.work.worker import run_worker
 
     try:
         return run_worker(settings, alive_fd)
@@ -86,7 +86,7 @@ def _worker(settings: ServiceSettings) -> int:
 def _serve(settings: ServiceSettings, host: str, port: int, *, with_worker: bool) -> int:
     import uvicorn
 
-    from deepocr.service.app import create_app
+    from deepocr.service.http.app import create_app
 
     # threads that work for requests must not hold up the loop that accepts the next ones
     sys.setswitchinterval(SWITCH_S)

@@ -20,7 +20,7 @@ from deepocr.errors import CheckpointError, DownloadError
 from deepocr.settings import Settings
 from deepocr.weights.folder import check_folder, is_plain_file
 from deepocr.weights.manifest import Manifest, load_manifest, manifest_problems
-from deepocr.weights.sources import Source, choose_source
+from deepocr.weights.sources import WeightsSource, choose_source
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,9 @@ def only_one(lock: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def download(source: Source, home: Path, manifest: Manifest, stall_s: float, lock_fd: int) -> None:
+def download(
+    source: WeightsSource, home: Path, manifest: Manifest, stall_s: float, lock_fd: int
+) -> None:
     """Fetch, check, publish. Afterwards `home` is whole, or does not exist and this raised."""
     stage = home.with_name(f".partial-{home.name}")
     arrived = stage / source.name
@@ -157,7 +159,7 @@ def check_space(stage: Path, arrived: Path, manifest: Manifest, home: Path) -> N
 
 
 def fetch(
-    source: Source,
+    source: WeightsSource,
     arrived: Path,
     output: Path,
     expected_bytes: int,

@@ -13,7 +13,7 @@ from deepocr.weights.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightsSource:
     """One way to fetch. `command` takes the folder to fill; `resumes` says whether a second run
     goes on where the first one stopped, or must begin with an empty place."""
 
@@ -23,23 +23,25 @@ class Source:
     resumes: bool
 
 
-def pget_source(settings: Settings, _manifest: Manifest) -> Source | None:
+def pget_source(settings: Settings, _manifest: Manifest) -> WeightsSource | None:
     """One tar over many connections, unpacked as it comes. None where pget is not installed."""
     program = shutil.which("pget")
     if program is None:
         return None
     url = settings.weights_url
-    return Source("pget", url, lambda folder: [program, "-x", url, str(folder)], resumes=False)
+    return WeightsSource(
+        "pget", url, lambda folder: [program, "-x", url, str(folder)], resumes=False
+    )
 
 
-def hub_source(settings: Settings, manifest: Manifest) -> Source | None:
+def hub_source(settings: Settings, manifest: Manifest) -> WeightsSource | None:
     """The files that the manifest names, from the model hub. None without huggingface_hub."""
     if importlib.util.find_spec("huggingface_hub") is None:
         return None
     repo, revision = settings.weights_repo, settings.weights_revision
     # -P: this package's folder must not be searched for the hub's own imports
     program = [sys.executable, "-P", str(Path(__file__).with_name("hub.py")), repo, revision]
-    return Source(
+    return WeightsSource(
         "hub",
         f"{repo} at {revision}",
         lambda folder: [*program, str(folder), *manifest.files],
@@ -47,7 +49,7 @@ def hub_source(settings: Settings, manifest: Manifest) -> Source | None:
     )
 
 
-SOURCES: Mapping[str, Callable[[Settings, Manifest], Source | None]] = {
+SOURCES: Mapping[str, Callable[[Settings, Manifest], WeightsSource | None]] = {
     "pget": pget_source,
     "hub": hub_source,
 }
@@ -55,7 +57,7 @@ SOURCES: Mapping[str, Callable[[Settings, Manifest], Source | None]] = {
 fails, the other is not tried unasked."""
 
 
-def choose_source(settings: Settings, manifest: Manifest) -> Source:
+def choose_source(settings: Settings, manifest: Manifest) -> WeightsSource:
     """Raises DownloadError when what `settings.weights_source` names is not installed."""
     wanted = settings.weights_source
     names = list(SOURCES) if wanted == "auto" else [wanted]

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.server
 def test_a_book_through_a_real_server(tmp_path: Path) -> None:
     """More requests than slots: 409s are waited out, every page comes."""
     pytest.importorskip("cog", reason="cog is not installed")
-    from deepocr.bench.book import cog_server
+    from measure.bench.book import cog_server
 
     book = numbered_pdf(tmp_path / "book.pdf", 12)
     chosen = argparse.Namespace(port=0, slots=2, delay=0.2)

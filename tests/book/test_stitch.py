@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepocr.book.joining import joined
-from deepocr.book.running import RunningHeads
+from deepocr.book.running_heads import RunningHeads
 from deepocr.render.json import load_schema
 from deepocr.types import PageResult, Region
 from tests.book import helper

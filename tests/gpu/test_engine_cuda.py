@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deepocr.engines.deepseek.batching import BatchedReader, Reading, Token
+from deepocr.engines.deepseek.batching import BatchedReader, PageInBatch, Token
 from deepocr.engines.deepseek.build import make_reader
 from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
 from deepocr.engines.deepseek.config import read_config
@@ -83,8 +83,8 @@ def reader_with(ops: FastOps, max_sequences: int) -> BatchedReader:
 
 
 @torch.inference_mode()
-def run(reader: BatchedReader) -> dict[Reading, list[int]]:
-    written: dict[Reading, list[int]] = {}
+def run(reader: BatchedReader) -> dict[PageInBatch, list[int]]:
+    written: dict[PageInBatch, list[int]] = {}
     while not reader.idle:
         for reading, update in reader.step():
             if isinstance(update, Token):

@@ -9,7 +9,8 @@ from deepocr.engines.deepseek.ops import Ops
 from deepocr.engines.deepseek.ops.attention import choose_attention
 from deepocr.engines.deepseek.ops.choice import choose_ops
 from deepocr.engines.deepseek.ops.experts import plain_experts
-from deepocr.engines.deepseek.parity import (
+from measure.parity.batched import BatchedImplementation
+from measure.parity.stages import (
     LIMITS,
     Check,
     Implementation,
@@ -17,7 +18,6 @@ from deepocr.engines.deepseek.parity import (
     compare,
     read_cases,
 )
-from deepocr.engines.deepseek.parity_batched import BatchedImplementation
 from tests.parity.conftest import TINY, load_tiny
 
 pytestmark = [

@@ -5,14 +5,14 @@ import torch
 
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops.choice import choose_ops
-from deepocr.engines.deepseek.parity import (
+from measure.parity.batched import BatchedImplementation
+from measure.parity.stages import (
     LIMITS,
     Case,
     PlainImplementation,
     compare,
     read_cases,
 )
-from deepocr.engines.deepseek.parity_batched import BatchedImplementation
 from tests.parity.conftest import TINY, load_tiny
 
 CASES = {case.name: case for case in read_cases(TINY)}

@@ -14,13 +14,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from deepocr.engines.deepseek.model.ocr import OcrModel
-from deepocr.engines.deepseek.parity import (
+from deepocr.errors import CheckpointError
+from measure.parity.stages import (
     PlainImplementation,
     ban_of,
     listed_part,
     read_cases,
 )
-from deepocr.errors import CheckpointError
 from tests.parity.conftest import TINY
 from tests.tiny_checkpoint import DATA
 

@@ -13,7 +13,7 @@ import yaml
 from starlette.testclient import TestClient
 
 from deepocr.service.settings import ServiceSettings
-from deepocr.service.supervisor import Supervisor
+from deepocr.service.work.supervisor import Supervisor
 from deepocr.settings import PREFIX
 from tests.service.stack import Stack, book, picture
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deepocr.service.store_redis import RedisStore
+from deepocr.service.state.redis_store import RedisStore
 from tests.service.stack import Stack, book, eventually, picture, running
 
 FAST: dict[str, Any] = {

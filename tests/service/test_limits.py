@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import pytest
 from fastapi.testclient import TestClient
 
-from deepocr.service.app import create_app
-from deepocr.service.context import Service
+from deepocr.service.http.app import create_app
+from deepocr.service.http.context import Service
 from deepocr.service.settings import ServiceSettings
-from deepocr.service.sweeper import STUCK_S, Sweeper
+from deepocr.service.work.sweeper import STUCK_S, Sweeper
 from tests.service.stack import Redis, book, eventually, free_port, picture, running
 
 

@@ -10,15 +10,16 @@ import pytest
 from celery import Celery
 
 from deepocr.errors import DocumentTooLarge, InvalidInput
-from deepocr.service import broker, fetch
-from deepocr.service.chat import task_of
-from deepocr.service.fetch import AddressRefused, is_public, pin
-from deepocr.service.files import NoRoomError, TaskFiles, new_task_id
-from deepocr.service.gate import Gate, GateBusyError
-from deepocr.service.queue import make_celery
+from deepocr.service.http import fetch
+from deepocr.service.http.chat import task_of
+from deepocr.service.http.fetch import AddressRefused, is_public, pin
+from deepocr.service.http.uploads import clean_name
 from deepocr.service.settings import ServiceSettings
-from deepocr.service.uploads import clean_name
-from deepocr.service.webhooks import sign
+from deepocr.service.state.files import NoRoomError, TaskFiles, new_task_id
+from deepocr.service.work import broker
+from deepocr.service.work.gate import Gate, GateBusyError
+from deepocr.service.work.queue import make_celery
+from deepocr.service.work.webhooks import sign
 from deepocr.types import PageResult
 
 # --- addresses

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from deepocr.service.files import new_task_id
-from deepocr.service.records import Progress, QueueFullError, TaskRecord, TooManyTasksError
-from deepocr.service.store import Store, StoreUnavailableError
-from deepocr.service.store_redis import RedisStore
-from deepocr.service.store_sqlite import SqliteStore
+from deepocr.service.state.files import new_task_id
+from deepocr.service.state.records import (
+    QueueFullError,
+    TaskProgress,
+    TaskRecord,
+    TooManyTasksError,
+)
+from deepocr.service.state.redis_store import RedisStore
+from deepocr.service.state.sqlite_store import SqliteStore
+from deepocr.service.state.store import Store, StoreUnavailableError
 from deepocr.types import Job
 from tests.service.stack import Redis, free_port
 
@@ -71,7 +76,7 @@ def test_life_of_a_task(store: Store) -> None:
     assert found is not None
     assert (found.state, found.missing) == ("STARTED", (2,))
     assert (found.settled, found.attempts) == ({1: "ok"}, {1: 2})
-    assert store.progress([task_id, "0" * 32]) == {task_id: Progress("STARTED", 1)}
+    assert store.progress([task_id, "0" * 32]) == {task_id: TaskProgress("STARTED", 1)}
     assert store.finish(task_id, "FAILURE", "why")
     assert not store.finish(task_id, "SUCCESS")
     assert store.begin_page(task_id, 2) == 0

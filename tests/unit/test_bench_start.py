@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from deepocr.bench.start import start_seconds
 from deepocr.errors import EngineError
+from measure.bench.start import start_seconds
 
 
 def test_the_first_page_comes_no_later_than_the_end(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from deepocr.engines.deepseek.checkpoint import (
 from deepocr.engines.deepseek.config import read_config
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import plain_ops
-from deepocr.engines.deepseek.stand_in import stand_in, stand_in_weights
 from deepocr.errors import CheckpointError
+from measure.stand_in_weights import stand_in, stand_in_weights
 from tests.tiny_checkpoint import DATA
 
 TINY = DATA / "tiny"

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from deepocr.engines.deepseek.loops import LoopRule, loop_period
 from deepocr.engines.deepseek.runner import Launched, Runner
 from deepocr.engines.deepseek.scheduler import Scheduler, Step
 from deepocr.engines.deepseek.sequence import Sequence, State
+from deepocr.engines.deepseek.token_loops import LoopRule, loop_period
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, VisionBatcher
 from deepocr.errors import EngineError
@@ -54,7 +54,7 @@ Update = Token | Finished | Failed
 
 
 @dataclass(eq=False)
-class Reading:
+class PageInBatch:
     """A page in the batch: its sequence, its picture and then its features, and its times."""
 
     sequence: Sequence
@@ -98,10 +98,10 @@ class BatchedReader:
         self.table_ids = table_ids
         self.loop_rule = loop_rule or LoopRule()
         self.overlap = overlap
-        self._readings: dict[Sequence, Reading] = {}
+        self._readings: dict[Sequence, PageInBatch] = {}
         self._arrivals = 0
         self._in_flight: tuple[Step, Launched] | None = None
-        self._updates: list[tuple[Reading, Update]] = []
+        self._updates: list[tuple[PageInBatch, Update]] = []
 
     @property
     def idle(self) -> bool:
@@ -112,23 +112,23 @@ class BatchedReader:
         """Pages that are neither finished nor failed nor canceled."""
         return len(self._readings)
 
-    def submit(self, prompt: Prompt, page: PreparedPage, max_new_tokens: int) -> Reading:
+    def submit(self, prompt: Prompt, page: PreparedPage, max_new_tokens: int) -> PageInBatch:
         """Put a page in line. Prompt and output must fit the context and the cache."""
         sequence = Sequence(
             self._arrivals, list(prompt.ids), max_new_tokens, prompt.first_slot, ready=False
         )
         self._arrivals += 1
-        reading = Reading(sequence, page)
+        reading = PageInBatch(sequence, page)
         reading.mark("submitted")
         self._readings[sequence] = reading
         self.scheduler.add(sequence)
         return reading
 
-    def cancel(self, reading: Reading) -> None:
+    def cancel(self, reading: PageInBatch) -> None:
         """Take a page out; its blocks are free at once. Nothing more is heard of it."""
         self._end(reading, None)
 
-    def step(self) -> list[tuple[Reading, Update]]:
+    def step(self) -> list[tuple[PageInBatch, Update]]:
         """One turn; what happened to which page, in order."""
         if self._in_flight is not None:
             self._finish_step()
@@ -165,7 +165,7 @@ class BatchedReader:
                 log.warning("a step could not be launched ahead: %s", error)
                 self.scheduler.withdraw(step)
 
-    def _written(self, reading: Reading, token: int, probability: float) -> None:
+    def _written(self, reading: PageInBatch, token: int, probability: float) -> None:
         reading.mark("first token")
         self._updates.append((reading, Token(token, probability)))
         if reason := self._reason_to_stop(reading.sequence, token):
@@ -185,13 +185,13 @@ class BatchedReader:
                 return "repetition"
         return None
 
-    def _end(self, reading: Reading, reason: FinishReason | None) -> None:
+    def _end(self, reading: PageInBatch, reason: FinishReason | None) -> None:
         reading.mark("done")
         self.scheduler.finish(reading.sequence, reason)
         self._readings.pop(reading.sequence, None)
         reading.page = reading.features = None
 
-    def _fail(self, reading: Reading, error: Exception) -> None:
+    def _fail(self, reading: PageInBatch, error: Exception) -> None:
         log.error("a page failed: %s", error)
         self._end(reading, None)
         self._updates.append((reading, Failed(EngineError(f"the page cannot be read: {error}"))))
@@ -200,7 +200,7 @@ class BatchedReader:
 
     def _encode(self) -> None:
         """Features for pages next in line, as many as one batch of views takes."""
-        chosen: list[Reading] = []
+        chosen: list[PageInBatch] = []
         pixels = 0
         for sequence in self.scheduler.unready():
             reading = self._readings[sequence]
@@ -212,7 +212,7 @@ class BatchedReader:
         if chosen:
             self._encode_together(chosen)
 
-    def _encode_together(self, readings: list[Reading]) -> None:
+    def _encode_together(self, readings: list[PageInBatch]) -> None:
         for reading in readings:
             reading.mark("encoding")
         try:
@@ -232,7 +232,7 @@ class BatchedReader:
                 reading.sequence.ready = True
                 reading.mark("encoded")
 
-    def _encode_with_less(self, readings: list[Reading], error: Exception) -> None:
+    def _encode_with_less(self, readings: list[PageInBatch], error: Exception) -> None:
         """Fewer views at a time from now on; a page that fails alone twice is given up."""
         torch.cuda.empty_cache()
         self.vision.budget_bytes //= 2

@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from deepocr.engines.deepseek.batching import BatchedReader
-from deepocr.engines.deepseek.cache import BLOCK_TOKENS, BlockCache, block_bytes
 from deepocr.engines.deepseek.graphs import GraphRunner
+from deepocr.engines.deepseek.kv_blocks import BlockPool
+from deepocr.engines.deepseek.kv_cache import BLOCK_TOKENS, BlockCache, block_bytes
 from deepocr.engines.deepseek.memory import free_bytes
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops.choice import FastOps
-from deepocr.engines.deepseek.pages import BlockPool
 from deepocr.engines.deepseek.runner import Runner
 from deepocr.engines.deepseek.sampling import NO_BAN, NGramBan
 from deepocr.engines.deepseek.scheduler import Scheduler

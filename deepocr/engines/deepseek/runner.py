@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepocr.engines.deepseek.cache import BlockCache, DecodeKeyValues, PrefillKeyValues
+from deepocr.engines.deepseek.kv_cache import BlockCache, DecodeKeyValues, PrefillKeyValues
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops.ngram import ban_repeats
 from deepocr.engines.deepseek.ops.paged_attention import (

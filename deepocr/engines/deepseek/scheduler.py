@@ -12,7 +12,7 @@ import bisect
 from dataclasses import dataclass
 from typing import Literal
 
-from deepocr.engines.deepseek.pages import BlockPool
+from deepocr.engines.deepseek.kv_blocks import BlockPool
 from deepocr.engines.deepseek.sequence import Sequence, State
 from deepocr.types import FinishReason
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from deepocr.engines.deepseek.batching import BatchedReader, Failed, Reading, Token, Update
+from deepocr.engines.deepseek.batching import BatchedReader, Failed, PageInBatch, Token, Update
 from deepocr.engines.deepseek.build import on_device
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage
@@ -39,8 +39,8 @@ class Worker:
         self.broken: EngineError | None = None
         # a request to take in, or to take out; None stops the thread
         self.inbox: queue.SimpleQueue[tuple[str, Request] | None] = queue.SimpleQueue()
-        self._requests: dict[Reading, Request] = {}
-        self._readings: dict[Request, Reading] = {}
+        self._requests: dict[PageInBatch, Request] = {}
+        self._readings: dict[Request, PageInBatch] = {}
         self.thread = threading.Thread(target=self._run, name="deepseek", daemon=True)
         self.thread.start()
 
@@ -80,12 +80,12 @@ class Worker:
         self._requests[reading] = request
         self._readings[request] = reading
 
-    def _forget(self, reading: Reading) -> None:
+    def _forget(self, reading: PageInBatch) -> None:
         request = self._requests.pop(reading, None)
         if request is not None:
             del self._readings[request]
 
-    def _deliver(self, updates: Iterable[tuple[Reading, Update]]) -> None:
+    def _deliver(self, updates: Iterable[tuple[PageInBatch, Update]]) -> None:
         """One call into each loop for all that a step brought."""
         by_loop = defaultdict[asyncio.AbstractEventLoop, list[tuple[Request, Update]]](list)
         for reading, update in updates:

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 from deepocr.engines.base import Capabilities, check_task
-from deepocr.engines.ppocr.reader import Models, Reading, read_page
+from deepocr.engines.ppocr.reader import Models, PageText, read_page
 from deepocr.engines.ppocr.recognition.lines import LineReader, Stop, StoppedError
-from deepocr.engines.ppocr.structure.regions import load_layout_model
+from deepocr.engines.ppocr.structure.layout_model import load_layout_model
 from deepocr.errors import EngineError
 from deepocr.settings import Settings
 from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
@@ -61,7 +61,7 @@ class PPOCREngine:
             yield TextDelta(piece.raw, piece.probabilities)
         yield PageDone(seconds=reading.seconds, notes=reading.notes)
 
-    def _read(self, page: Page, job: Job, stop: Stop, alone: bool) -> Reading:
+    def _read(self, page: Page, job: Job, stop: Stop, alone: bool) -> PageText:
         """A page that is alone gets all cores, so that the first page of a document is there soon;
         those that come meanwhile wait for it."""
         started_s = time.perf_counter()
@@ -72,7 +72,7 @@ class PPOCREngine:
                     return read_page(self._models, page, job, stop, alone)
             return read_page(self._models, page, job, stop, alone)
         except StoppedError:
-            return Reading((), {"canceled": time.perf_counter() - started_s})
+            return PageText((), {"canceled": time.perf_counter() - started_s})
         except (RuntimeError, ValueError, MemoryError) as error:
             raise EngineError(f"page {page.number} cannot be read by ppocr: {error}") from error
 

@@ -18,7 +18,7 @@ from deepocr.engines.ppocr.recognition.lines import (
 )
 from deepocr.engines.ppocr.recognition.models import TALL, Picture, Points, Recognized
 from deepocr.engines.ppocr.structure.layout import Block, find_blocks
-from deepocr.engines.ppocr.structure.regions import LayoutModel
+from deepocr.engines.ppocr.structure.layout_model import LayoutModel
 from deepocr.engines.ppocr.textlayer import is_sound, layer_lines, sample_of, usable
 from deepocr.parsing.grounding import box_to_raw, format_tag
 from deepocr.types import Box, Job, Page, Region
@@ -45,7 +45,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PageText:
     """A page as read: pieces in reading order, seconds by stage, how it was read."""
 
     pieces: tuple[Piece, ...]
@@ -53,7 +53,7 @@ class Reading:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_page(models: Models, page: Page, job: Job, stop: Stop, alone: bool) -> Reading:
+def read_page(models: Models, page: Page, job: Job, stop: Stop, alone: bool) -> PageText:
     """Blocking. Raises StoppedError when `stop` is set on the way."""
     clock = _Clock()
     picture: Picture = np.ascontiguousarray(np.asarray(page.image)[:, :, ::-1])
@@ -71,7 +71,7 @@ def read_page(models: Models, page: Page, job: Job, stop: Stop, alone: bool) -> 
     blocks = find_blocks(straight, lines, seen)
     pieces = WRITERS[job.task](blocks, _Sheet(found.frame), job)
     clock.stage("layout")
-    return Reading(tuple(pieces), clock.seconds, notes)
+    return PageText(tuple(pieces), clock.seconds, notes)
 
 
 def _with_text_layer(

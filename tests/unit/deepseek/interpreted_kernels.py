@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deepocr.engines.deepseek.batching import BatchedReader, Reading, Token
-from deepocr.engines.deepseek.cache import BlockCache
+from deepocr.engines.deepseek.batching import BatchedReader, PageInBatch, Token
 from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
 from deepocr.engines.deepseek.graphs import GraphRunner
+from deepocr.engines.deepseek.kv_blocks import BlockPool
+from deepocr.engines.deepseek.kv_cache import BlockCache
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import Ops
 from deepocr.engines.deepseek.ops.attention import SdpaAttention
@@ -30,7 +31,6 @@ from deepocr.engines.deepseek.ops.paged_attention import (
 )
 from deepocr.engines.deepseek.ops.paged_attention_triton import TritonPagedAttention
 from deepocr.engines.deepseek.ops.sam_attention_triton import relative_attention
-from deepocr.engines.deepseek.pages import BlockPool
 from deepocr.engines.deepseek.plain import PlainSequence
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.scheduler import Scheduler
@@ -176,7 +176,7 @@ def test_a_padded_batch_through_all_kernels_writes_what_each_page_writes_alone(
         sequence = PlainSequence(tiny_model, prompt, new)
         hidden = sequence.prefill(tiny_model.fill_slots(slots, None, page.grid))
         alone.append([written.token for written in sequence.write(hidden, BAN, -1)])
-    written: dict[Reading, list[int]] = {}
+    written: dict[PageInBatch, list[int]] = {}
     while not reader.idle:
         for reading, update in reader.step():
             if isinstance(update, Token):

@@ -8,17 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-from deepocr.engines.deepseek.batching import BatchedReader, Failed, Finished, Reading, Token
-from deepocr.engines.deepseek.cache import BlockCache
-from deepocr.engines.deepseek.loops import LoopRule
+from deepocr.engines.deepseek.batching import BatchedReader, Failed, Finished, PageInBatch, Token
+from deepocr.engines.deepseek.kv_blocks import BlockPool
+from deepocr.engines.deepseek.kv_cache import BlockCache
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops.paged_attention import PlainPagedAttention, PlainPrefillAttention
-from deepocr.engines.deepseek.pages import BlockPool
 from deepocr.engines.deepseek.plain import PlainSequence
 from deepocr.engines.deepseek.runner import Launched, Runner
 from deepocr.engines.deepseek.sampling import NO_BAN, NGramBan
 from deepocr.engines.deepseek.scheduler import Scheduler
 from deepocr.engines.deepseek.sequence import Sequence as PlannedSequence
+from deepocr.engines.deepseek.token_loops import LoopRule
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, VisionBatcher, prepare
 from deepocr.tasks import find_preset
@@ -103,9 +103,9 @@ def write_alone(model: OcrModel, case: Case, ban: NGramBan) -> list[int]:
 
 
 @torch.inference_mode()
-def run(reader: BatchedReader, limit: int = 5000) -> dict[Reading, list[int]]:
+def run(reader: BatchedReader, limit: int = 5000) -> dict[PageInBatch, list[int]]:
     """Until idle: the tokens of each page. Blocks are counted at every step."""
-    written: dict[Reading, list[int]] = {}
+    written: dict[PageInBatch, list[int]] = {}
     pool = reader.scheduler.pool
     for _ in range(limit):
         if reader.idle:
@@ -122,7 +122,7 @@ def run(reader: BatchedReader, limit: int = 5000) -> dict[Reading, list[int]]:
     return written
 
 
-def submit(reader: BatchedReader, cases: Sequence[Case]) -> list[Reading]:
+def submit(reader: BatchedReader, cases: Sequence[Case]) -> list[PageInBatch]:
     return [reader.submit(*case) for case in cases]
 
 
@@ -157,9 +157,9 @@ def test_arrivals_and_cancels_at_random_change_no_token(
 ) -> None:
     generator = random.Random(1)
     reader = make_reader(tiny_model, max_sequences=3, overlap=overlap)
-    written: dict[Reading, list[int]] = {}
-    of: dict[Reading, int] = {}
-    canceled: set[Reading] = set()
+    written: dict[PageInBatch, list[int]] = {}
+    of: dict[PageInBatch, int] = {}
+    canceled: set[PageInBatch] = set()
     with torch.inference_mode():
         while len(of) < 14 or not reader.idle:
             if len(of) < 14 and generator.random() < 0.3:
@@ -198,7 +198,7 @@ def test_the_end_token_ends_a_page(
     assert all(value >= 0 for value in updates[-1].seconds.values())
 
 
-def collect(reader: BatchedReader, wanted: Reading) -> list[Token | Finished | Failed]:
+def collect(reader: BatchedReader, wanted: PageInBatch) -> list[Token | Finished | Failed]:
     found = []
     with torch.inference_mode():
         while not reader.idle:
@@ -266,7 +266,7 @@ def test_an_error_in_one_page_touches_no_other(
     small = [0, 1, 3, 4, 5]
     readings = submit(reader, [cases[index] for index in small])
     failed = []
-    written: dict[Reading, list[int]] = {reading: [] for reading in readings}
+    written: dict[PageInBatch, list[int]] = {reading: [] for reading in readings}
     with torch.inference_mode():
         steps = 0
         while not reader.idle:

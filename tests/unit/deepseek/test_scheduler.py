@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deepocr.engines.deepseek.pages import BlockPool
+from deepocr.engines.deepseek.kv_blocks import BlockPool
 from deepocr.engines.deepseek.scheduler import Scheduler, Step
 from deepocr.engines.deepseek.sequence import Sequence, State
 

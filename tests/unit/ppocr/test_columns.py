@@ -3,7 +3,7 @@
 from deepocr.engines.ppocr.recognition.columns import part_lines
 from deepocr.engines.ppocr.recognition.lines import TextLine
 from deepocr.engines.ppocr.structure.atoms import Atom
-from deepocr.engines.ppocr.structure.blocks import graph_order
+from deepocr.engines.ppocr.structure.graph_order import graph_order
 from tests.unit.ppocr.pages import line, white
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from deepocr.documents import open_document
 from deepocr.engines.base import Engine
-from deepocr.engines.ppocr.reader import Models, Reading
+from deepocr.engines.ppocr.reader import Models, PageText
 from deepocr.engines.ppocr.recognition.lines import Stop
 from deepocr.engines.registry import create_engine
 from deepocr.errors import UnsupportedTask
@@ -186,7 +186,7 @@ async def test_a_page_that_came_alone_is_read_alone_and_the_others_together(
     at_work: set[int] = set()
     together = threading.Barrier(2, timeout=10)
 
-    def read_slowly(_models: Models, page: Page, _job: Job, _stop: Stop, alone: bool) -> Reading:
+    def read_slowly(_models: Models, page: Page, _job: Job, _stop: Stop, alone: bool) -> PageText:
         at_work.add(page.number)
         if not alone:
             together.wait()
@@ -195,7 +195,7 @@ async def test_a_page_that_came_alone_is_read_alone_and_the_others_together(
             time.sleep(0.1)
             at_once[page.number] |= at_work
         at_work.discard(page.number)
-        return Reading((), {})
+        return PageText((), {})
 
     monkeypatch.setattr("deepocr.engines.ppocr.engine.read_page", read_slowly)
     image = Image.new("RGB", (64, 64))

@@ -2,7 +2,7 @@
 
 from deepocr.engines.ppocr.recognition.lines import TextLine
 from deepocr.engines.ppocr.structure.layout import find_blocks
-from deepocr.engines.ppocr.structure.regions import Seen
+from deepocr.engines.ppocr.structure.layout_model import Seen
 from tests.unit.ppocr.pages import line, white
 
 BODY = "row {} of a text that is as long as the line it stands in, from the left to the right"

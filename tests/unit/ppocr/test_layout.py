@@ -7,10 +7,10 @@ import pytest
 
 from deepocr.engines.ppocr.recognition.lines import TextLine
 from deepocr.engines.ppocr.structure.atoms import Atom
-from deepocr.engines.ppocr.structure.blocks import graph_order
+from deepocr.engines.ppocr.structure.graph_order import graph_order
 from deepocr.engines.ppocr.structure.layout import find_blocks
+from deepocr.engines.ppocr.structure.layout_model import Seen
 from deepocr.engines.ppocr.structure.reading_order import reading_order
-from deepocr.engines.ppocr.structure.regions import Seen
 from tests.unit.ppocr.pages import line, prose, white
 
 WORDS = [f"{word} goes on in running text of the page" for word in ("one", "two", "three", "four")]

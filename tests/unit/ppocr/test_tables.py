@@ -10,7 +10,7 @@ import pytest
 from deepocr.engines.ppocr.recognition.lines import TextLine
 from deepocr.engines.ppocr.recognition.pieces import split_line
 from deepocr.engines.ppocr.structure.layout import find_blocks
-from deepocr.engines.ppocr.structure.regions import Seen
+from deepocr.engines.ppocr.structure.layout_model import Seen
 from deepocr.engines.ppocr.tables.aligned import aligned_table, with_rows_beside
 from deepocr.engines.ppocr.tables.grid import Cell, Table, ruled_table, table_html
 from deepocr.engines.ppocr.tables.rulings import Ruling, find_grids, find_rulings

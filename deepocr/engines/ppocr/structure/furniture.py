@@ -15,8 +15,8 @@ import numpy as np
 from deepocr.engines.ppocr.recognition.lines import TextLine
 from deepocr.engines.ppocr.recognition.models import Picture
 from deepocr.engines.ppocr.recognition.pieces import bounds, find_rows, split_wide_gaps
+from deepocr.engines.ppocr.structure.layout_model import Seen
 from deepocr.engines.ppocr.structure.margins import margin_numbers
-from deepocr.engines.ppocr.structure.regions import Seen
 from deepocr.engines.ppocr.tables.rulings import Rulings
 from deepocr.types import Box
 

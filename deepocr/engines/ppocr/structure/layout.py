@@ -11,6 +11,7 @@ from deepocr.engines.ppocr.recognition.pieces import bounds, find_rows
 from deepocr.engines.ppocr.recognition.weight import Weigher
 from deepocr.engines.ppocr.structure.atoms import Atom
 from deepocr.engines.ppocr.structure.furniture import find_furniture, overlap
+from deepocr.engines.ppocr.structure.layout_model import Seen
 from deepocr.engines.ppocr.structure.paragraphs import (
     Paragraph,
     Style,
@@ -19,7 +20,6 @@ from deepocr.engines.ppocr.structure.paragraphs import (
     make_paragraphs,
 )
 from deepocr.engines.ppocr.structure.reading_order import reading_order
-from deepocr.engines.ppocr.structure.regions import Seen
 from deepocr.engines.ppocr.structure.text import hyphenated_words, is_cjk, join_lines
 from deepocr.engines.ppocr.tables.aligned import aligned_table, with_rows_beside
 from deepocr.engines.ppocr.tables.grid import (

@@ -11,7 +11,7 @@ from statistics import median
 from typing import TypeVar
 
 from deepocr.engines.ppocr.structure.atoms import Atom
-from deepocr.engines.ppocr.structure.blocks import graph_order
+from deepocr.engines.ppocr.structure.graph_order import graph_order
 
 T = TypeVar("T")
 

@@ -1,0 +1,123 @@
+"""One page, read as well as it can be: looked at, turned, read again where that helps."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from deepocr.book import retries
+from deepocr.book.figures import CutFigure, cut_figures
+from deepocr.book.orientation import Look, look_at, turn, turn_back
+from deepocr.book.records import PageRecord
+from deepocr.book.retries import Reading
+from deepocr.documents import Document
+from deepocr.documents.ink import ink_mask, ink_share, is_blank
+from deepocr.engines.base import Engine
+from deepocr.errors import DocumentTooLarge, UnreadableDocument
+from deepocr.pipeline import read_page
+from deepocr.types import Job, Page, PageResult, PageStatus
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A page drawn and looked at. `page` is None where it could not be drawn (`error`)."""
+
+    number: int
+    page: Page | None
+    look: Look
+    ink: float = 0.0
+    blank: bool = False
+    error: str | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory its picture takes."""
+        return 0 if self.page is None else 3 * self.page.size_px[0] * self.page.size_px[1]
+
+
+@dataclass(frozen=True)
+class ReadPage:
+    """A page that is done, ready to be kept; `seconds` by stage and by reading."""
+
+    record: PageRecord
+    figures: tuple[CutFigure, ...]
+    seconds: Mapping[str, float]
+    reading_seconds: tuple[Mapping[str, float], ...] = ()
+
+
+def prepare(document: Document, number: int) -> Prepared:
+    """Draw a page and look at it. Blocking."""
+    started_s = time.perf_counter()
+    try:
+        page = document.page(number)
+    except (UnreadableDocument, DocumentTooLarge) as error:
+        return Prepared(number, None, Look((0,), has_lines=False), error=str(error))
+    drawn_s = time.perf_counter()
+    mask = ink_mask(page.image)
+    look = look_at(mask, page.words)
+    seconds = {"render": drawn_s - started_s, "look": time.perf_counter() - drawn_s}
+    return Prepared(number, page, look, round(ink_share(mask), 6), is_blank(mask), seconds=seconds)
+
+
+async def read_prepared(
+    engine: Engine, document: Document, prepared: Prepared, job: Job, max_readings: int
+) -> ReadPage:
+    """Read a page up to `max_readings` times and keep the best reading, its figures cut out."""
+    page = prepared.page
+    if page is None:
+        result = PageResult(prepared.number, "failed", (0, 0), error=prepared.error)
+        return ReadPage(PageRecord(result), (), prepared.seconds)
+    if prepared.blank:
+        result = PageResult(prepared.number, "blank", page.size_px)
+        record = PageRecord(result, dpi=page.dpi, ink=prepared.ink)
+        return ReadPage(record, (), prepared.seconds)
+
+    readings = await _climb(engine, page, prepared.look, job, max_readings)
+    kept = retries.best(readings)
+    status, note = _judge(kept, readings, prepared.look)
+    result = replace(kept.result, status=status, seconds={})
+    if status == "failed":
+        result = replace(result, error=kept.result.error or note)
+    turned = kept.rung.turned
+    started_s = time.perf_counter()
+    figures = await asyncio.to_thread(cut_figures, document, page, turned, result)
+    seconds = {**prepared.seconds, "figures": time.perf_counter() - started_s}
+    record = PageRecord(
+        result=turn_back(result, turned),
+        turned=turned,
+        dpi=page.dpi,
+        ink=prepared.ink,
+        note=note,
+        attempts=tuple(reading.as_attempt(reading is kept) for reading in readings),
+        figures=tuple(cut.figure for cut in figures),
+    )
+    by_reading = tuple(reading.result.seconds for reading in readings)
+    return ReadPage(record, figures, seconds, by_reading)
+
+
+async def _climb(
+    engine: Engine, page: Page, look: Look, job: Job, max_readings: int
+) -> list[Reading]:
+    """Read in one way after the other until a reading is good or the readings are used up."""
+    readings: list[Reading] = []
+    for rung in retries.rungs(job, look, engine.capabilities):
+        turned_page = await asyncio.to_thread(turn, page, rung.turned)
+        result = await read_page(engine, turned_page, rung.job)
+        readings.append(Reading(rung, result, retries.agreement(result, page.words)))
+        if len(readings) >= max_readings or retries.is_settled(readings, look):
+            break
+    return readings
+
+
+def _judge(kept: Reading, readings: list[Reading], look: Look) -> tuple[PageStatus, str | None]:
+    """The page's status, and what there is to say about it."""
+    if kept.status in ("failed", "truncated", "repetition"):
+        return kept.status, None
+    if not retries.is_empty(kept, look):
+        again = len(readings) > 1 and any(reading.status != "ok" for reading in readings)
+        changed = kept is not readings[0]
+        return ("retried" if again or changed else "ok"), None
+    if look.has_lines:
+        return "failed", f"it has lines of text, but {len(readings)} readings found none"
+    return "ok", "it has ink, but nothing that could be read"

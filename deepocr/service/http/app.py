@@ -1,0 +1,88 @@
+"""The ASGI app: routes, limits, and what runs beside them."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Response
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from deepocr import __version__
+from deepocr.service.http.context import Service
+from deepocr.service.http.limits import BodyLimit
+from deepocr.service.http.metrics import RequestFigures, SharedFigures
+from deepocr.service.http.problems import add_problem_handlers
+from deepocr.service.http.routes import batch, health, mistral, openai, paddle, tasks, web
+from deepocr.service.http.watcher import Watcher, Workers
+from deepocr.service.settings import ServiceSettings
+from deepocr.service.state.files import TaskFiles
+from deepocr.service.state.store import Store, open_store
+from deepocr.service.work.queue import make_celery
+from deepocr.service.work.sweeper import Sweeper
+
+DESCRIPTION = """Reads pictures and PDFs: text, Markdown, tables, and where each stands.
+
+Hand in a document at `/api/v1/ocr/process` and follow it by its `task_id`, or use one of the
+shapes that other programs know. Errors are problem details (RFC 9457)."""
+
+
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """The API and web page; workers are processes of their own."""
+    store = open_store(settings)
+    service = Service(
+        settings=settings,
+        store=store,
+        files=TaskFiles(settings.data_dir),
+        celery=make_celery(settings),
+        watcher=Watcher(store),
+        workers=Workers(store),
+    )
+    # FastAPI's own /docs would load its files from another host
+    app = FastAPIOffline(
+        title="deepocr", version=__version__, description=DESCRIPTION, lifespan=_lifespan
+    )
+    app.state.service = service
+    add_problem_handlers(app)
+    for routes in (tasks, batch, paddle, openai, mistral, health, web):
+        app.include_router(routes.router)
+    _add_metrics(app, store)
+    app.add_middleware(BodyLimit, settings=settings)
+    if settings.origins():
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins(),
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    return app
+
+
+def _add_metrics(app: FastAPI, store: Store) -> None:
+    registry = CollectorRegistry()
+    registry.register(SharedFigures(store))
+    app.add_middleware(RequestFigures, registry=registry)
+
+    @app.get("/metrics", summary="Figures for Prometheus", tags=["operation"])
+    def metrics() -> Response:
+        """Requests, queue, pages, tokens, stage times, device memory."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    sweeper = Sweeper(service.celery, service.settings, service.store, service.files)
+    stop = threading.Event()
+    thread = threading.Thread(target=sweeper.run, args=(stop,), name="sweeper", daemon=True)
+    thread.start()
+    watching = asyncio.create_task(service.watcher.run())
+    try:
+        yield
+    finally:
+        stop.set()
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching

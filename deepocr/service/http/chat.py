@@ -1,0 +1,206 @@
+"""OpenAI's chat shapes: requests taken apart, answers and stream chunks put together."""
+
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from deepocr.errors import InvalidInput
+from deepocr.render.markdown import render_markdown
+from deepocr.service.http.base64_input import source_of
+from deepocr.service.http.problems import Problem
+from deepocr.service.http.waiting import IncomingDocument
+from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
+from deepocr.types import Job, PageResult
+
+MODELS: Mapping[str, str] = {
+    "deepocr": "Gundam (Recommended)",
+    **{f"deepocr-{preset.slug}": title for title, preset in PRESETS.items()},
+}
+"""Model names to presets."""
+
+_LOCATE = re.compile(r"locate\s+<\|ref\|>(?P<reference>.*?)<\|/ref\|>", re.IGNORECASE | re.DOTALL)
+
+
+_PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQAAAAA3iMLMAAAA"
+    "D0lEQVR4nGP8z8DEQAICADIBAR9ZTeQQAAAAAElFTkSuQmCC"
+)
+_EXAMPLE: dict[str, Any] = {
+    "model": "deepocr",
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Free OCR."},
+                {"type": "image_url", "image_url": {"url": _PIXEL}},
+            ],
+        }
+    ],
+}
+
+
+class ImageUrlPart(BaseModel):
+    """Where the picture is: a data URL, or one to fetch where that is allowed."""
+
+    url: str
+
+
+class Part(BaseModel):
+    """A piece of a message: text, or a picture."""
+
+    type: Literal["text", "image_url"]
+    text: str | None = None
+    image_url: ImageUrlPart | None = None
+
+
+class Message(BaseModel):
+    """Only the last message of the user is read."""
+
+    role: str
+    content: str | list[Part] | None = None
+
+
+class StreamOptions(BaseModel):
+    """Whether a last chunk tells the tokens."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """Options that steer sampling are accepted and change nothing: reading is greedy."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [_EXAMPLE]})
+
+    model: str = Field(examples=["deepocr"])
+    messages: list[Message] = Field(min_length=1)
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    n: Literal[1] | None = None
+
+
+@dataclass(frozen=True)
+class ChatJob:
+    """What a chat asks for. `raw` answers with the model's own tags."""
+
+    model: str
+    sources: tuple[IncomingDocument, ...]
+    job: Job
+    raw: bool
+
+    def text_of(self, page: PageResult) -> str:
+        return page.raw if self.raw else render_markdown(page, task=self.job.task)
+
+
+def chat_job(request: ChatRequest, max_images: int) -> ChatJob:
+    """Raises InvalidInput for a prompt that no task has, and Problem for an unknown model."""
+    if request.model not in MODELS:
+        names = ", ".join(MODELS)
+        raise Problem(404, "model-not-found", f"unknown model; choose one of: {names}")
+    parts = _parts_of(request.messages)
+    pictures = [part.image_url.url for part in parts if part.image_url is not None]
+    if not 1 <= len(pictures) <= max_images:
+        raise InvalidInput(
+            f"the message has {len(pictures)} pictures; send 1 to {max_images} as image_url"
+        )
+    prompt = " ".join(part.text or "" for part in parts if part.type == "text").strip()
+    task, reference = task_of(prompt)
+    limit = request.max_completion_tokens or request.max_tokens or MAX_NEW_TOKENS
+    job = make_job(task, reference, MODELS[request.model], min(limit, MAX_NEW_TOKENS))
+    sources = tuple(source_of(url, f"image {i}") for i, url in enumerate(pictures, start=1))
+    return ChatJob(request.model, sources, job, raw="<|" in prompt)
+
+
+def task_of(prompt: str) -> tuple[str, str]:
+    """Task title and reference text: the model's own prompts, a task's title or its slug.
+
+    Without a prompt the document is converted to Markdown.
+    """
+    located = _LOCATE.search(prompt)
+    if located:
+        return "Locate Object by Reference", located["reference"]
+    plain = _plain(prompt)
+    if not plain:
+        return "Convert to Markdown", ""
+    for task in TASKS.values():
+        if plain in (_plain(task.prompt), _plain(task.title), task.slug):
+            return task.title, ""
+    prompts = "; ".join(task.prompt.replace("<image>\n", "") for task in TASKS.values())
+    raise InvalidInput(f"the prompt {prompt[:80]!r} is no task's; use one of: {prompts}")
+
+
+def completion(job: ChatJob, pages: Sequence[PageResult]) -> dict[str, Any]:
+    """The whole answer."""
+    message = {"role": "assistant", "content": "\n\n".join(map(job.text_of, pages))}
+    choice = {
+        "index": 0,
+        "message": message,
+        "finish_reason": finish_reason(pages),
+        "logprobs": None,
+    }
+    return {**_head("chat.completion", job.model, _new_id()), "choices": [choice], **usage(pages)}
+
+
+class Chunks:
+    """Chunks of one streamed answer."""
+
+    def __init__(self, model: str) -> None:
+        self._head = _head("chat.completion.chunk", model, _new_id())
+
+    def delta(self, finish: str | None = None, **delta: str) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return {**self._head, "choices": [choice]}
+
+    def usage(self, pages: Sequence[PageResult]) -> dict[str, Any]:
+        return {**self._head, "choices": [], **usage(pages)}
+
+
+def finish_reason(pages: Sequence[PageResult]) -> str:
+    """`length` when any page was not read to its end."""
+    return "stop" if all(page.finish_reason == "stop" for page in pages) else "length"
+
+
+def usage(pages: Sequence[PageResult]) -> dict[str, Any]:
+    prompt = sum(page.usage.prompt_tokens for page in pages)
+    output = sum(page.usage.output_tokens for page in pages)
+    counts = {
+        "prompt_tokens": prompt,
+        "completion_tokens": output,
+        "total_tokens": prompt + output,
+    }
+    return {"usage": counts}
+
+
+def models() -> dict[str, Any]:
+    """The answer of /v1/models."""
+    data = [{"id": name, "object": "model", "created": 0, "owned_by": "deepocr"} for name in MODELS]
+    return {"object": "list", "data": data}
+
+
+def _parts_of(messages: Sequence[Message]) -> list[Part]:
+    """Of the user's last message."""
+    for message in reversed(messages):
+        if message.role == "user":
+            if isinstance(message.content, str):
+                return [Part(type="text", text=message.content)]
+            return message.content or []
+    raise InvalidInput("no message has the role 'user'; send the picture in one")
+
+
+def _plain(prompt: str) -> str:
+    words = prompt.replace("<image>", " ").replace("<|grounding|>", " ").lower().split()
+    return " ".join(words).rstrip(".")
+
+
+def _head(kind: str, model: str, chat_id: str) -> dict[str, Any]:
+    return {"id": chat_id, "object": kind, "created": int(time.time()), "model": model}
+
+
+def _new_id() -> str:
+    return f"chatcmpl-{secrets.token_hex(12)}"

@@ -1,0 +1,39 @@
+"""What every route needs, made once when the app starts."""
+
+from dataclasses import dataclass
+
+from celery import Celery
+from fastapi import Request
+
+from deepocr.errors import UnsupportedTask
+from deepocr.service.http.watcher import Watcher, Workers
+from deepocr.service.settings import ServiceSettings
+from deepocr.service.state.files import TaskFiles
+from deepocr.service.state.store import Store
+from deepocr.types import Job
+
+
+@dataclass(frozen=True)
+class Service:
+    """The API's side of the queue."""
+
+    settings: ServiceSettings
+    store: Store
+    files: TaskFiles
+    celery: Celery
+    watcher: Watcher
+    workers: Workers
+
+    def check_task(self, job: Job) -> None:
+        """Raises UnsupportedTask when workers are there and none of them can do it."""
+        workers = self.workers.known().values()
+        if workers and not any(job.task in worker["tasks"] for worker in workers):
+            can = sorted({task for worker in workers for task in worker["tasks"]})
+            raise UnsupportedTask(f"no worker can do {job.task!r}; they can do: {', '.join(can)}")
+
+
+async def service_of(request: Request) -> Service:
+    """For Depends; async, so that it costs no thread."""
+    found = request.app.state.service
+    assert isinstance(found, Service)
+    return found

@@ -1,0 +1,111 @@
+"""Figures for Prometheus: of this process, and of all workers by way of the store."""
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deepocr.service.state.store import Store, StoreUnavailableError
+
+# what workers count under `family:label` in the store
+_SHARED: tuple[tuple[str, str, str, str], ...] = (
+    ("tasks", "deepocr_tasks", "Tasks that became final", "state"),
+    ("pages", "deepocr_pages", "Pages that were settled", "status"),
+    ("tokens", "deepocr_tokens", "Tokens of engines that count in tokens", "kind"),
+    ("stage_s", "deepocr_stage_seconds", "Seconds that pages spent in each stage", "stage"),
+    ("stage_n", "deepocr_stage_pages", "Pages that went through each stage", "stage"),
+)
+
+
+class SharedFigures:
+    """Read from the store when Prometheus asks."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def describe(self) -> list[Metric]:
+        """Nothing: registering must not need the store."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("deepocr_queue_up", "1 when the queue can be reached")
+        try:
+            families = [*self._counters(), *self._gauges()]
+        except StoreUnavailableError:
+            up.add_metric([], 0)
+            yield up
+            return
+        up.add_metric([], 1)
+        yield up
+        yield from families
+
+    def _counters(self) -> Iterator[Metric]:
+        counters = self._store.counters()
+        for family, name, text, label in _SHARED:
+            metric = CounterMetricFamily(name, text, labels=[label])
+            for key, value in sorted(counters.items()):
+                prefix, _, rest = key.partition(":")
+                if prefix == family:
+                    metric.add_metric([rest], value)
+            yield metric
+
+    def _gauges(self) -> Iterator[Metric]:
+        waiting = GaugeMetricFamily("deepocr_tasks_waiting", "Tasks not begun", labels=["lane"])
+        for lane, count in self._store.pending().items():
+            waiting.add_metric([lane], count)
+        yield waiting
+        workers = self._store.workers()
+        ready = GaugeMetricFamily("deepocr_workers", "Workers with an engine that is ready")
+        ready.add_metric([], len(workers))
+        yield ready
+        for key, name, text in (
+            ("pages_running", "deepocr_pages_running", "Pages that are read now"),
+            ("pages_at_once", "deepocr_pages_at_once", "Pages the worker can read at once"),
+            ("device_memory_bytes", "deepocr_device_memory_bytes", "GPU memory held"),
+        ):
+            gauge = GaugeMetricFamily(name, text, labels=["worker", "engine"])
+            for worker_id, info in workers.items():
+                gauge.add_metric([worker_id, info["engine"]], info[key])
+            yield gauge
+
+
+class RequestFigures:
+    """ASGI middleware: requests by route and status, and how long they took."""
+
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+        self._app = app
+        self._requests = Counter(
+            "deepocr_requests", "HTTP requests", ["method", "route", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            "deepocr_request_seconds", "Until the answer was sent", ["route"], registry=registry
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_s = time.perf_counter()
+        status = 500
+
+        async def send_noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        finally:
+            # the route's pattern, not the path: task ids would make a series each
+            route = getattr(scope.get("route"), "path", "other")
+            self._requests.labels(_method(scope["method"]), route, str(status)).inc()
+            self._seconds.labels(route).observe(time.perf_counter() - started_s)
+
+
+def _method(method: str) -> str:
+    """Clients may send any word as a method."""
+    known = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
+    return method if method in known else "other"

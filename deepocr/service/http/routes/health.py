@@ -1,0 +1,105 @@
+"""Is it alive, is it ready, and what can it do."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel, Field
+
+from deepocr import __version__
+from deepocr.service.http.context import Service, service_of
+from deepocr.service.http.limits import KnownClient
+from deepocr.service.http.problems import problem_responses
+from deepocr.service.state.store import StoreUnavailableError
+from deepocr.service.work.exports import EXPORTS
+from deepocr.tasks import PRESETS, TASKS
+
+router = APIRouter(tags=["operation"])
+
+TheService = Annotated[Service, Depends(service_of)]
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    live: bool = True
+
+
+class Health(Live):
+    """`ready` when the queue can be reached and a worker with an engine is there."""
+
+    ready: bool
+    version: str = __version__
+    queue: str = Field(examples=["ok"])
+    workers: int
+    waiting: dict[str, int] = Field(description="tasks by lane")
+
+
+class Options(BaseModel):
+    """What a form needs to know."""
+
+    tasks: list[str]
+    presets: list[str]
+    formats: list[str]
+    can: list[str] = Field(description="tasks that workers can do now")
+    max_upload_bytes: int
+    max_pages: int
+    urls: bool
+    webhooks: bool
+    result_ttl_s: float
+
+
+@router.get("/health/live", summary="Does the process answer?")
+def live() -> Live:
+    """Restart it when this does not answer."""
+    return Live()
+
+
+@router.get(
+    "/health/ready",
+    summary="Can documents be read?",
+    responses={503: {"model": Health, "description": "Not now"}},
+)
+def ready(service: TheService, response: Response) -> Health:
+    """Send nothing here while this answers 503."""
+    health = _look(service)
+    response.status_code = 200 if health.ready else 503
+    return health
+
+
+@router.get("/health", summary="Both at once")
+def health(service: TheService) -> Health:
+    """Always 200: `live` and `ready` are in the answer."""
+    return _look(service)
+
+
+@router.get(
+    "/api/v1/ocr/options",
+    summary="Tasks, presets and limits",
+    responses=problem_responses(401, 503),
+    tags=["tasks"],
+)
+def options(service: TheService, _: KnownClient) -> Options:
+    """What may be asked for here."""
+    settings = service.settings
+    workers = service.store.workers().values()
+    return Options(
+        tasks=list(TASKS),
+        presets=list(PRESETS),
+        formats=list(EXPORTS),
+        can=sorted({task for worker in workers for task in worker["tasks"]}),
+        max_upload_bytes=settings.max_upload_bytes,
+        max_pages=settings.max_pages,
+        urls=settings.fetch_urls,
+        webhooks=bool(settings.webhook_secret.get_secret_value()),
+        result_ttl_s=settings.result_ttl_s,
+    )
+
+
+def _look(service: Service) -> Health:
+    found: dict[str, Any] = {"queue": "ok", "workers": 0, "waiting": {}}
+    try:
+        found["workers"] = len(service.store.workers())
+        found["waiting"] = dict(service.store.pending())
+    except StoreUnavailableError:
+        found["queue"] = "unreachable"
+    return Health(ready=found["workers"] > 0, **found)

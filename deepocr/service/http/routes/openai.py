@@ -1,0 +1,132 @@
+"""OpenAI's `POST /v1/chat/completions` and `GET /v1/models`."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from deepocr.service.http import chat
+from deepocr.service.http.chat import ChatJob, ChatRequest, Chunks, chat_job
+from deepocr.service.http.context import Service, service_of
+from deepocr.service.http.limits import KnownClient
+from deepocr.service.http.problems import Problem, problem_of, problem_responses
+from deepocr.service.http.uploads import Wanted
+from deepocr.service.http.waiting import pages_of, queued
+from deepocr.service.state.records import TaskRecord
+from deepocr.types import PageResult
+
+router = APIRouter(tags=["OpenAI"])
+
+LOOK_S = 0.15
+
+
+@router.get("/v1/models", summary="Models: one for each preset", responses=problem_responses(401))
+def models(_: KnownClient) -> dict[str, Any]:
+    """`deepocr` reads with the recommended preset."""
+    return chat.models()
+
+
+@router.post(
+    "/v1/chat/completions",
+    summary="Read the pictures of a chat message",
+    responses=problem_responses(401, 404, 413, 415, 422, 429, 500, 503),
+    response_model=None,
+)
+async def chat_completions(
+    body: ChatRequest,
+    request: Request,
+    service: Annotated[Service, Depends(service_of)],
+    client: KnownClient,
+) -> Response:
+    """The text part is one of the model's prompts, or a task's name; without one, Markdown.
+
+    A prompt with the model's tags is answered with its raw text, tags and all. With `stream` text
+    arrives while it is written, or page by page where Markdown is made of tagged text.
+    """
+    job = chat_job(body, service.settings.max_batch_files)
+    wanted = Wanted(job.job, live=bool(body.stream))
+    stack = contextlib.AsyncExitStack()
+    records = await stack.enter_async_context(queued(service, client, job.sources, wanted))
+    if body.stream:
+        with_usage = body.stream_options is not None and body.stream_options.include_usage
+        events = _events(service, request, job, records, stack, with_usage)
+        return StreamingResponse(
+            events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+        )
+    async with stack:
+        pages = [page for record in records for page in await pages_of(service, request, record)]
+    return JSONResponse(chat.completion(job, pages))
+
+
+async def _events(
+    service: Service,
+    request: Request,
+    job: ChatJob,
+    records: list[TaskRecord],
+    stack: contextlib.AsyncExitStack,
+    with_usage: bool,
+) -> AsyncIterator[str]:
+    """Server-sent events: the role, pieces of text, how it ended, tokens, [DONE]."""
+    chunks = Chunks(job.model)
+    pages: list[PageResult] = []
+    async with stack:
+        yield _event(chunks.delta(role="assistant", content=""))
+        try:
+            for index, record in enumerate(records):
+                if index:
+                    yield _event(chunks.delta(content="\n\n"))
+                async for piece in _pieces(service, request, job, record, pages):
+                    yield _event(chunks.delta(content=piece))
+        except Exception as error:
+            problem = problem_of(error)
+            if problem is None:
+                raise
+            yield _event({"error": {"message": problem.detail, "code": problem.slug}})
+            return
+        yield _event(chunks.delta(finish=chat.finish_reason(pages)))
+        if with_usage:
+            yield _event(chunks.usage(pages))
+        yield "data: [DONE]\n\n"
+
+
+async def _pieces(
+    service: Service, request: Request, job: ChatJob, record: TaskRecord, pages: list[PageResult]
+) -> AsyncIterator[str]:
+    """Text of one document as it is written; its pages are added to `pages` at the end."""
+    reading = asyncio.ensure_future(pages_of(service, request, record))
+    sent = ""
+    try:
+        while not reading.done() and len(record.numbers) == 1:
+            await asyncio.wait((reading,), timeout=LOOK_S)
+            live = await asyncio.to_thread(
+                service.store.read_live, record.task_id, record.numbers[0]
+            )
+            text = _sure(live, job)
+            if len(text) > len(sent) and text.startswith(sent):
+                yield text[len(sent) :]
+                sent = text
+        read = await reading
+    finally:
+        reading.cancel()
+    whole = "\n\n".join(map(job.text_of, read))
+    if not whole.startswith(sent):
+        raise Problem(500, "read-anew", "the page was read anew and became another text")
+    if len(whole) > len(sent):
+        yield whole[len(sent) :]
+    pages += read
+
+
+def _sure(live: str, job: ChatJob) -> str:
+    """The part of a text so far that the final answer begins with for certain."""
+    if job.raw:
+        return live
+    # tagged text is rendered when it is whole; white space around text may go
+    return "" if "<" in live else live.strip()
+
+
+def _event(content: dict[str, Any]) -> str:
+    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"

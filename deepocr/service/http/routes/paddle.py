@@ -1,0 +1,104 @@
+"""PaddleOCR HubServing's `POST /predict/ocr_system`, field for field.
+
+As there, an error of the request comes with HTTP 200 and a status of its own: "101" when it cannot
+be read, "112" when it is not JSON; `results` is then "". A picture that cannot be decoded has an
+empty list in its place.
+"""
+
+import asyncio
+import json
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field, ValidationError
+
+from deepocr.errors import InvalidInput
+from deepocr.service.http.answers import detections_of
+from deepocr.service.http.base64_input import decode_base64
+from deepocr.service.http.context import Service, service_of
+from deepocr.service.http.limits import Client, KnownClient
+from deepocr.service.http.problems import Problem, problem_responses
+from deepocr.service.http.uploads import Wanted, save_bytes
+from deepocr.service.http.waiting import IncomingDocument, pages_of, queued
+from deepocr.tasks import make_job
+from deepocr.types import PageResult
+
+router = APIRouter(tags=["PaddleOCR HubServing"])
+
+
+class PaddleRequest(BaseModel):
+    """Pictures as base64."""
+
+    images: list[str] = Field(examples=[["iVBORw0KGgo..."]])
+
+
+class PaddleLine(BaseModel):
+    """A line of text with its four corners."""
+
+    text: str
+    confidence: float
+    text_region: list[tuple[int, int]]
+
+
+class PaddleAnswer(BaseModel):
+    """`status` is "000" when all is well."""
+
+    msg: str = ""
+    results: list[list[PaddleLine]] | Literal[""]
+    status: Literal["000", "101", "112"] = "000"
+
+
+@router.post(
+    "/predict/ocr_system",
+    summary="Lines of text of many pictures, as PaddleOCR's HubServing answers",
+    responses=problem_responses(401, 413),
+    openapi_extra={
+        "requestBody": {
+            "content": {"application/json": {"schema": PaddleRequest.model_json_schema()}},
+            "required": True,
+        }
+    },
+)
+async def ocr_system(
+    request: Request, service: Annotated[Service, Depends(service_of)], client: KnownClient
+) -> PaddleAnswer:
+    """Reads with the task "OCR with Boxes"."""
+    # read by hand: what is not JSON must be answered in this API's own way
+    try:
+        content = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        return PaddleAnswer(msg="the request is not JSON", results="", status="112")
+    try:
+        images = PaddleRequest.model_validate(content).images
+    except ValidationError:
+        return PaddleAnswer(msg='send {"images": [base64, ...]}', results="", status="101")
+    limit = service.settings.max_batch_files
+    if len(images) > limit:
+        return PaddleAnswer(msg=f"at most {limit} images at once", results="", status="101")
+    try:
+        found = await asyncio.gather(
+            *(_read_one(request, service, client, image) for image in images)
+        )
+    except Problem as problem:
+        return PaddleAnswer(msg=problem.detail, results="", status="101")
+    return PaddleAnswer(results=found)
+
+
+async def _read_one(
+    request: Request, service: Service, client: Client, image: str
+) -> list[PaddleLine]:
+    wanted = Wanted(make_job("OCR with Boxes"))
+    try:
+        source = IncomingDocument("image", save_bytes(decode_base64(image)))
+        async with queued(service, client, [source], wanted) as records:
+            pages = await pages_of(service, request, records[0])
+    except InvalidInput:
+        return []
+    return [line for page in pages for line in _lines(page)]
+
+
+def _lines(page: PageResult) -> list[PaddleLine]:
+    return [
+        PaddleLine(text=found.text, confidence=found.confidence or 0.0, text_region=found.box)
+        for found in detections_of(page)
+    ]

@@ -1,0 +1,209 @@
+"""The task API: hand in a document, follow it, fetch what was read."""
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, File, Form, Header, Query, Response, UploadFile
+from fastapi.responses import FileResponse
+
+from deepocr.errors import InvalidInput
+from deepocr.service.http import answers
+from deepocr.service.http.context import Service, service_of
+from deepocr.service.http.downloads import download_of
+from deepocr.service.http.limits import KnownClient
+from deepocr.service.http.problems import Problem, problem_responses
+from deepocr.service.http.uploads import Wanted, save_stream, submit, submit_url
+from deepocr.service.state.records import Snapshot, TaskProgress
+from deepocr.service.work.exports import EXPORTS
+from deepocr.service.work.jobs import finish_task
+from deepocr.service.work.webhooks import check_webhook
+from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
+
+router = APIRouter(prefix="/api/v1/ocr", tags=["tasks"])
+
+MAX_WAIT_S = 60.0
+MAX_LISTED = 200
+
+TheService = Annotated[Service, Depends(service_of)]
+
+
+async def wanted_of(
+    task: Annotated[str, Form(description=f"one of: {', '.join(TASKS)}")] = "Convert to Markdown",
+    preset: Annotated[str, Form(description=f"one of: {', '.join(PRESETS)}")] = (
+        "Gundam (Recommended)"
+    ),
+    reference_text: Annotated[str, Form(description="what to look for, for Locate")] = "",
+    max_new_tokens: Annotated[int, Form(ge=1, le=MAX_NEW_TOKENS)] = MAX_NEW_TOKENS,
+    pages: Annotated[str, Form(description="such as 1-3,7; empty is all")] = "",
+    password: Annotated[str, Form(description="of an encrypted PDF", max_length=200)] = "",
+    dpi: Annotated[int | None, Form(ge=36, le=600, description="of a PDF's pages")] = None,
+    webhook_url: Annotated[str, Form(description="told when the task is final")] = "",
+    live: Annotated[bool, Form(description="publish text while it is written")] = False,
+    idempotency_key: Annotated[
+        str | None, Header(description="the same key and request give the same task")
+    ] = None,
+) -> Wanted:
+    """The form's fields beside the document, checked."""
+    return Wanted(
+        job=make_job(task, reference_text, preset, max_new_tokens),
+        pages=pages,
+        password=password,
+        dpi=dpi,
+        webhook=webhook_url or None,
+        live=live,
+        idempotency_key=idempotency_key,
+    )
+
+
+def own_task(task_id: str, service: TheService, client: KnownClient) -> Snapshot:
+    """The task, or 404: one that is another's looks like one that is not there."""
+    found = service.store.task(task_id) if task_id.isalnum() and task_id.isascii() else None
+    if found is None or (client.known and found.record.owner != client.owner):
+        raise Problem(404, "unknown-task", "there is no such task; it may have been deleted")
+    return found
+
+
+OwnTask = Annotated[Snapshot, Depends(own_task)]
+
+
+@router.post(
+    "/process",
+    status_code=202,
+    summary="Hand in a document",
+    responses=problem_responses(401, 413, 415, 422, 429, 503),
+)
+async def process(
+    service: TheService,
+    client: KnownClient,
+    wanted: Annotated[Wanted, Depends(wanted_of)],
+    response: Response,
+    file: Annotated[UploadFile | None, File(description="a picture, TIFF or PDF")] = None,
+    url: Annotated[str, Form(description="where to fetch it instead, if that is allowed")] = "",
+) -> answers.Accepted:
+    """Queue a picture or PDF. The answer's `task_id` is what results are asked for with."""
+    if (file is None) == (not url):
+        raise InvalidInput("send either a file or a url")
+    if wanted.webhook:
+        await check_webhook(service.settings, wanted.webhook)
+    if file is not None:
+        save = save_stream(file.file)
+        name = file.filename or ""
+        record = await asyncio.to_thread(submit, service, client, name, wanted, save)
+    else:
+        record = await submit_url(service, client, url, wanted)
+    response.headers["Location"] = f"/api/v1/ocr/results/{record.task_id}"
+    count = len(record.numbers)
+    return answers.Accepted(
+        task_id=record.task_id, message=f"{count} page{'s' if count > 1 else ''} queued"
+    )
+
+
+@router.get(
+    "/results/{task_id}",
+    summary="What has been read so far",
+    responses=problem_responses(401, 404, 503),
+)
+async def results(
+    service: TheService,
+    task: OwnTask,
+    wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="wait so long at most")] = 0,
+    wait_for: Annotated[Literal["change", "end"], Query(description="for what")] = "change",
+    include_result: Annotated[bool, Query(description="false: state and progress only")] = True,
+) -> answers.TaskAnswer:
+    """State, progress by page, place in the queue, and the text of the pages that are done."""
+    if wait_s and not task.final:
+        if wait_for == "end":
+            await service.watcher.final(task.record.task_id, wait_s)
+        else:
+            known = TaskProgress(task.state, len(task.settled))
+            await service.watcher.changed(task.record.task_id, known, wait_s)
+        task = await asyncio.to_thread(_again, service, task)
+    return await asyncio.to_thread(answers.task_answer, service, task, with_result=include_result)
+
+
+@router.get(
+    "/results/{task_id}/pages/{number}",
+    summary="One page, as in the JSON download",
+    responses=problem_responses(401, 404, 503),
+)
+def page(service: TheService, task: OwnTask, number: int) -> dict[str, object]:
+    """Regions in pixels, confidence, timing, Markdown; while it is read, the text so far."""
+    if number not in task.record.numbers:
+        raise Problem(404, "unknown-page", f"page {number} is not among those that are read")
+    found = service.files.page(task.record.task_id, number)
+    if found is None:
+        text = service.store.read_live(task.record.task_id, number)
+        return {"number": number, "status": "waiting", "raw": text}
+    return answers.page_answer(task.record.task_id, found, task.record.job.task)
+
+
+@router.get(
+    "/results/{task_id}/pages/{number}/image",
+    summary="The page as the engine saw it",
+    response_class=FileResponse,
+    responses=problem_responses(401, 404, 503),
+)
+def page_image(service: TheService, task: OwnTask, number: int) -> FileResponse:
+    """A JPEG in the pixels that boxes are counted in."""
+    path = service.files.picture(task.record.task_id, number)
+    if number not in task.record.numbers or not path.exists():
+        raise Problem(404, "unknown-page", f"there is no picture of page {number} (yet)")
+    return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private"})
+
+
+@router.get(
+    "/results/{task_id}/download",
+    summary="The whole document as a file",
+    response_class=Response,
+    responses=problem_responses(401, 404, 409, 422, 503),
+)
+async def download_file(
+    service: TheService,
+    task: OwnTask,
+    kind: Annotated[
+        str, Query(alias="format", description=f"one of: {', '.join(EXPORTS)}")
+    ] = "markdown",
+) -> Response:
+    """Of a task that is final; 202 with Retry-After while a large file is made."""
+    return await download_of(service, task, kind)
+
+
+@router.post(
+    "/tasks/{task_id}/cancel", summary="Stop a task", responses=problem_responses(401, 404, 503)
+)
+def cancel(service: TheService, task: OwnTask) -> answers.TaskStatus:
+    """Pages that are being read stop within a second. A task that is final stays as it is."""
+    finish_task(service.celery, service.store, service.files, task, "CANCELED")
+    return answers.task_status(service, _again(service, task))
+
+
+@router.delete(
+    "/results/{task_id}",
+    status_code=204,
+    summary="Delete a task",
+    responses=problem_responses(401, 404, 503),
+)
+def delete(service: TheService, task: OwnTask) -> Response:
+    """Stop it, and delete its document and results now."""
+    finish_task(service.celery, service.store, service.files, task, "CANCELED")
+    service.files.delete(task.record.task_id)
+    service.store.delete(task.record.task_id)
+    return Response(status_code=204)
+
+
+@router.get("/tasks", summary="One's own tasks", responses=problem_responses(401, 503))
+def list_tasks(
+    service: TheService,
+    client: KnownClient,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
+) -> answers.TaskList:
+    """Those of the API key; without keys those of X-Client-Token, or else of the address."""
+    found = service.store.tasks_of(client.owner, limit)
+    return answers.TaskList(tasks=[answers.task_status(service, task) for task in found])
+
+
+def _again(service: Service, task: Snapshot) -> Snapshot:
+    found = service.store.task(task.record.task_id)
+    if found is None:
+        raise Problem(404, "unknown-task", "the task was deleted meanwhile")
+    return found

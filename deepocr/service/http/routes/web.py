@@ -1,0 +1,51 @@
+"""The web page: static files, its own and the viewer's, and a policy that allows nothing else."""
+
+from collections.abc import Mapping
+from importlib import resources
+
+from fastapi import APIRouter, Response
+
+from deepocr.render.html import viewer_asset
+from deepocr.service.http.problems import Problem
+
+router = APIRouter(include_in_schema=False)
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+_TYPES = {
+    "app.js": "text/javascript",
+    "app.css": "text/css",
+    "icon.svg": "image/svg+xml",
+    "viewer.js": "text/javascript",
+    "viewer.css": "text/css",
+}
+
+
+def _load() -> Mapping[str, str]:
+    folder = resources.files("deepocr.service.http") / "web"
+    own = ("app.js", "app.css", "icon.svg")
+    files = {name: (folder / name).read_text(encoding="utf-8") for name in (*own, "index.html")}
+    return {**files, **{name: viewer_asset(name) for name in ("viewer.js", "viewer.css")}}
+
+
+_FILES = _load()
+
+
+@router.get("/")
+def index() -> Response:
+    return Response(_FILES["index.html"], media_type="text/html", headers=HEADERS)
+
+
+@router.get("/static/{name}")
+def static(name: str) -> Response:
+    if name not in _TYPES:
+        raise Problem(404, "not-found", "there is no such file")
+    return Response(_FILES[name], media_type=_TYPES[name], headers=HEADERS)

@@ -1,0 +1,238 @@
+"""From a client's document to a task in the queue."""
+
+import asyncio
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from deepocr.documents import open_document, parse_page_range
+from deepocr.documents.document import check_size
+from deepocr.errors import DocumentTooLarge, InvalidInput, UnreadableDocument
+from deepocr.service.http.context import Service
+from deepocr.service.http.fetch import download
+from deepocr.service.http.limits import Client
+from deepocr.service.http.problems import Problem, UnknownMediaType
+from deepocr.service.settings import ServiceSettings
+from deepocr.service.state.files import NoRoomError, new_task_id
+from deepocr.service.state.records import TaskRecord
+from deepocr.service.work import queue
+from deepocr.types import Job
+
+COPY_BYTES = 1 << 20
+HEAD_BYTES = 1024
+MAX_NAME_CHARS = 200
+MAX_KEY_CHARS = 200
+
+# what the documents package reads, by its first bytes; TIFFs and PDFs are opened for their pages
+_SINGLE = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "GIF": b"GIF8", "BMP": b"BM"}
+_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a client asks for. `pages` is a range such as `1-3,7`; "" is all."""
+
+    job: Job
+    pages: str = ""
+    password: str = ""
+    dpi: int | None = None
+    webhook: str | None = None
+    live: bool = False
+    idempotency_key: str | None = None
+
+
+def submit(
+    service: Service,
+    client: Client,
+    name: str,
+    wanted: Wanted,
+    save: Callable[[Path], object],
+    *,
+    decode: bool = False,
+) -> TaskRecord:
+    """Save the document, look at it, and queue it; nothing is left behind when that fails.
+
+    `save` writes the document to the path it is given. With `decode` a picture is decoded here
+    too, so that a damaged one is refused at once. Raises InvalidInput, Problem, NoRoomError,
+    TooManyTasksError, QueueFullError, StoreUnavailableError. Blocking.
+    """
+    service.check_task(wanted.job)
+    task_id = new_task_id()
+    service.files.create(task_id)
+    try:
+        path = service.files.upload(task_id)
+        try:
+            save(path)
+        except OSError as error:
+            raise NoRoomError(f"the upload cannot be written: {error.strerror}") from error
+        num_pages, numbers = examine(path, service.settings, wanted, decode=decode)
+        record = _record(service, client, task_id, name, wanted, num_pages, numbers)
+        if wanted.password:
+            service.files.write_password(task_id, wanted.password)
+        accepted = _accept(service, record)
+    except BaseException:
+        service.files.delete(task_id)
+        raise
+    if accepted.task_id != task_id:
+        service.files.delete(task_id)
+    return accepted
+
+
+async def submit_url(
+    service: Service, client: Client, url: str, wanted: Wanted, *, decode: bool = False
+) -> TaskRecord:
+    """Fetch a document where that is allowed, and queue it. Raises as `submit` does."""
+    if not service.settings.fetch_urls:
+        raise InvalidInput("documents are not fetched from URLs here; send the file itself")
+    with tempfile.TemporaryDirectory(dir=service.settings.data_dir) as folder:
+        path = Path(folder) / "document"
+        await download(url, path, max_bytes=service.settings.max_upload_bytes)
+        name = urlsplit(url).path
+        return await asyncio.to_thread(
+            submit, service, client, name, wanted, path.rename, decode=decode
+        )
+
+
+def save_stream(stream: IO[bytes]) -> Callable[[Path], None]:
+    """For `submit`: copies an upload, piece by piece."""
+
+    def save(path: Path) -> None:
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file, COPY_BYTES)
+
+    return save
+
+
+def save_bytes(content: bytes) -> Callable[[Path], None]:
+    """For `submit`: writes what is in memory already."""
+
+    def save(path: Path) -> None:
+        path.write_bytes(content)
+
+    return save
+
+
+def examine(
+    path: Path, settings: ServiceSettings, wanted: Wanted, *, decode: bool
+) -> tuple[int, tuple[int, ...]]:
+    """Pages of the document, and those to read. Raises InvalidInput when it cannot be read.
+
+    Pictures are looked at without decoding them: that is the worker's part.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head:
+        raise UnreadableDocument("the file is empty (0 bytes); send a picture or a PDF")
+    if path.stat().st_size > settings.max_bytes:
+        raise DocumentTooLarge(f"the file has more than {settings.max_bytes:,} bytes; split it")
+    picture_format = _single_format(head)
+    if picture_format is None and not head.startswith(_TIFF) and b"%PDF-" not in head:
+        raise UnknownMediaType(
+            f"the file is no picture or PDF, it begins with {head[:8]!r}; send PNG, JPEG, WebP, "
+            "BMP, GIF, TIFF or PDF"
+        )
+    if picture_format is None or decode:
+        with open_document(path, settings, password=wanted.password) as document:
+            return document.num_pages, document.select(wanted.pages)
+    _check_header(path, picture_format, settings)
+    return 1, parse_page_range(wanted.pages, 1)
+
+
+def clean_name(name: str | None) -> str:
+    """A client's file name for showing only: its last part, one line, not too long."""
+    last = (name or "").replace("\\", "/").rpartition("/")[2]
+    shown = "".join(character for character in last if character.isprintable()).strip()
+    return shown[:MAX_NAME_CHARS] or "document"
+
+
+def _single_format(head: bytes) -> str | None:
+    if head[8:12] == b"WEBP":
+        return "WEBP"
+    for name, signature in _SINGLE.items():
+        if head.startswith(signature):
+            return name
+    return None
+
+
+def _check_header(path: Path, picture_format: str, settings: ServiceSettings) -> None:
+    try:
+        with Image.open(path, formats=[picture_format]) as image:
+            check_size("the picture", *image.size, settings)
+    except InvalidInput:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError) as error:
+        raise UnreadableDocument(
+            f"the file begins like {picture_format} but is damaged or something else; save it again"
+        ) from error
+
+
+def _record(
+    service: Service,
+    client: Client,
+    task_id: str,
+    name: str,
+    wanted: Wanted,
+    num_pages: int,
+    numbers: tuple[int, ...],
+) -> TaskRecord:
+    key = wanted.idempotency_key
+    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
+        raise InvalidInput(f"Idempotency-Key needs 1 to {MAX_KEY_CHARS} characters")
+    return TaskRecord(
+        task_id=task_id,
+        client=client.client,
+        owner=client.owner,
+        created_s=time.time(),
+        name=clean_name(name),
+        num_pages=num_pages,
+        numbers=numbers,
+        job=wanted.job,
+        dpi=wanted.dpi or service.settings.dpi,
+        live=wanted.live,
+        webhook=wanted.webhook,
+        idempotency_key=key,
+        digest=_digest(service.files.upload(task_id), wanted, numbers) if key else "",
+    )
+
+
+def _accept(service: Service, record: TaskRecord) -> TaskRecord:
+    """Into the store, then into the queue: what is not queued is found and queued later."""
+    settings = service.settings
+    accepted = service.store.create(
+        record,
+        max_client_tasks=settings.max_client_tasks,
+        max_tasks=settings.max_pending_tasks,
+        ttl_s=settings.result_ttl_s,
+    )
+    if accepted.task_id != record.task_id:
+        if accepted.digest != record.digest:
+            raise Problem(
+                422,
+                "idempotency-key-reused",
+                "this Idempotency-Key came with another request before; use a new one",
+            )
+        return accepted
+    try:
+        queue.dispatch(service.celery, record)
+    except BaseException:
+        # the client is told that it failed, so nothing of it may run later
+        service.store.delete(record.task_id)
+        raise
+    return accepted
+
+
+def _digest(path: Path, wanted: Wanted, numbers: tuple[int, ...]) -> str:
+    with path.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    job = wanted.job
+    options = [job.task, job.reference_text, job.preset, job.max_new_tokens, wanted.dpi, numbers]
+    return hashlib.sha256(json.dumps([content, options]).encode()).hexdigest()

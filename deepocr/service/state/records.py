@@ -1,0 +1,86 @@
+"""What the service knows of a task: a record that never changes, and its state, which does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from deepocr.types import Job
+
+State = Literal["PENDING", "STARTED", "SUCCESS", "FAILURE", "CANCELED"]
+"""PENDING until its first page is read; the last three are final and never change again."""
+
+FINAL: frozenset[State] = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
+
+Lane = Literal["short", "long"]
+"""Queues that are served in turn, so that a page need not wait behind a book."""
+
+SHORT_PAGES = 4
+"""A task with more pages takes the long lane."""
+
+
+class TaskRecord(BaseModel):
+    """Written once, when the task is accepted.
+
+    `client` is whose limits count, `owner` whose list it stands in; both are digests. `numbers`
+    are the pages to read, from 1. `live` asks workers to publish text while it is written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task_id: str
+    client: str
+    owner: str
+    created_s: float
+    name: str
+    num_pages: int
+    numbers: tuple[int, ...]
+    job: Job
+    dpi: int
+    live: bool = False
+    webhook: str | None = None
+    idempotency_key: str | None = None
+    digest: str = ""
+
+    @property
+    def lane(self) -> Lane:
+        return "short" if len(self.numbers) <= SHORT_PAGES else "long"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A task as it stood at one moment. `settled` has the status of every page that is done."""
+
+    record: TaskRecord
+    state: State
+    started_s: float | None = None
+    finished_s: float | None = None
+    error: str | None = None
+    settled: Mapping[int, str] = field(default_factory=dict)
+    attempts: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Pages that are not settled yet, in order."""
+        return tuple(n for n in self.record.numbers if n not in self.settled)
+
+
+@dataclass(frozen=True)
+class TaskProgress:
+    """What changes while a task runs; two equal ones mean that nothing has happened."""
+
+    state: State
+    done: int
+
+
+class TooManyTasksError(Exception):
+    """The client has as many unfinished tasks as one may have."""
+
+
+class QueueFullError(Exception):
+    """All clients together have as many unfinished tasks as the service takes."""

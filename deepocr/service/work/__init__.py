@@ -1,0 +1,1 @@
+"""What works: the queue, the worker process and its supervisor."""

@@ -1,0 +1,1 @@
+"""What measures and compares: benches, parity, stand-in weights. It is not installed."""

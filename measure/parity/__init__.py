@@ -1,0 +1,1 @@
+"""Our network against the official model's numbers."""
