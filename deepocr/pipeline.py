@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from deepocr.documents import Document
 from deepocr.engines.base import Engine, check_task
 from deepocr.errors import DocumentTooLarge, EngineError, UnreadableDocument
+from deepocr.parsing.boxes import within_page
 from deepocr.parsing.grounding import parse_regions
 from deepocr.types import (
     DocumentResult,
@@ -77,7 +78,7 @@ async def read_page(
         status=STATUS_OF[done.finish_reason],
         size_px=page.size_px,
         raw=raw,
-        regions=regions,
+        regions=within_page(regions, page.size_px),
         finish_reason=done.finish_reason,
         usage=done.usage,
         confidence=sum(probabilities) / len(probabilities) if probabilities else None,

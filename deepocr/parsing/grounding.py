@@ -12,10 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
+from deepocr.parsing.boxes import RAW_MAX
 from deepocr.types import Box, Region, TextDelta
-
-RAW_MAX = 999
-"""The model's coordinates run from 0 to this over the upright page."""
 
 # Possessive quantifiers never go back, so junk costs one look at each character. A label may be a
 # reference text, hence its length.
