@@ -128,6 +128,17 @@ def test_ppocr_on_a_real_page(samples: Path, capsys: pytest.CaptureFixture[str])
     assert (code, "sound: 2 checks passed" in capsys.readouterr().out) == (0, True)
 
 
+def test_the_cpu_reader_is_sound_on_the_samples(tmp_path: Path) -> None:
+    """What `make verify ENGINE=ppocr` does."""
+    pytest.importorskip("rapidocr", reason="the ppocr extra is not installed")
+    report = tmp_path / "report.json"
+    assert main(["--engine", "ppocr", "--json", str(report)]) == 0
+    rows = json.loads(report.read_bytes())
+    assert len(rows) == 10
+    # far within the bounds, which are for any engine
+    assert max(row["error_rate"] or 0 for row in rows) < 0.1
+
+
 def test_an_engine_without_presets_reads_once(samples: Path) -> None:
     capabilities = Capabilities("x", frozenset({"Free OCR"}), True, False, True, presets=False)
     assert len(list(plan(load_samples(samples), capabilities))) == 1

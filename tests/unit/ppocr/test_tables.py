@@ -52,6 +52,25 @@ def table_in(picture: npt.NDArray[np.uint8], lines: list[TextLine]) -> Table:
     return table
 
 
+def test_lines_of_a_table_follow_its_cells() -> None:
+    """However they were found: a detector goes from the bottom up, or column by column."""
+    picture, lines = spanned_table()
+    for found in (lines[::-1], [*lines[1:], lines[0]]):
+        assert [one.text for one in table_in(picture, found).lines] == [
+            "Station",
+            "Rain in mm",
+            "Lighthouse",
+            "1204",
+            "1187",
+            "988",
+            "1012",
+        ]
+    rows = [[line(x, y, f"{x + y}") for x in (100, 400, 700)] for y in (100, 140, 180, 220)]
+    aligned = aligned_table([one for row in rows[::-1] for one in row[::-1]], LINE_PX)
+    assert aligned is not None
+    assert list(aligned.lines) == [one for row in rows for one in row]
+
+
 def test_ruled_table_with_spans() -> None:
     picture, lines = spanned_table()
     assert table_html(table_in(picture, lines)) == (

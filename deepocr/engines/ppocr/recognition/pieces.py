@@ -30,6 +30,11 @@ def find_rows(lines: Sequence[TextLine]) -> list[list[TextLine]]:
     return [sorted(row, key=lambda line: line.box_px[0]) for row in rows]
 
 
+def in_rows(lines: Sequence[TextLine]) -> list[TextLine]:
+    """Lines from top to bottom, those side by side from left to right."""
+    return [line for row in find_rows(lines) for line in row]
+
+
 def bounds(lines: Sequence[TextLine]) -> Box:
     """The box around lines."""
     return (

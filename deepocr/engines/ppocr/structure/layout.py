@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from deepocr.engines.ppocr.recognition.columns import part_lines
 from deepocr.engines.ppocr.recognition.lines import TextLine
 from deepocr.engines.ppocr.recognition.models import Picture
-from deepocr.engines.ppocr.recognition.pieces import bounds, find_rows
+from deepocr.engines.ppocr.recognition.pieces import bounds, find_rows, in_rows
 from deepocr.engines.ppocr.recognition.weight import Weigher
 from deepocr.engines.ppocr.structure.atoms import Atom
 from deepocr.engines.ppocr.structure.furniture import find_furniture, overlap
@@ -234,7 +234,7 @@ def _take_figures(
             continue
         taken = {id(line) for line in inside}
         free = [line for line in free if id(line) not in taken]
-        words = tuple(line for line in inside if _says_something(line))
+        words = tuple(line for line in in_rows(inside) if _says_something(line))
         figures.append(replace(_block("image", words, box), box_px=box))
     return figures, free
 
@@ -253,8 +253,7 @@ def _take_equations(
             continue
         taken = {id(line) for line in inside}
         free = [line for line in free if id(line) not in taken]
-        rows = [line for row in find_rows(inside) for line in row]
-        equations.append(_block("equation", rows))
+        equations.append(_block("equation", in_rows(inside)))
     return equations, free
 
 

@@ -75,10 +75,10 @@ def aligned_table(
     ys = (float(box[1] - 2), *inner, *row_edges(body, xs, full), float(box[3] + 2))
     edges = Edges(xs, ys, frozenset(gutters), frozenset(ys), spans).without_open_heads()
     pieces = [piece for row in rows for piece in row]
-    table = fill_cells(edges, Rulings((), ()), pieces, line_px)
+    table = fill_cells(edges, Rulings((), ()), pieces, kept, line_px)
     if _ignores(body, xs, line_px):
         return None
-    table = replace(table, lines=kept, num_heads=len(edges.heads))
+    table = replace(table, num_heads=len(edges.heads))
     return table if table.num_rows > 1 and is_table(table) else None
 
 

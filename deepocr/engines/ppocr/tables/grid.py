@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import median
 
 from deepocr.engines.ppocr.recognition.lines import TextLine
-from deepocr.engines.ppocr.recognition.pieces import bounds, find_rows, split_lines
+from deepocr.engines.ppocr.recognition.pieces import bounds, find_rows, in_rows, split_lines
 from deepocr.engines.ppocr.structure.text import join_lines
 from deepocr.engines.ppocr.tables.gutters import find_gutters
 from deepocr.engines.ppocr.tables.heads import Span, count_heads
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells in the order of their rows, where they stand, the lines in them.
+    """Cells in the order of their rows, where they stand, the lines in them in that order.
 
     The first `num_heads` rows are headings.
     """
@@ -115,8 +115,8 @@ def ruled_table(grid: Grid, lines: Sequence[TextLine], line_px: float) -> Table 
     heads = count_heads(rows, edges.xs, rules)
     last = max((line.center_px[1] for row in rows[:heads] for line in row), default=edges.ys[0])
     num_heads = sum(bottom <= last for bottom in edges.ys[1:]) + 1 if heads else 0
-    table = fill_cells(edges, grid.rulings, pieces, line_px)
-    table = replace(table, lines=tuple(lines), num_heads=num_heads)
+    table = fill_cells(edges, grid.rulings, pieces, lines, line_px)
+    table = replace(table, num_heads=num_heads)
     return table if is_table(table) else None
 
 
@@ -204,26 +204,35 @@ def _with_soft_edges(grid: Grid, lines: Sequence[TextLine], line_px: float) -> E
     return Edges(xs, ys, frozenset(soft_xs), frozenset(soft_ys))
 
 
-def fill_cells(edges: Edges, rulings: Rulings, pieces: Sequence[TextLine], line_px: float) -> Table:
-    """The table that edges, rulings and pieces of text make."""
+def fill_cells(
+    edges: Edges,
+    rulings: Rulings,
+    pieces: Sequence[TextLine],
+    lines: Sequence[TextLine],
+    line_px: float,
+) -> Table:
+    """The table that edges, rulings and pieces of text make; `pieces` are `lines`, cut at edges."""
     areas = _merge_cells(edges, rulings, pieces, line_px)
-    texts: dict[tuple[int, int], list[TextLine]] = {}
-    for piece in pieces:
-        row = sum(piece.center_px[1] >= y for y in edges.ys[1:-1])
-        texts.setdefault(areas[row, _first_column(edges.xs, piece, line_px)], []).append(piece)
+
+    def by_cell(some: Sequence[TextLine]) -> dict[tuple[int, int], list[TextLine]]:
+        found: dict[tuple[int, int], list[TextLine]] = {}
+        for one in some:
+            row = sum(one.center_px[1] >= y for y in edges.ys[1:-1])
+            found.setdefault(areas[row, _first_column(edges.xs, one, line_px)], []).append(one)
+        return {place: in_rows(inside) for place, inside in sorted(found.items())}
+
+    texts = by_cell(pieces)
     spans: dict[tuple[int, int], tuple[int, int]] = {}
     for (row, column), first in areas.items():
         rows, columns = spans.get(first, (1, 1))
         spans[first] = (max(rows, row - first[0] + 1), max(columns, column - first[1] + 1))
     cells = []
     for place, (rows, columns) in sorted(spans.items()):
-        inside = [line for row in find_rows(texts.get(place, ())) for line in row]
-        cells.append(Cell(*place, join_lines(inside), rows, columns))
+        cells.append(Cell(*place, join_lines(texts.get(place, ())), rows, columns))
     box = (round(edges.xs[0]), round(edges.ys[0]), round(edges.xs[-1]), round(edges.ys[-1]))
     most = max((len(find_rows(inside)) for inside in texts.values()), default=0)
-    return Table(
-        tuple(cells), len(edges.ys) - 1, len(edges.xs) - 1, box, tuple(pieces), most_lines=most
-    )
+    ordered = tuple(line for inside in by_cell(lines).values() for line in inside)
+    return Table(tuple(cells), len(edges.ys) - 1, len(edges.xs) - 1, box, ordered, most_lines=most)
 
 
 def _are_parted(left: Sequence[TextLine], right: Sequence[TextLine], line_px: float) -> bool:
