@@ -1,6 +1,7 @@
 """config.json of this model, and of others."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ def written(folder: Path, **changes: Any) -> Path:
 def language(**changes: Any) -> dict[str, Any]:
     raw: dict[str, Any] = json.loads(TINY.read_text())["language_config"]
     return {**raw, **changes}
+
+
+def vision(**changes: Any) -> dict[str, Any]:
+    """The file's vision_config; a change whose value is an object goes into its widths."""
+    raw: dict[str, Any] = json.loads(TINY.read_text())["vision_config"]
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            raw["width"][name] = {**raw["width"].get(name, {}), **value}
+        else:
+            raw[name] = value
+    return raw
 
 
 def test_the_file_and_what_it_leaves_unsaid() -> None:
@@ -59,6 +71,58 @@ def test_another_models_config(tmp_path: Path, changes: dict[str, Any], message:
     with pytest.raises(CheckpointError, match="not of a DeepSeek-OCR model") as caught:
         read_config(written(tmp_path, **changes))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "value"),
+    [
+        ({"attention_sinks": 4}, "attention_sinks", "4"),
+        ({"swa": {"window": 7}, "sparse_window": 7}, "sparse_window", "7"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config", "{'bits': 4}"),
+        ({"language_config": language(attn_made_up=3)}, "decoder.attn_made_up", "3"),
+        ({"language_config": language(anything="at all")}, "decoder.anything", "'at all'"),
+        ({"language_config": language(hidden_act="gelu")}, "decoder.hidden_act", "'gelu'"),
+        ({"language_config": language(norm_topk_prob=True)}, "decoder.norm_topk_prob", "True"),
+        ({"language_config": language(attention_bias=True)}, "decoder.attention_bias", "True"),
+        ({"language_config": language(head_dim=48)}, "head_dim 48", "32"),
+        ({"vision_config": vision(pooling="mean")}, "vision_config.pooling", "'mean'"),
+        ({"vision_config": vision(siglip={"dim": 3})}, "vision_config.width.siglip", "3"),
+        ({"vision_config": vision(sam_vit_b={"registers": 4})}, "sam.registers", "4"),
+    ],
+)
+def test_what_changes_the_network_is_refused(
+    tmp_path: Path, changes: dict[str, Any], name: str, value: str
+) -> None:
+    """Each of these would load, and read nonsense."""
+    with pytest.raises(CheckpointError) as caught:
+        read_config(written(tmp_path, **changes))
+    fault = next(part for part in str(caught.value).split("; ") if name in part)
+    assert value in fault
+
+
+def test_what_means_nothing_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes = {
+        "use_cache": True,
+        "language_config": language(attention_dropout=0.1, n_group=8, kv_lora_rank=512),
+    }
+    with caplog.at_level(logging.WARNING):
+        assert read_config(written(tmp_path, **changes)) == read_config(TINY)
+    assert caplog.messages == []
+
+
+def test_what_is_unknown_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    changes = {
+        "made_by": "somebody",
+        "max_position_embeddings": 4096,
+        "language_config": language(attn_logit_cap=None, use_made_up=False),
+    }
+    with caplog.at_level(logging.WARNING):
+        assert read_config(written(tmp_path, **changes)) == read_config(TINY)
+    told = " ".join(caplog.messages)
+    for part in ("made_by", "'somebody'", "attn_logit_cap", "use_made_up", "4096"):
+        assert part in told
 
 
 def test_every_fault_is_named(tmp_path: Path) -> None:

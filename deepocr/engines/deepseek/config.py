@@ -6,19 +6,27 @@ are the official implementation's and stand here as defaults.
 """
 
 import json
+import reprlib
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
+from deepocr.engines.deepseek.config_fields import network_parts, without_notes
 from deepocr.errors import CheckpointError
 
 CONFIG_FILE = "config.json"
 
 
 class _Part(BaseModel):
-    # unknown fields are ignored: published files carry some that no code reads
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # what no field here stands for is another network: see config_fields
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_notes(cls, raw: Any) -> Any:
+        return without_notes(raw, cls.model_fields) if isinstance(raw, dict) else raw
 
 
 class SamConfig(_Part):
@@ -42,14 +50,12 @@ class SamConfig(_Part):
 
 
 class ClipConfig(_Part):
-    """CLIP-L without its patch embedding; `mlp_ratio` of the file is not used."""
+    """CLIP-L without its patch embedding."""
 
     width: int
     layers: int
     heads: int
     table_side: int = 16
-    # the published file holds the patch embedding's weight, which nothing reads
-    patch_size: int = 14
     norm_eps: float = 1e-5
 
     @property
@@ -74,7 +80,12 @@ class DecoderConfig(_Part):
     max_position_embeddings: int
     bos_token_id: int = 0
     eos_token_id: int = 1
+    head_dim: int | None = None
     use_mla: Literal[False]
+    hidden_act: Literal["silu"] = "silu"
+    attention_bias: Literal[False] = False
+    mlp_bias: Literal[False] = False
+    moe_layer_freq: Literal[1] = 1
     topk_method: Literal["greedy"] = "greedy"
     norm_topk_prob: Literal[False] = False
     routed_scaling_factor: float = 1.0
@@ -93,6 +104,8 @@ class DecoderConfig(_Part):
             )
         if self.hidden_size % (2 * self.num_attention_heads):
             raise ValueError(f"hidden_size {self.hidden_size} cannot be split into even heads")
+        if self.head_dim not in (None, self.head_width):
+            raise ValueError(f"head_dim {self.head_dim} is not {self.head_width}")
         return self
 
     @property
@@ -136,7 +149,7 @@ class OcrConfig(_Part):
 def read_config(path: Path) -> OcrConfig:
     """The config.json at `path` (a file, or the folder that holds it).
 
-    Raises CheckpointError naming every field that is missing or is another model's.
+    Raises CheckpointError naming every field that is missing or is another model's, with its value.
     """
     file = path / CONFIG_FILE if path.is_dir() else path
     try:
@@ -146,33 +159,23 @@ def read_config(path: Path) -> OcrConfig:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read as JSON: {error}; fetch it again") from error
     try:
-        return OcrConfig.model_validate(_parts(raw))
+        return OcrConfig.model_validate(network_parts(raw, DecoderConfig.model_fields))
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-            for fault in error.errors()
-        )
+        faults = "; ".join(_told(fault) for fault in error.errors())
         raise CheckpointError(
             f"{file} is not of a DeepSeek-OCR model ({_kind(raw)}): {faults}; "
             "use a checkpoint of deepseek-ai/DeepSeek-OCR's architecture"
         ) from error
 
 
-def _parts(raw: Any) -> Any:
-    """The file's tree in the shape of OcrConfig; what is not there stays out and is reported."""
-    if not isinstance(raw, dict):
-        return raw
-    vision = raw.get("vision_config")
-    widths = vision.get("width") if isinstance(vision, dict) else None
-    widths = widths if isinstance(widths, dict) else {}
-    found = {
-        "sam": widths.get("sam_vit_b"),
-        "clip": widths.get("clip-l-14-224"),
-        "projector": raw.get("projector_config"),
-        "decoder": raw.get("language_config", raw),
-        "tile_tag": raw.get("tile_tag"),
-    }
-    return {name: value for name, value in found.items() if value is not None}
+def _told(fault: ErrorDetails) -> str:
+    """One fault with the field's name and value."""
+    name = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "missing":
+        return f"{name}: {fault['msg']}"
+    unknown = fault["type"] == "extra_forbidden"
+    why = "what it changes is not implemented" if unknown else fault["msg"]
+    return f"{name} is {reprlib.repr(fault['input'])}: {why}"
 
 
 def _kind(raw: Any) -> str:
