@@ -1,10 +1,13 @@
 """Endpoints in the shapes of other services, through real processes."""
 
 import base64
+from typing import Any
 
 import openai
 import pytest
+from mistralai.client import Mistral
 
+from deepocr.service.http.chat import ChatRequest, chat_job
 from tests.service.stack import Stack, book, picture
 
 BAD_PNG = picture()[:60]
@@ -23,6 +26,11 @@ def chat(prompt: str, *pictures: bytes) -> list[dict[str, object]]:
 @pytest.fixture
 def client(embedded: Stack) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{embedded.url}/v1", api_key="none", max_retries=0)
+
+
+@pytest.fixture
+def mistral(embedded: Stack) -> Mistral:
+    return Mistral(server_url=embedded.url, api_key="none")
 
 
 # --- batch
@@ -59,7 +67,9 @@ def test_paddle_fields(embedded: Stack) -> None:
     assert answer.status_code == 200
     body = answer.json()
     assert set(body) == {"msg", "results", "status"}
-    assert (body["status"], body["msg"]) == ("000", "")
+    # where HubServing has an empty list for both, the message tells damaged from blank
+    assert body["status"] == "000"
+    assert body["msg"].startswith("images[1]: the picture is damaged")
     first, damaged, last = body["results"]
     assert damaged == []
     assert first == last
@@ -83,6 +93,41 @@ def test_paddle_errors_are_http_200(embedded: Stack, body: bytes, status: str) -
 
 def test_openai_models(client: openai.OpenAI) -> None:
     assert {"deepocr", "deepocr-tiny"} <= {model.id for model in client.models.list()}
+
+
+def test_openai_one_model(client: openai.OpenAI) -> None:
+    assert client.models.retrieve("deepocr-tiny").id == "deepocr-tiny"
+    with pytest.raises(openai.NotFoundError, match="unknown model"):
+        client.models.retrieve("gpt")
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+def test_openai_token_limit_reaches_the_job(field: str) -> None:
+    request = ChatRequest(model="deepocr", messages=chat("", picture()), **{field: 17})
+    assert chat_job(request, 8).job.max_new_tokens == 17
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"response_format": {"type": "json_object"}},
+        {"stop": ["."]},
+        {"logprobs": True},
+        {"n": 2},
+    ],
+)
+def test_openai_options_that_are_not_heeded(client: openai.OpenAI, option: dict[str, Any]) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match=next(iter(option))):
+        client.chat.completions.create(model="deepocr", messages=chat("", picture()), **option)
+
+
+def test_openai_options_that_change_nothing(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="deepocr", messages=chat("", picture()), temperature=0, top_p=1, seed=3, n=1,
+        response_format={"type": "text"}, logprobs=False, extra_body={"top_k": 1},
+    )  # fmt: skip
+    assert answer.choices[0].message.content
 
 
 def test_openai_answers_markdown_without_a_prompt(client: openai.OpenAI) -> None:
@@ -147,6 +192,47 @@ def test_mistral_pages(embedded: Stack) -> None:
     assert f"({image['id']})" in page["markdown"]
     assert image["image_base64"].startswith("data:image/jpeg;base64,")
     assert image["top_left_x"] < image["bottom_right_x"]
+
+
+@pytest.mark.parametrize(
+    ("pages", "read"), [("0-1,3", [0, 1, 3]), ([2], [2]), (None, [0, 1, 2, 3])]
+)
+def test_mistral_client(mistral: Mistral, pages: Any, read: list[int]) -> None:
+    document = {"type": "document_url", "document_url": data_url(book(4), "application/pdf")}
+    answer = mistral.ocr.process(
+        model="deepocr", document=document, pages=pages, extract_header=True
+    )
+    assert [page.index for page in answer.pages] == read
+    title, text, image = answer.pages[0].blocks
+    assert [block.type for block in (title, text, image)] == ["title", "text", "image"]
+    assert title.content == f"# Page {read[0] + 1}"
+    assert image.image_id == answer.pages[0].images[0].id
+    assert (text.top_left_x, text.top_left_y) == (10, 90)
+    assert answer.pages[0].header is None
+
+
+def test_mistral_models(mistral: Mistral) -> None:
+    found = mistral.models.list().data
+    assert {"deepocr", "deepocr-tiny"} <= {model.id for model in found}
+    assert all(model.capabilities.ocr for model in found)
+    assert mistral.models.retrieve(model_id="deepocr").id == "deepocr"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"table_format": "html"},
+        {"document_annotation_format": {"type": "json_schema"}},
+        {"bbox_annotation_format": {"type": "json_schema"}},
+        {"document_annotation_prompt": "What is it?"},
+        {"confidence_scores_granularity": "word"},
+    ],
+)
+def test_mistral_options_that_are_not_heeded(embedded: Stack, option: dict[str, Any]) -> None:
+    document = {"type": "image_url", "image_url": data_url(picture())}
+    answer = embedded.http.post("/v1/ocr", json={"document": document, **option})
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(f"{next(iter(option))} is not supported")
 
 
 def test_mistral_picture_and_refusals(embedded: Stack) -> None:

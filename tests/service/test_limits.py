@@ -17,7 +17,9 @@ from fastapi.testclient import TestClient
 
 from deepocr.service.http.app import create_app
 from deepocr.service.http.context import Service
+from deepocr.service.http.routes import health
 from deepocr.service.settings import ServiceSettings
+from deepocr.service.state.store import StoreUnavailableError
 from deepocr.service.work.sweeper import STUCK_S, Sweeper
 from tests.service.stack import Redis, book, eventually, free_port, picture, running
 
@@ -110,6 +112,40 @@ def test_redis_that_is_not_there(tmp_path: Path) -> None:
         assert refused.json()["type"].endswith("queue-unavailable")
         assert client.get("/health").json()["queue"] == "unreachable"
         assert not list((tmp_path / "tasks").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/v1/ocr", "POST"), (f"/api/v1/ocr/results/{'0' * 32}", "DELETE, GET"), ("/health", "GET")],
+)
+def test_a_wrong_method_is_told_the_right_ones(tmp_path: Path, path: str, allowed: str) -> None:
+    with service(tmp_path) as client:
+        refused = client.put(path)
+        assert refused.status_code == 405
+        assert refused.headers["allow"] == allowed
+        assert refused.headers["content-type"] == "application/problem+json"
+
+
+class Stuck(threading.Event):
+    """Keeps whoever asks a store until it is set."""
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        self.wait(30)
+        raise StoreUnavailableError("late")
+
+
+def test_health_waits_for_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "LOOK_S", 0.1)
+    stuck = Stuck()
+    with service(tmp_path) as client:
+        monkeypatch.setattr(inside(client).store, "workers", stuck)
+        try:
+            for _ in range(3):
+                assert client.get("/health/live").json() == {"live": True}
+                assert client.get("/health/ready").status_code == 503
+            assert client.get("/health").json()["queue"] == "unreachable"
+        finally:
+            stuck.set()
 
 
 # --- who

@@ -29,6 +29,9 @@ Hand in a document at `/api/v1/ocr/process` and follow it by its `task_id`, or u
 shapes that other programs know. Errors are problem details (RFC 9457)."""
 
 
+ROUTERS = tuple(api.router for api in (tasks, batch, paddle, openai, mistral, health, web))
+
+
 def create_app(settings: ServiceSettings) -> FastAPI:
     """The API and web page; workers are processes of their own."""
     store = open_store(settings)
@@ -45,10 +48,10 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         title="deepocr", version=__version__, description=DESCRIPTION, lifespan=_lifespan
     )
     app.state.service = service
-    add_problem_handlers(app)
-    for routes in (tasks, batch, paddle, openai, mistral, health, web):
-        app.include_router(routes.router)
+    for router in ROUTERS:
+        app.include_router(router)
     _add_metrics(app, store)
+    add_problem_handlers(app, [route for router in (*ROUTERS, app) for route in router.routes])
     app.add_middleware(BodyLimit, settings=settings)
     if settings.origins():
         app.add_middleware(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from deepocr.errors import InvalidInput
 from deepocr.render.markdown import render_markdown
 from deepocr.service.http.base64_input import source_of
-from deepocr.service.http.problems import Problem
+from deepocr.service.http.problems import Problem, refuse_options
 from deepocr.service.http.waiting import IncomingDocument
 from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
 from deepocr.types import Job, PageResult
@@ -72,9 +72,12 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """Options that steer sampling are accepted and change nothing: reading is greedy."""
+    """Options that steer sampling are accepted and change nothing: reading is greedy.
 
-    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [_EXAMPLE]})
+    Those that ask for another kind of answer are refused, by `refuse_options`.
+    """
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field(examples=["deepocr"])
     messages: list[Message] = Field(min_length=1)
@@ -83,6 +86,24 @@ class ChatRequest(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     n: Literal[1] | None = None
+
+
+# what changes nothing when it stands beside each: the defaults that clients send
+_REFUSED: Mapping[str, tuple[Any, ...]] = {
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "stop": ([],),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "modalities": (["text"],),
+    "audio": (),
+    "prediction": (),
+    "web_search_options": (),
+}
 
 
 @dataclass(frozen=True)
@@ -100,9 +121,8 @@ class ChatJob:
 
 def chat_job(request: ChatRequest, max_images: int) -> ChatJob:
     """Raises InvalidInput for a prompt that no task has, and Problem for an unknown model."""
-    if request.model not in MODELS:
-        names = ", ".join(MODELS)
-        raise Problem(404, "model-not-found", f"unknown model; choose one of: {names}")
+    model(request.model)
+    refuse_options(request.model_extra or {}, _REFUSED)
     parts = _parts_of(request.messages)
     pictures = [part.image_url.url for part in parts if part.image_url is not None]
     if not 1 <= len(pictures) <= max_images:
@@ -178,9 +198,17 @@ def usage(pages: Sequence[PageResult]) -> dict[str, Any]:
 
 
 def models() -> dict[str, Any]:
-    """The answer of /v1/models."""
-    data = [{"id": name, "object": "model", "created": 0, "owned_by": "deepocr"} for name in MODELS]
-    return {"object": "list", "data": data}
+    """The answer of /v1/models, with the fields that Mistral's client wants too."""
+    return {"object": "list", "data": [model(name) for name in MODELS]}
+
+
+def model(name: str) -> dict[str, Any]:
+    """One of them. Raises Problem."""
+    if name not in MODELS:
+        names = ", ".join(MODELS)
+        raise Problem(404, "model-not-found", f"unknown model; choose one of: {names}")
+    card = {"id": name, "object": "model", "created": 0, "owned_by": "deepocr"}
+    return {**card, "type": "base", "capabilities": {"vision": True, "ocr": True}}
 
 
 def _parts_of(messages: Sequence[Message]) -> list[Part]:

@@ -1,7 +1,8 @@
 """What every route needs, made once when the app starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from anyio import CapacityLimiter
 from celery import Celery
 from fastapi import Request
 
@@ -23,6 +24,8 @@ class Service:
     celery: Celery
     watcher: Watcher
     workers: Workers
+    # of its own, so that checks of health wait behind no other work
+    look_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
 
     def check_task(self, job: Job) -> None:
         """Raises UnsupportedTask when workers are there and none of them can do it."""

@@ -1,7 +1,7 @@
 """Errors as RFC 9457 problem details: JSON that says what is wrong and what would be right."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from kombu.exceptions import OperationalError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
 
 from deepocr.errors import (
     DocumentTooLarge,
@@ -106,8 +107,16 @@ def problem_of(error: Exception) -> Problem | None:
     return None
 
 
-def add_problem_handlers(app: FastAPI) -> None:
-    """Make every error response of the app a problem."""
+def refuse_options(options: Mapping[str, Any], refused: Mapping[str, tuple[Any, ...]]) -> None:
+    """Raises InvalidInput for what is not heeded here, unless its value asks for nothing."""
+    for name, harmless in refused.items():
+        if options.get(name) is not None and options[name] not in harmless:
+            raise InvalidInput(f"{name} is not supported here; leave it out")
+
+
+def add_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Make every error response of the app a problem. `routes` are asked which methods a path has:
+    Starlette tells those of the first route alone."""
 
     def known(request: Request, error: Exception) -> JSONResponse:
         problem = problem_of(error)
@@ -126,10 +135,13 @@ def add_problem_handlers(app: FastAPI) -> None:
         problem = Problem(422, "invalid-request", detail)
         return problem.response(errors=found, **_openai_error(request, problem))
 
-    def http(_: Request, error: Exception) -> JSONResponse:
+    def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
-        return Problem(error.status_code, slug, str(error.detail), error.headers).response()
+        problem = Problem(error.status_code, slug, str(error.detail), error.headers)
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            problem.headers["Allow"] = ", ".join(sorted(_methods(routes, request)))
+        return problem.response(**_openai_error(request, problem))
 
     def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("a request failed", exc_info=error)
@@ -148,6 +160,15 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unexpected)
+
+
+def _methods(routes: Sequence[BaseRoute], request: Request) -> set[str]:
+    return {
+        method
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE
+        for method in route.methods or ()
+    }
 
 
 def _openai_error(request: Request, problem: Problem) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """Is it alive, is it ready, and what can it do."""
 
+import asyncio
+import contextlib
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
@@ -14,6 +17,9 @@ from deepocr.service.work.exports import EXPORTS
 from deepocr.tasks import PRESETS, TASKS
 
 router = APIRouter(tags=["operation"])
+
+LOOK_S = 2.0
+"""A store that answers no sooner is as good as away."""
 
 TheService = Annotated[Service, Depends(service_of)]
 
@@ -49,8 +55,8 @@ class Options(BaseModel):
 
 
 @router.get("/health/live", summary="Does the process answer?")
-def live() -> Live:
-    """Restart it when this does not answer."""
+async def live() -> Live:
+    """Restart it when this does not answer. Costs no thread, no store and no disk."""
     return Live()
 
 
@@ -59,17 +65,17 @@ def live() -> Live:
     summary="Can documents be read?",
     responses={503: {"model": Health, "description": "Not now"}},
 )
-def ready(service: TheService, response: Response) -> Health:
+async def ready(service: TheService, response: Response) -> Health:
     """Send nothing here while this answers 503."""
-    health = _look(service)
+    health = await _look(service)
     response.status_code = 200 if health.ready else 503
     return health
 
 
 @router.get("/health", summary="Both at once")
-def health(service: TheService) -> Health:
+async def health(service: TheService) -> Health:
     """Always 200: `live` and `ready` are in the answer."""
-    return _look(service)
+    return await _look(service)
 
 
 @router.get(
@@ -95,11 +101,14 @@ def options(service: TheService, _: KnownClient) -> Options:
     )
 
 
-def _look(service: Service) -> Health:
-    found: dict[str, Any] = {"queue": "ok", "workers": 0, "waiting": {}}
-    try:
-        found["workers"] = len(service.store.workers())
-        found["waiting"] = dict(service.store.pending())
-    except StoreUnavailableError:
-        found["queue"] = "unreachable"
+async def _look(service: Service) -> Health:
+    found: dict[str, Any] = {"queue": "unreachable", "workers": 0, "waiting": {}}
+    with contextlib.suppress(StoreUnavailableError, TimeoutError):
+        async with asyncio.timeout(LOOK_S):
+            workers, waiting = await to_thread.run_sync(
+                lambda: (len(service.store.workers()), dict(service.store.pending())),
+                abandon_on_cancel=True,
+                limiter=service.look_threads,
+            )
+        found = {"queue": "ok", "workers": workers, "waiting": waiting}
     return Health(ready=found["workers"] > 0, **found)

@@ -2,7 +2,9 @@
 
 import base64
 import io
-from typing import Annotated, Literal
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from PIL import Image
@@ -10,20 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from deepocr.errors import InvalidInput
-from deepocr.render.markdown import figures_of, render_markdown
+from deepocr.render.markdown import FIGURE_LABELS, HEADINGS, figures_of, render_markdown
 from deepocr.service.http.base64_input import source_of
 from deepocr.service.http.context import Service, service_of
 from deepocr.service.http.limits import KnownClient
-from deepocr.service.http.problems import problem_responses
+from deepocr.service.http.problems import problem_responses, refuse_options
 from deepocr.service.http.uploads import Wanted
 from deepocr.service.http.waiting import pages_of, queued
 from deepocr.service.state.records import TaskRecord
 from deepocr.tasks import make_job
-from deepocr.types import PageResult
+from deepocr.types import Box, PageResult
 
 router = APIRouter(tags=["Mistral OCR"])
 
 MAX_PAGES_LISTED = 10_000
+MAX_PAGES_CHARS = 1000
 
 
 class ImageUrl(BaseModel):
@@ -47,10 +50,39 @@ class PictureUrl(BaseModel):
     image_url: str | ImageUrl
 
 
+# what changes nothing when it stands beside each
+_REFUSED: Mapping[str, tuple[Any, ...]] = {
+    "table_format": (),
+    "bbox_annotation_format": (),
+    "document_annotation_format": (),
+    "document_annotation_prompt": ("",),
+    "confidence_scores_granularity": (),
+}
+
+BLOCK_TYPES: Mapping[str, str] = {
+    **dict.fromkeys(FIGURE_LABELS, "image"),
+    **dict.fromkeys(HEADINGS, "title"),
+    "table": "table",
+    "equation": "equation",
+    "formula": "equation",
+    "image_caption": "caption",
+    "figure_caption": "caption",
+    "table_caption": "caption",
+    "header": "header",
+    "footer": "footer",
+    "page_number": "footer",
+    "aside": "aside_text",
+    "list": "list",
+    "code": "code",
+}
+"""Labels of regions to Mistral's types of blocks; all others are text."""
+
+
 class MistralRequest(BaseModel):
-    """`pages` count from 0 here."""
+    """`pages` count from 0 here: a list, or a text such as `0-2,5`."""
 
     model_config = ConfigDict(
+        extra="allow",
         json_schema_extra={
             "examples": [
                 {
@@ -59,18 +91,23 @@ class MistralRequest(BaseModel):
                     "include_image_base64": True,
                 }
             ]
-        }
+        },
     )
 
     model: str | None = "deepocr"
     id: str | None = None
     document: DocumentUrl | PictureUrl
-    pages: list[Annotated[int, Field(ge=0)]] | None = Field(
-        default=None, max_length=MAX_PAGES_LISTED
-    )
+    pages: (
+        Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MAX_PAGES_LISTED)]
+        | Annotated[str, Field(max_length=MAX_PAGES_CHARS)]
+        | None
+    ) = None
     include_image_base64: bool | None = False
     image_limit: int | None = Field(default=None, ge=0)
     image_min_size: int | None = Field(default=None, ge=0)
+    extract_header: bool | None = False
+    extract_footer: bool | None = False
+    include_blocks: bool | None = False
 
 
 class MistralImage(BaseModel):
@@ -84,6 +121,18 @@ class MistralImage(BaseModel):
     image_base64: str | None = None
 
 
+class MistralBlock(BaseModel):
+    """A region of the page, in reading order."""
+
+    type: str = Field(examples=["text"])
+    top_left_x: int
+    top_left_y: int
+    bottom_right_x: int
+    bottom_right_y: int
+    content: str
+    image_id: str | None = None
+
+
 class Dimensions(BaseModel):
     """Of the page picture that coordinates are counted in."""
 
@@ -93,12 +142,15 @@ class Dimensions(BaseModel):
 
 
 class MistralPage(BaseModel):
-    """`index` counts from 0."""
+    """`index` counts from 0. The last three are there when they are asked for."""
 
     index: int
     markdown: str
     images: list[MistralImage]
     dimensions: Dimensions
+    header: str | None = None
+    footer: str | None = None
+    blocks: list[MistralBlock] | None = None
 
 
 class UsageInfo(BaseModel):
@@ -134,10 +186,8 @@ async def ocr(
     else:
         picture = document.image_url
         source = source_of(picture if isinstance(picture, str) else picture.url, "image")
-    if body.pages is not None and not body.pages:
-        raise InvalidInput("pages is an empty list; leave it out to read all pages")
-    pages = ",".join(str(index + 1) for index in body.pages or ())
-    wanted = Wanted(make_job(), pages=pages)
+    refuse_options(body.model_extra or {}, _REFUSED)
+    wanted = Wanted(make_job(), pages=_from_one(body.pages))
     async with queued(service, client, [source], wanted) as records:
         read = await pages_of(service, request, records[0])
         size = (await run_in_threadpool(service.files.upload(records[0].task_id).stat)).st_size
@@ -146,16 +196,58 @@ async def ocr(
     return MistralAnswer(pages=answers, model=body.model or "deepocr", usage_info=usage)
 
 
+def _from_one(pages: list[int] | str | None) -> str:
+    """A page range of ours: theirs counts from 0."""
+    if pages is None:
+        return ""
+    if not pages:
+        raise InvalidInput("pages is empty; leave it out to read all pages")
+    text = pages if isinstance(pages, str) else ",".join(map(str, pages))
+    return re.sub(r"\d{1,9}", lambda number: str(int(number[0]) + 1), text)
+
+
 def _page(
     service: Service, record: TaskRecord, page: PageResult, body: MistralRequest
 ) -> MistralPage:
     width, height = page.size_px
     return MistralPage(
         index=page.number - 1,
-        markdown=render_markdown(page, lambda number, _: f"img-{number - 1}.jpeg"),
+        markdown=render_markdown(page, lambda number, _: _image_id(number - 1)),
         images=_images(service, record, page, body),
         dimensions=Dimensions(dpi=record.dpi, height=height, width=width),
+        header=_furniture(page, "header") if body.extract_header else None,
+        footer=_furniture(page, "footer", "page_number") if body.extract_footer else None,
+        blocks=_blocks(page) if body.include_blocks else None,
     )
+
+
+def _image_id(index: int) -> str:
+    return f"img-{index}.jpeg"
+
+
+def _furniture(page: PageResult, *labels: str) -> str | None:
+    """What stands around the text; Markdown is without it in any case."""
+    texts = (region.text.strip() for region in page.regions if region.label in labels)
+    return "\n".join(filter(None, texts)) or None
+
+
+def _blocks(page: PageResult) -> list[MistralBlock]:
+    image_ids = {id(region): _image_id(index) for index, region in enumerate(figures_of(page))}
+    return [
+        MistralBlock(
+            type=BLOCK_TYPES.get(region.label, "text"),
+            **_corners(region.boxes_px[0]),
+            content=region.text.strip(),
+            image_id=image_ids.get(id(region)),
+        )
+        for region in page.regions
+        if region.boxes_px
+    ]
+
+
+def _corners(box_px: Box) -> dict[str, Any]:
+    names = ("top_left_x", "top_left_y", "bottom_right_x", "bottom_right_y")
+    return dict(zip(names, box_px, strict=True))
 
 
 def _images(
@@ -168,13 +260,7 @@ def _images(
         x1, y1, x2, y2 = region.boxes_px[0]
         if min(x2 - x1, y2 - y1) < smallest_px:
             continue
-        image = MistralImage(
-            id=f"img-{number}.jpeg",
-            top_left_x=x1,
-            top_left_y=y1,
-            bottom_right_x=x2,
-            bottom_right_y=y2,
-        )
+        image = MistralImage(id=_image_id(number), **_corners(region.boxes_px[0]))
         if body.include_image_base64:
             with Image.open(service.files.picture(record.task_id, page.number)) as picture:
                 image.image_base64 = _data_url(picture, (x1, y1, x2, y2))

@@ -30,6 +30,12 @@ def models(_: KnownClient) -> dict[str, Any]:
     return chat.models()
 
 
+@router.get("/v1/models/{name}", summary="One model", responses=problem_responses(401, 404))
+def model(name: str, _: KnownClient) -> dict[str, Any]:
+    """As in the list."""
+    return chat.model(name)
+
+
 @router.post(
     "/v1/chat/completions",
     summary="Read the pictures of a chat message",

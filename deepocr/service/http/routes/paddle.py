@@ -2,7 +2,7 @@
 
 As there, an error of the request comes with HTTP 200 and a status of its own: "101" when it cannot
 be read, "112" when it is not JSON; `results` is then "". A picture that cannot be decoded has an
-empty list in its place.
+empty list in its place, as a blank one, and `msg` says which and why.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class PaddleLine(BaseModel):
 
 
 class PaddleAnswer(BaseModel):
-    """`status` is "000" when all is well."""
+    """`status` is "000" when all is well; `msg` then names the pictures that cannot be read."""
 
     msg: str = ""
     results: list[list[PaddleLine]] | Literal[""]
@@ -76,24 +76,32 @@ async def ocr_system(
     if len(images) > limit:
         return PaddleAnswer(msg=f"at most {limit} images at once", results="", status="101")
     try:
-        found = await asyncio.gather(
-            *(_read_one(request, service, client, image) for image in images)
-        )
-    except Problem as problem:
-        return PaddleAnswer(msg=problem.detail, results="", status="101")
-    return PaddleAnswer(results=found)
+        async with asyncio.TaskGroup() as group:
+            readings = [
+                group.create_task(_read_one(request, service, client, image)) for image in images
+            ]
+    except ExceptionGroup as errors:
+        first = errors.exceptions[0]
+        if not isinstance(first, Problem):
+            raise first from None
+        return PaddleAnswer(msg=first.detail, results="", status="101")
+    found = [reading.result() for reading in readings]
+    unread = [f"images[{i}]: {why}" for i, why in enumerate(found) if isinstance(why, str)]
+    results = [[] if isinstance(lines, str) else lines for lines in found]
+    return PaddleAnswer(msg="; ".join(unread), results=results)
 
 
 async def _read_one(
     request: Request, service: Service, client: Client, image: str
-) -> list[PaddleLine]:
+) -> list[PaddleLine] | str:
+    """Its lines, or why it cannot be read."""
     wanted = Wanted(make_job("OCR with Boxes"))
     try:
         source = IncomingDocument("image", save_bytes(decode_base64(image)))
         async with queued(service, client, [source], wanted) as records:
             pages = await pages_of(service, request, records[0])
-    except InvalidInput:
-        return []
+    except InvalidInput as error:
+        return str(error)
     return [line for page in pages for line in _lines(page)]
 
 
