@@ -1,5 +1,7 @@
 """One tree of exceptions. Each message says what is wrong, the value, and the remedy."""
 
+import re
+
 
 class DeepOCRError(Exception):
     """Everything this package raises on purpose."""
@@ -67,3 +69,35 @@ class RemoteError(EngineError):
 
 class StorageError(DeepOCRError):
     """Results cannot be written or read: disk full, quota, read-only, or a store out of reach."""
+
+
+MAX_REASON_CHARS = 400
+
+_PATH = re.compile(r"(?<![\w:/])(?:/[\w.@+-]+)+/")
+
+_KINDS: tuple[tuple[type[BaseException], str], ...] = (
+    (MemoryError, "out of memory"),
+    (RecursionError, "nested too deeply"),
+    (UnicodeError, "text that cannot be encoded"),
+    (TimeoutError, "out of time"),
+    (OSError, "a file or a connection failed"),
+)
+
+
+def reason(error: BaseException) -> str:
+    """The error for a user: its kind in plain words and its text, in one line.
+
+    Errors of this package speak for themselves. Texts of others lose their folders: these are
+    the server's business.
+    """
+    if isinstance(error, DeepOCRError):
+        return str(error)
+    kind = next((words for known, words in _KINDS if isinstance(error, known)), "an internal error")
+    if isinstance(error, OSError):
+        text = error.strerror or ("" if error.args[1:] else str(error))
+    else:
+        text = repr(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    text = _PATH.sub("", " ".join(text.split()))
+    if len(text) > MAX_REASON_CHARS:
+        text = f"{text[:MAX_REASON_CHARS]}…"
+    return f"{kind}: {text}" if text else kind

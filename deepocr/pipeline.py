@@ -4,6 +4,7 @@ The pipeline sees the Engine protocol only; whoever starts the program builds th
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -14,7 +15,14 @@ from PIL import Image, ImageDraw
 
 from deepocr.documents import Document
 from deepocr.engines.base import Engine, check_task
-from deepocr.errors import DocumentTooLarge, EngineError, UnreadableDocument
+from deepocr.errors import (
+    DeepOCRError,
+    EngineBroken,
+    EngineError,
+    RemoteError,
+    UnsupportedTask,
+    reason,
+)
 from deepocr.parsing.boxes import within_page
 from deepocr.parsing.grounding import parse_regions
 from deepocr.types import (
@@ -26,9 +34,15 @@ from deepocr.types import (
     PageDone,
     PageResult,
     PageStatus,
+    Region,
     RegionFound,
     TextDelta,
 )
+
+log = logging.getLogger(__name__)
+
+MAX_RAW_CHARS = 4_000_000
+"""More than any page holds and any token limit allows: what writes so much does not stop."""
 
 Listener = Callable[[int, Event], None]
 """Called with the page number and each event as it happens, for live output."""
@@ -45,51 +59,86 @@ async def read_page(
 ) -> PageResult:
     """One page, one reading.
 
-    An EngineError becomes a result with status `failed`: an error in one page is told in its
-    place and never touches another. InvalidInput (a task the engine cannot do) is raised.
+    Whatever goes wrong with the page becomes a result with status `failed` and never touches
+    another page. Raised are UnsupportedTask, and EngineBroken: then no page is to blame.
     """
     started_s = time.perf_counter()
-    deltas: list[TextDelta] = []
-    found: list[RegionFound] = []
-    done: PageDone | None = None
+    reading = _Reading()
     try:
         async with aclosing(engine.read(page, job)) as events:
             async for event in events:
                 if listener:
                     listener(page.number, event)
-                match event:
-                    case TextDelta():
-                        deltas.append(event)
-                    case RegionFound():
-                        found.append(event)
-                    case PageDone():
-                        done = event
-    except EngineError as error:
-        return failed_page(page.number, page.size_px, error)
-    if done is None:
-        unfinished = EngineError(f"{engine.capabilities.engine} left page {page.number} unfinished")
-        return failed_page(page.number, page.size_px, unfinished)
+                reading.take(event)
+        if reading.done is None:
+            raise EngineError(f"{engine.capabilities.engine} left page {page.number} unfinished")
+        result = reading.result(page, reading.done)
+        return with_stage(result, "total", time.perf_counter() - started_s)
+    except (UnsupportedTask, EngineBroken):
+        raise
+    except Exception as error:  # noqa: BLE001 - logged by failed_page
+        return failed_page(page.number, page.size_px, error, reading.raw)
 
-    raw = "".join(delta.text for delta in deltas)
-    probabilities = [p for delta in deltas for p in delta.probabilities]
-    regions = tuple(event.region for event in found) or parse_regions(raw, page.size_px, deltas)
-    return PageResult(
-        number=page.number,
-        status=STATUS_OF[done.finish_reason],
-        size_px=page.size_px,
-        raw=raw,
-        regions=within_page(regions, page.size_px),
-        finish_reason=done.finish_reason,
-        usage=done.usage,
-        confidence=sum(probabilities) / len(probabilities) if probabilities else None,
-        seconds={**done.seconds, "total": time.perf_counter() - started_s},
-        notes=done.notes,
+
+class _Reading:
+    """What an engine has said about a page so far."""
+
+    def __init__(self) -> None:
+        self.deltas: list[TextDelta] = []
+        self.found: list[Region] = []
+        self.done: PageDone | None = None
+        self._num_chars = 0
+
+    def take(self, event: Event) -> None:
+        """Raises EngineError for a page without end."""
+        match event:
+            case TextDelta():
+                self.deltas.append(event)
+                self._num_chars += len(event.text)
+                if self._num_chars > MAX_RAW_CHARS:
+                    raise EngineError(
+                        f"more than {MAX_RAW_CHARS:,} characters were written for the page; "
+                        "read it at another resolution"
+                    )
+            case RegionFound():
+                self.found.append(event.region)
+            case PageDone():
+                self.done = event
+
+    @property
+    def raw(self) -> str:
+        return "".join(delta.text for delta in self.deltas)
+
+    def result(self, page: Page, done: PageDone) -> PageResult:
+        raw = self.raw
+        probabilities = [p for delta in self.deltas for p in delta.probabilities]
+        regions = tuple(self.found) or parse_regions(raw, page.size_px, self.deltas)
+        return PageResult(
+            number=page.number,
+            status=STATUS_OF[done.finish_reason],
+            size_px=page.size_px,
+            raw=raw,
+            regions=within_page(regions, page.size_px),
+            finish_reason=done.finish_reason,
+            usage=done.usage,
+            confidence=sum(probabilities) / len(probabilities) if probabilities else None,
+            seconds=done.seconds,
+            notes=done.notes,
+        )
+
+
+def failed_page(
+    number: int, size_px: tuple[int, int], error: Exception, raw: str = ""
+) -> PageResult:
+    """The place of a page that could not be read, with the reason and what was written of it.
+
+    The error is logged here: with its traceback, unless it is one that is raised on purpose.
+    """
+    foreign = not isinstance(error, DeepOCRError) or (
+        error.__cause__ is not None and not isinstance(error, RemoteError)
     )
-
-
-def failed_page(number: int, size_px: tuple[int, int], error: Exception) -> PageResult:
-    """The place of a page that could not be read, with the reason."""
-    return PageResult(number=number, status="failed", size_px=size_px, error=str(error))
+    log.warning("page %d failed: %s", number, reason(error), exc_info=error if foreign else None)
+    return PageResult(number, "failed", size_px, raw=raw, error=reason(error))
 
 
 async def read_pages(
@@ -103,7 +152,8 @@ async def read_pages(
 ) -> AsyncIterator[PageResult]:
     """The pages `numbers` of a document, in that order, at most `window` of them in memory.
 
-    Closing the iterator cancels the pages in flight. Raises UnsupportedTask before any work.
+    A page that cannot be drawn or read is a failed one in its place. Closing the iterator cancels
+    the pages in flight. Raises UnsupportedTask before any work, EngineBroken.
     """
     check_task(engine.capabilities, job)
 
@@ -111,7 +161,7 @@ async def read_pages(
         started_s = time.perf_counter()
         try:
             page = await asyncio.to_thread(document.page, number)
-        except (UnreadableDocument, DocumentTooLarge) as error:
+        except Exception as error:  # noqa: BLE001 - logged by failed_page
             return failed_page(number, (0, 0), error)
         render_s = time.perf_counter() - started_s
         result = await read_page(engine, page, job, listener)
@@ -133,7 +183,7 @@ async def read_pages(
 
 def with_stage(result: PageResult, stage: str, seconds: float) -> PageResult:
     """The same result with one more stage in its `seconds`."""
-    return replace(result, seconds={stage: seconds, **result.seconds})
+    return replace(result, seconds={**result.seconds, stage: seconds})
 
 
 async def read_document(
@@ -148,7 +198,7 @@ async def read_document(
     """All the pages `numbers` of a document, for whoever wants one answer.
 
     A page that failed stands in its place with its reason. Raises EngineError when not a single
-    page could be read: an answer without any text would look like success.
+    page could be read: an answer without any text would look like success. EngineBroken is one.
     """
     pages = [page async for page in read_pages(engine, document, numbers, job, window=window)]
     failed = [page for page in pages if page.status == "failed"]

@@ -119,7 +119,8 @@ Event = TextDelta | RegionFound | PageDone
 
 @dataclass(frozen=True)
 class PageResult:
-    """Everything known about one page after reading; a failed page has an `error` and no text."""
+    """Everything known about one page after reading. A failed page has an `error` and no regions;
+    its `raw` is what was written before it failed."""
 
     number: int
     status: PageStatus

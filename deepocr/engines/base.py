@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
-from deepocr.errors import UnsupportedTask
+from deepocr.errors import EngineBroken, UnsupportedTask
 from deepocr.types import Event, Job, Page
 
 
@@ -29,11 +29,18 @@ class Engine(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
+    @property
+    def broken(self) -> EngineBroken | None:
+        """Why it can read nothing until it is started again; None while it is well. Safe to ask
+        from any thread, at no cost."""
+        ...
+
     def read(self, page: Page, job: Job) -> AsyncGenerator[Event, None]:
         """Events of one page: text as it is written, then one PageDone.
 
         Closing the iterator (or canceling the task that runs it) stops the work and frees what it
-        held. Raises UnsupportedTask before any work, EngineError when the page cannot be read.
+        held. Raises UnsupportedTask before any work, EngineError when the page cannot be read,
+        EngineBroken when no page can.
         """
         ...
 

@@ -1,14 +1,23 @@
 """Results come in page order, failures stay in their place, closing stops the work."""
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
 from PIL import Image
 
+from deepocr import pipeline
 from deepocr.engines.scripted import Reply, Script, ScriptedEngine
-from deepocr.errors import EngineError, UnreadableDocument, UnsupportedTask
+from deepocr.errors import (
+    EngineBroken,
+    EngineError,
+    InvalidInput,
+    UnreadableDocument,
+    UnsupportedTask,
+    reason,
+)
 from deepocr.pipeline import read_document, read_page, read_pages, warm_up
 from deepocr.types import Event, Job, Page, PageDone, TextDelta
 
@@ -144,3 +153,126 @@ async def test_warm_up_fails_loudly() -> None:
     await warm_up(engine_with())
     with pytest.raises(EngineError, match="warm-up failed: cold"):
         await warm_up(engine_with(error="cold"))
+
+
+KINDS = {
+    "index": "an internal error: list index out of range",
+    "key": "an internal error: 'a key'",
+    "runtime": "an internal error: a step failed",
+    "memory": "out of memory: no more after 64 MB",
+    "unicode": "text that cannot be encoded: 'utf-8' codec can't encode",
+    "recursion": "nested too deeply: maximum recursion depth",
+    "os": "a file or a connection failed: Input/output error",
+    "foreign": "an internal error: resize.cpp:4152: error: (-215) inv_scale_x > 0",
+}
+
+
+@pytest.mark.parametrize("fault", KINDS)
+async def test_any_exception_of_one_page_is_that_pages_failure(
+    fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = engine_with({2: Reply(text="so far", fault=fault)}, text="fine")  # type: ignore[arg-type]
+    result = await read_document(engine, FakeDocument(3), (1, 2, 3), Job(), window=3)  # type: ignore[arg-type]
+    first, failed, last = result.pages
+    assert (first.raw, last.raw) == ("fine", "fine")
+    assert (failed.status, failed.raw) == ("failed", "so far")
+    assert failed.error is not None
+    assert failed.error.startswith(KINDS[fault])
+    assert "Error" not in failed.error
+    with_traceback = [record for record in caplog.records if record.exc_info]
+    assert [record.getMessage().split(":")[0] for record in with_traceback] == ["page 2 failed"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), IndexError("no such xref"), ValueError("dpi")])
+async def test_any_exception_while_drawing_is_that_pages_failure(error: Exception) -> None:
+    class Torn(FakeDocument):
+        def page(self, number: int) -> Page:
+            if number == 2:
+                raise error
+            return super().page(number)
+
+    result = await read_document(engine_with(), Torn(3), (1, 2, 3), Job(), window=2)  # type: ignore[arg-type]
+    assert [page.status for page in result.pages] == ["ok", "failed", "ok"]
+    assert result.pages[1].error == reason(error)
+
+
+async def test_text_that_breaks_the_parser_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: object) -> None:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(pipeline, "parse_regions", broken)
+    result = await read_page(
+        engine_with(text="as written"), Page(1, Image.new("RGB", (9, 9))), Job()
+    )
+    assert (result.status, result.raw) == ("failed", "as written")
+    assert result.error == "nested too deeply: too deep"
+
+
+async def test_what_an_engine_refuses_for_a_page_is_that_pages_failure() -> None:
+    class Picky(ScriptedEngine):
+        async def read(self, page: Page, job: Job):  # type: ignore[no-untyped-def]  # noqa: ANN202
+            if page.number == 1:
+                raise InvalidInput("no room for output")
+            yield TextDelta("b")
+            yield PageDone()
+
+    result = await read_document(Picky(Script()), FakeDocument(2), (1, 2), Job(), window=1)  # type: ignore[arg-type]
+    assert [page.error for page in result.pages] == ["no room for output", None]
+
+
+async def test_a_broken_engine_is_no_pages_failure() -> None:
+    engine = engine_with({2: Reply(fault="broken")}, delay_s=0.1)
+    assert engine.broken is None
+    pages = read_pages(engine, FakeDocument(9), range(1, 10), Job(), window=3)  # type: ignore[arg-type]
+    with everything_settled(engine), pytest.raises(EngineBroken):
+        assert [page.status async for page in pages] == []
+    assert engine.broken is not None
+    with pytest.raises(EngineBroken):
+        await read_page(engine, Page(1, Image.new("RGB", (9, 9))), Job())
+
+
+async def test_a_page_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "MAX_RAW_CHARS", 50_000)
+    engine = engine_with(fault="endless")
+    with everything_settled(engine):
+        result = await read_page(engine, Page(1, Image.new("RGB", (9, 9))), Job())
+    assert "more than 50,000 characters" in (result.error or "")
+
+
+async def test_cancellation_goes_through() -> None:
+    engine = engine_with(fault="hang")
+    task = asyncio.create_task(read_page(engine, Page(1, Image.new("RGB", (9, 9))), Job()))
+    while not engine.started:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert engine.abandoned == 1
+
+
+async def test_what_is_raised_on_purpose_is_logged_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    await read_page(engine_with(error="torn"), Page(7, Image.new("RGB", (9, 9))), Job())
+    (record,) = caplog.records
+    assert record.getMessage() == "page 7 failed: torn"
+    assert record.exc_info is None
+
+
+def test_a_fault_may_happen_a_few_times_only() -> None:
+    engine = engine_with(fault="index", times=1)
+    page = Page(1, Image.new("RGB", (9, 9)))
+    results = [asyncio.run(read_page(engine, page, Job())) for _ in range(2)]
+    assert [result.status for result in results] == ["failed", "ok"]
+
+
+def test_reasons_hold_no_folders_and_no_novels() -> None:
+    assert reason(FileNotFoundError(2, "No such file", "/srv/secret")) == (
+        "a file or a connection failed: No such file"
+    )
+    assert "/srv" not in reason(RuntimeError("cannot open /srv/data/a.bin: gone"))
+    assert reason(RuntimeError("see https://example.org/a/b")).endswith("https://example.org/a/b")
+    assert reason(RuntimeError("two\n lines")) == "an internal error: two lines"
+    assert len(reason(RuntimeError("x" * 10_000))) < 500
+    assert reason(MemoryError()) == "out of memory"

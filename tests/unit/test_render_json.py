@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 
 from deepocr.parsing.grounding import parse_regions
+from deepocr.render.formats import render_document
 from deepocr.render.json import SCHEMA_VERSION, document_to_dict, load_schema, render_json
 from deepocr.types import (
     DocumentResult,
@@ -119,3 +120,15 @@ def test_the_schema_refuses_what_is_not_so(spoil: Any) -> None:
     spoil(plain)
     with pytest.raises(jsonschema.ValidationError):
         check(plain)
+
+
+@pytest.mark.parametrize("output_format", ["Raw", "Markdown", "JSON"])
+def test_a_page_that_cannot_be_rendered_takes_no_other_with_it(output_format: str) -> None:
+    whole = replace(result(), job=Job())
+    raw: Any = 5 if output_format == "Raw" else "as written"
+    bad = replace(whole.pages[1], raw=raw, regions=(Region(3, 4),))  # type: ignore[arg-type]
+    pages = (whole.pages[0], bad, whole.pages[2])
+    text = render_document(replace(whole, pages=pages), output_format, paged=True)
+    assert f"cannot be written as {output_format}" in text
+    assert "page 4 is damaged" in text
+    assert "The power is" in text

@@ -32,7 +32,7 @@ from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.tokens import Prompt, TokenTable, read_tokens
 from deepocr.engines.deepseek.vision import prepare
 from deepocr.engines.deepseek.worker import Request, Worker
-from deepocr.errors import EngineError, InvalidInput, SettingsError
+from deepocr.errors import EngineBroken, EngineError, InvalidInput, SettingsError
 from deepocr.settings import Settings
 from deepocr.tasks import PRESETS, TASKS, prompt_for
 from deepocr.types import Event, Job, Page, PageDone, Usage
@@ -66,16 +66,17 @@ class DeepSeekEngine:
         self._worker = Worker(reader)
         threads = min(MAX_PICTURE_THREADS, os.cpu_count() or 1)
         self._pictures = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
-        self._closed = False
+
+    @property
+    def broken(self) -> EngineBroken | None:
+        return self._worker.broken
 
     async def read(self, page: Page, job: Job) -> AsyncGenerator[Event, None]:
         check_task(self.capabilities, job)
-        if self._closed:
-            raise EngineError(f"{self.capabilities.engine} is closed; make a new engine")
+        self._check_whole()
         request = await self._request(page, job)
         self._worker.inbox.put(("read", request))
-        if self._worker.broken:
-            raise self._worker.broken
+        self._check_whole()
         deltas, count = DeltaWriter(self._tokens), 0
         finished: Finished | None = None
         try:
@@ -85,8 +86,10 @@ class DeepSeekEngine:
                         count += 1
                         if delta := deltas.push(token, probability):
                             yield delta
+                    case Failed(EngineBroken() as error):
+                        raise EngineBroken(str(error)) from error
                     case Failed(error):
-                        raise EngineError(f"page {page.number}: {error}") from error
+                        raise EngineError(str(error)) from error
                     case Finished() as finished:
                         pass
             if delta := deltas.finish():
@@ -96,6 +99,11 @@ class DeepSeekEngine:
         finally:
             if finished is None:
                 self._worker.inbox.put(("cancel", request))
+
+    def _check_whole(self) -> None:
+        if self.broken:
+            # one error raised for many pages would collect all their tracebacks
+            raise EngineBroken(str(self.broken))
 
     async def _request(self, page: Page, job: Job) -> Request:
         """Views and prompt of a page. Raises InvalidInput when they leave no room for output."""
@@ -108,8 +116,7 @@ class DeepSeekEngine:
         return Request(prompt, prepared, most, loop, asyncio.Queue())
 
     async def close(self) -> None:
-        """Pages that are being read end with an EngineError."""
-        self._closed = True
+        """Pages that are being read end with EngineBroken."""
         self._worker.inbox.put(None)
         await asyncio.to_thread(self._worker.thread.join)
         self._pictures.shutdown(wait=False, cancel_futures=True)

@@ -14,7 +14,7 @@ from deepocr.engines.deepseek.batching import BatchedReader, Failed, PageInBatch
 from deepocr.engines.deepseek.build import on_device
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage
-from deepocr.errors import EngineError
+from deepocr.errors import EngineBroken, reason
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Worker:
 
     def __init__(self, reader: BatchedReader) -> None:
         self.reader = reader
-        self.broken: EngineError | None = None
+        self.broken: EngineBroken | None = None
         # a request to take in, or to take out; None stops the thread
         self.inbox: queue.SimpleQueue[tuple[str, Request] | None] = queue.SimpleQueue()
         self._requests: dict[PageInBatch, Request] = {}
@@ -46,14 +46,14 @@ class Worker:
 
     def _run(self) -> None:
         """Step by step until told to stop; whoever still waits then is told."""
-        end = EngineError("the engine was closed")
+        end = EngineBroken("the engine was closed; make a new engine")
         try:
             with torch.inference_mode(), on_device(self.reader.runner.device):
                 while self._take_in():
                     self._deliver(self.reader.step())
         except Exception as error:  # a bug of ours: told to everyone who waits, now and later
             log.exception("the engine's worker stopped")
-            end = EngineError(f"the engine broke and must be started again: {error!r}")
+            end = EngineBroken(f"the engine broke and must be started again: {reason(error)}")
         finally:
             self.broken = end
             self._deliver([(reading, Failed(end)) for reading in list(self._requests)])
@@ -96,7 +96,7 @@ class Worker:
         for loop, items in by_loop.items():
             _call(loop, items)
 
-    def _refuse_the_rest(self, error: EngineError) -> None:
+    def _refuse_the_rest(self, error: EngineBroken) -> None:
         while not self.inbox.empty():
             item = self.inbox.get()
             if item is not None and item[0] == "read":

@@ -12,7 +12,7 @@ from deepocr.engines.base import Capabilities, check_task
 from deepocr.engines.ppocr.reader import Models, PageText, read_page
 from deepocr.engines.ppocr.recognition.lines import LineReader, Stop, StoppedError
 from deepocr.engines.ppocr.structure.layout_model import load_layout_model
-from deepocr.errors import EngineError
+from deepocr.errors import EngineBroken, EngineError
 from deepocr.settings import Settings
 from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
 
@@ -23,6 +23,8 @@ TASKS = frozenset(
 
 class PPOCREngine:
     """Reads `concurrency` pages at once; their lines share one pool of threads."""
+
+    broken: EngineBroken | None = None
 
     def __init__(self, models: Models) -> None:
         self._models = models

@@ -20,7 +20,7 @@ from deepocr.engines.remote.answers import (
     encode_page,
 )
 from deepocr.engines.remote.cog_api import CogServer
-from deepocr.errors import EngineUnavailable, RemoteError, UnsupportedTask
+from deepocr.errors import EngineBroken, EngineUnavailable, RemoteError, UnsupportedTask
 from deepocr.settings import Settings
 from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
 
@@ -104,6 +104,8 @@ class Seat:
 
 class RemoteEngine:
     """Reads pages at other predictors."""
+
+    broken: EngineBroken | None = None
 
     def __init__(
         self, servers: Sequence[Server], jobs: int, retries: Retries | None = None
