@@ -1,0 +1,135 @@
+"""A second witness: transformers' own models of the family with the same stand-in weights.
+
+The weights are written under their published names, and transformers finds its own way from these
+names to its modules; config.json is written in its words. Both sides get the same pixels.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from deepocr.engines.deepseek.config import DecoderConfig, OcrConfig, SamConfig
+from deepocr.engines.deepseek.model.ocr import OcrModel
+from deepocr.engines.deepseek.plain import PlainSequence
+from deepocr.engines.deepseek.sampling import NO_BAN
+from deepocr.engines.deepseek.tokens import Prompt
+from deepocr.engines.deepseek.vision import PreparedPage, VisionBatcher
+from measure.stand_in_weights import stand_in_weights
+
+ALL_AT_ONCE = 1 << 40
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one side makes of a page: slot features, logits of all positions, greedy tokens."""
+
+    features: Tensor
+    logits: Tensor
+    tokens: Sequence[int]
+
+
+def witness_model(config: OcrConfig, image_id: int, folder: Path, *, gain: float = 1.0) -> Any:
+    """transformers' model of this configuration in float32; its files are made in `folder`."""
+    weights = dict(stand_in_weights(config, gain).tensors())
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    del weights
+    raw = {**transformers_config(config), "image_token_id": image_id}
+    (folder / "config.json").write_text(json.dumps(raw))
+    from transformers import UnlimitedOcrForConditionalGeneration as Unlimited
+
+    model, report = Unlimited.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+    )
+    faults = {name: found for name, found in report.items() if found}
+    if faults:
+        raise ValueError(f"transformers has other weights: {faults}")
+    return model.eval()
+
+
+def transformers_config(config: OcrConfig) -> dict[str, Any]:
+    """The configuration in transformers' words."""
+    return {
+        "model_type": "unlimited_ocr",
+        "tie_word_embeddings": False,
+        "text_config": {
+            **_text(config.decoder),
+            "layer_types": ["full_attention"] * config.decoder.num_hidden_layers,
+        },
+        "vision_config": {
+            "sam_config": _sam(config.sam),
+            "encoder_config": {
+                "hidden_size": config.clip.width,
+                "intermediate_size": config.clip.mlp_width,
+                "num_hidden_layers": config.clip.layers,
+                "num_attention_heads": config.clip.heads,
+            },
+        },
+    }
+
+
+def _sam(sam: SamConfig) -> dict[str, Any]:
+    return {
+        "hidden_size": sam.width,
+        "num_hidden_layers": sam.layers,
+        "num_attention_heads": sam.heads,
+        "mlp_dim": sam.mlp_ratio * sam.width,
+        "global_attn_indexes": list(sam.global_attn_indexes),
+        "downsample_channels": list(sam.downsample_channels),
+    }
+
+
+def _text(decoder: DecoderConfig) -> dict[str, Any]:
+    dense, layers = decoder.first_k_dense_replace, decoder.num_hidden_layers
+    same = (
+        *("vocab_size", "hidden_size", "intermediate_size", "moe_intermediate_size"),
+        *("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "n_routed_experts"),
+        *("n_shared_experts", "num_experts_per_tok", "max_position_embeddings", "topk_method"),
+        *("rms_norm_eps", "routed_scaling_factor", "bos_token_id", "eos_token_id"),
+    )
+    return {
+        **{name: getattr(decoder, name) for name in same},
+        "mlp_layer_types": ["dense"] * dense + ["sparse"] * (layers - dense),
+        "rope_parameters": {"rope_type": "default", "rope_theta": decoder.rope_theta},
+    }
+
+
+@torch.inference_mode()
+def read_theirs(model: Any, page: PreparedPage, prompt: Prompt, max_new_tokens: int) -> Reading:
+    """transformers' reading, the end token never heeded."""
+    tiles = None if page.tiles is None else page.tiles.float()
+    images: dict[str, Any] = {
+        "pixel_values": page.overview.float()[None],
+        "pixel_values_local": tiles,
+        "num_local_patches": [0 if tiles is None else tiles.shape[0]],
+        "patches_grid": [list(page.grid)],
+    }
+    ids = torch.tensor([prompt.ids])
+    mask = torch.ones_like(ids)
+    features = torch.cat(list(model.get_image_features(**images).pooler_output))
+    logits = model(input_ids=ids, attention_mask=mask, **images).logits[0]
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = 0
+    found = model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        **images,
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+    )
+    return Reading(features, logits, found[0, ids.shape[1] :].tolist())
+
+
+@torch.inference_mode()
+def read_ours(model: OcrModel, page: PreparedPage, prompt: Prompt, max_new_tokens: int) -> Reading:
+    """The same by the plain path."""
+    [features] = VisionBatcher(model, ALL_AT_ONCE).encode([page])
+    sequence = PlainSequence(model, prompt, max_new_tokens)
+    hidden = sequence.prefill(features)
+    tokens = [written.token for written in sequence.write(hidden, NO_BAN, end=-1)]
+    return Reading(features, model.logits(hidden), tokens)
