@@ -8,6 +8,7 @@ import pytest
 from mistralai.client import Mistral
 
 from deepocr.service.http.chat import ChatRequest, chat_job
+from deepocr.service.http.waiting import IncomingDocument
 from tests.service.stack import Stack, book, picture
 
 BAD_PNG = picture()[:60]
@@ -104,7 +105,7 @@ def test_openai_one_model(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
 def test_openai_token_limit_reaches_the_job(field: str) -> None:
     request = ChatRequest(model="deepocr", messages=chat("", picture()), **{field: 17})
-    assert chat_job(request, 8).job.max_new_tokens == 17
+    assert chat_job(request, 8, IncomingDocument).job.max_new_tokens == 17
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Limits, keys and lifetimes: the app in this process, workers where they are needed."""
 
+import base64
 import hashlib
 import hmac
+import io
 import json
 import logging
 import threading
@@ -14,9 +16,11 @@ from typing import Any, ClassVar
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from deepocr.service.http.app import create_app
 from deepocr.service.http.context import Service
+from deepocr.service.http.json_documents import MAX_REST_BYTES
 from deepocr.service.http.routes import health
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.store import StoreUnavailableError
@@ -80,6 +84,68 @@ def test_too_many_pixels_and_pages(tmp_path: Path) -> None:
         assert (refused.status_code, "pixels" in refused.json()["detail"]) == (413, True)
         assert hand_in(client, book(3)).status_code == 413
         assert hand_in(client, book(3), data={"pages": "2-3"}).status_code == 202
+
+
+# --- JSON
+
+
+@pytest.fixture
+def small_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process fails where it reads much JSON itself: its loop would stand still meanwhile."""
+    loads = json.loads
+
+    def loads_little(text: Any, *arguments: Any, **options: Any) -> Any:
+        assert len(text) <= MAX_REST_BYTES, "much JSON in the API's process"
+        return loads(text, *arguments, **options)
+
+    monkeypatch.setattr(json, "loads", loads_little)
+
+
+def large_picture() -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((700, 500), 60).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.usefixtures("small_json")
+def test_large_json_is_read_elsewhere(tmp_path: Path) -> None:
+    good = base64.b64encode(large_picture()).decode()
+    images = [good, "!" + good, good[:80_000], "AAAA"]
+    with service(tmp_path, sync_timeout_s=0.1) as client:
+        answer = client.post("/predict/ocr_system", json={"images": images[1:]}).json()
+        assert answer["status"] == "000"
+        assert answer["results"] == [[], [], []]
+        first, second, third = answer["msg"].split("; images")
+        assert first.startswith("images[0]: the document is not valid base64")
+        assert second.startswith("[1]: the picture is damaged")
+        assert third.startswith("[2]: the file is no picture")
+        # what is good is queued, and no worker is here to read it
+        late = client.post("/predict/ocr_system", json={"images": images}).json()
+        assert (late["status"], late["msg"]) == ("101", "the document took too long")
+    assert not [path for path in tmp_path.glob("tmp*") if path.is_dir()]
+
+
+@pytest.mark.usefixtures("small_json")
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"[" * 200_000, 422),
+        (b'{"messages": "' + b"x" * 200_000, 422),
+        (b'{"messages": [' + b"{}," * 200_000 + b"{}]}", 413),
+        (b'{"messages": [' + b"{}," * 50_000 + b"{}]}", 422),
+        (json.dumps({"messages": [{"role": "user", "content": [{}] * 30_000}]}).encode(), 422),
+    ],
+    ids=["deep", "cut off", "too many", "many", "many parts"],
+)
+def test_hostile_json(tmp_path: Path, body: bytes, status: int) -> None:
+    with service(tmp_path) as client:
+        headers = {"Content-Type": "application/json"}
+        answer = client.post("/v1/chat/completions", content=body, headers=headers)
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert len(answer.content) < 5000
+        paddle = client.post("/predict/ocr_system", content=body, headers=headers)
+        assert paddle.status_code in (200, 413)
 
 
 # --- how many
@@ -172,6 +238,36 @@ def test_api_keys(tmp_path: Path) -> None:
         listed = client.get("/api/v1/ocr/tasks", headers={"X-API-Key": "second"})
         assert listed.json() == {"tasks": []}
         assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/api/v1/ocr/process", "multipart/form-data; boundary=b"),
+        ("/ocr_batch", "multipart/form-data; boundary=b"),
+        ("/predict/ocr_system", "application/json"),
+        ("/v1/chat/completions", "application/json"),
+        ("/v1/ocr", "application/json"),
+    ],
+)
+async def test_keys_are_checked_before_a_body_is_read(tmp_path: Path, path: str, kind: str) -> None:
+    told: list[Any] = []
+
+    async def receive() -> Any:
+        raise AssertionError("the body was read")
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    headers = [(b"content-type", kind.encode()), (b"content-length", b"400000000")]
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(),
+        "query_string": b"", "headers": headers, "client": ("1.2.3.4", 5),
+    }  # fmt: skip
+    settings = ServiceSettings(data_dir=tmp_path, api_keys="k", max_json_bytes=500_000_000)
+    app = create_app(settings)
+    await app(scope, receive, send)
+    assert told[0]["status"] == 401
 
 
 def test_cors_is_off_unless_asked_for(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from deepocr import __version__
+from deepocr.service.http.body_limit import BodyLimit
 from deepocr.service.http.context import Service
-from deepocr.service.http.limits import BodyLimit
+from deepocr.service.http.helpers import Helpers
 from deepocr.service.http.metrics import RequestFigures, SharedFigures
 from deepocr.service.http.problems import add_problem_handlers
 from deepocr.service.http.routes import batch, health, mistral, openai, paddle, tasks, web
@@ -29,6 +30,8 @@ Hand in a document at `/api/v1/ocr/process` and follow it by its `task_id`, or u
 shapes that other programs know. Errors are problem details (RFC 9457)."""
 
 
+HELPER_PROCESSES = 2
+
 ROUTERS = tuple(api.router for api in (tasks, batch, paddle, openai, mistral, health, web))
 
 
@@ -42,6 +45,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         celery=make_celery(settings),
         watcher=Watcher(store),
         workers=Workers(store),
+        helpers=Helpers(HELPER_PROCESSES),
     )
     # FastAPI's own /docs would load its files from another host
     app = FastAPIOffline(

@@ -3,15 +3,14 @@
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from deepocr.errors import InvalidInput
 from deepocr.render.markdown import render_markdown
-from deepocr.service.http.base64_input import source_of
 from deepocr.service.http.problems import Problem, refuse_options
 from deepocr.service.http.waiting import IncomingDocument
 from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
@@ -62,7 +61,8 @@ class Message(BaseModel):
     """Only the last message of the user is read."""
 
     role: str
-    content: str | list[Part] | None = None
+    # one fault is enough: a long list of wrong parts would make a long list of errors
+    content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
 
 
 class StreamOptions(BaseModel):
@@ -74,13 +74,13 @@ class StreamOptions(BaseModel):
 class ChatRequest(BaseModel):
     """Options that steer sampling are accepted and change nothing: reading is greedy.
 
-    Those that ask for another kind of answer are refused, by `refuse_options`.
+    Those that ask for another kind of answer are refused.
     """
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [_EXAMPLE]})
 
     model: str = Field(examples=["deepocr"])
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1, fail_fast=True)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(default=None, ge=1)
@@ -119,8 +119,13 @@ class ChatJob:
         return page.raw if self.raw else render_markdown(page, task=self.job.task)
 
 
-def chat_job(request: ChatRequest, max_images: int) -> ChatJob:
-    """Raises InvalidInput for a prompt that no task has, and Problem for an unknown model."""
+def chat_job(
+    request: ChatRequest, max_images: int, document: Callable[[str, str], IncomingDocument]
+) -> ChatJob:
+    """`document` makes one of a URL and a name.
+
+    Raises InvalidInput for a prompt that no task has, and Problem for an unknown model.
+    """
     model(request.model)
     refuse_options(request.model_extra or {}, _REFUSED)
     parts = _parts_of(request.messages)
@@ -133,7 +138,7 @@ def chat_job(request: ChatRequest, max_images: int) -> ChatJob:
     task, reference = task_of(prompt)
     limit = request.max_completion_tokens or request.max_tokens or MAX_NEW_TOKENS
     job = make_job(task, reference, MODELS[request.model], min(limit, MAX_NEW_TOKENS))
-    sources = tuple(source_of(url, f"image {i}") for i, url in enumerate(pictures, start=1))
+    sources = tuple(document(url, f"image {i}") for i, url in enumerate(pictures, start=1))
     return ChatJob(request.model, sources, job, raw="<|" in prompt)
 
 

@@ -7,6 +7,7 @@ from celery import Celery
 from fastapi import Request
 
 from deepocr.errors import UnsupportedTask
+from deepocr.service.http.helpers import Helpers
 from deepocr.service.http.watcher import Watcher, Workers
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import TaskFiles
@@ -24,6 +25,7 @@ class Service:
     celery: Celery
     watcher: Watcher
     workers: Workers
+    helpers: Helpers
     # of its own, so that checks of health wait behind no other work
     look_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
 

@@ -17,9 +17,9 @@ from PIL import Image
 from deepocr.documents import open_document, parse_page_range
 from deepocr.documents.document import check_size
 from deepocr.errors import DocumentTooLarge, InvalidInput, UnreadableDocument
+from deepocr.service.http.clients import Client
 from deepocr.service.http.context import Service
 from deepocr.service.http.fetch import download
-from deepocr.service.http.limits import Client
 from deepocr.service.http.problems import Problem, UnknownMediaType
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import NoRoomError, new_task_id

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fastapi import Request
 
+from deepocr.service.http.clients import Client
 from deepocr.service.http.context import Service
-from deepocr.service.http.limits import Client
 from deepocr.service.http.problems import Problem
 from deepocr.service.http.uploads import Wanted, submit, submit_url
 from deepocr.service.state.records import FINAL, TaskRecord

@@ -7,14 +7,14 @@ from pydantic import BaseModel, Field
 
 from deepocr.errors import InvalidInput
 from deepocr.render.markdown import render_markdown
+from deepocr.service.http.clients import ClientRoute, KnownClient
 from deepocr.service.http.context import Service, service_of
-from deepocr.service.http.limits import KnownClient
 from deepocr.service.http.problems import problem_responses
 from deepocr.service.http.uploads import Wanted, save_stream
 from deepocr.service.http.waiting import IncomingDocument, pages_of, queued
 from deepocr.tasks import make_job
 
-router = APIRouter(tags=["batch"])
+router = APIRouter(tags=["batch"], route_class=ClientRoute)
 
 
 class BatchTexts(BaseModel):

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
 from deepocr import __version__
+from deepocr.service.http.clients import KnownClient
 from deepocr.service.http.context import Service, service_of
-from deepocr.service.http.limits import KnownClient
 from deepocr.service.http.problems import problem_responses
 from deepocr.service.state.store import StoreUnavailableError
 from deepocr.service.work.exports import EXPORTS

@@ -6,16 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from deepocr.errors import InvalidInput
 from deepocr.render.markdown import FIGURE_LABELS, HEADINGS, figures_of, render_markdown
-from deepocr.service.http.base64_input import source_of
+from deepocr.service.http.clients import KnownClient
 from deepocr.service.http.context import Service, service_of
-from deepocr.service.http.limits import KnownClient
+from deepocr.service.http.json_requests import JsonRequest, JsonRoute
 from deepocr.service.http.problems import problem_responses, refuse_options
 from deepocr.service.http.uploads import Wanted
 from deepocr.service.http.waiting import pages_of, queued
@@ -23,10 +23,12 @@ from deepocr.service.state.records import TaskRecord
 from deepocr.tasks import make_job
 from deepocr.types import Box, PageResult
 
-router = APIRouter(tags=["Mistral OCR"])
+router = APIRouter(tags=["Mistral OCR"], route_class=JsonRoute)
 
 MAX_PAGES_LISTED = 10_000
 MAX_PAGES_CHARS = 1000
+
+PageIndex = Annotated[int, Field(ge=0)]
 
 
 class ImageUrl(BaseModel):
@@ -98,7 +100,9 @@ class MistralRequest(BaseModel):
     id: str | None = None
     document: DocumentUrl | PictureUrl
     pages: (
-        Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=MAX_PAGES_LISTED)]
+        Annotated[
+            list[Annotated[int, Field(ge=0)]], Field(max_length=MAX_PAGES_LISTED, fail_fast=True)
+        ]
         | Annotated[str, Field(max_length=MAX_PAGES_CHARS)]
         | None
     ) = None
@@ -175,17 +179,17 @@ class MistralAnswer(BaseModel):
 )
 async def ocr(
     body: MistralRequest,
-    request: Request,
+    request: JsonRequest,
     service: Annotated[Service, Depends(service_of)],
     client: KnownClient,
 ) -> MistralAnswer:
     """Reads with the task "Convert to Markdown"."""
     document = body.document
     if isinstance(document, DocumentUrl):
-        source = source_of(document.document_url, document.document_name or "document")
+        source = request.document(document.document_url, document.document_name or "document")
     else:
         picture = document.image_url
-        source = source_of(picture if isinstance(picture, str) else picture.url, "image")
+        source = request.document(picture if isinstance(picture, str) else picture.url, "image")
     refuse_options(body.model_extra or {}, _REFUSED)
     wanted = Wanted(make_job(), pages=_from_one(body.pages))
     async with queued(service, client, [source], wanted) as records:

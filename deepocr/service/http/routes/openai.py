@@ -11,15 +11,16 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from deepocr.service.http import chat
 from deepocr.service.http.chat import ChatJob, ChatRequest, Chunks, chat_job
+from deepocr.service.http.clients import KnownClient
 from deepocr.service.http.context import Service, service_of
-from deepocr.service.http.limits import KnownClient
+from deepocr.service.http.json_requests import JsonRequest, JsonRoute
 from deepocr.service.http.problems import Problem, problem_of, problem_responses
 from deepocr.service.http.uploads import Wanted
 from deepocr.service.http.waiting import pages_of, queued
 from deepocr.service.state.records import TaskRecord
 from deepocr.types import PageResult
 
-router = APIRouter(tags=["OpenAI"])
+router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 
 LOOK_S = 0.15
 
@@ -44,7 +45,7 @@ def model(name: str, _: KnownClient) -> dict[str, Any]:
 )
 async def chat_completions(
     body: ChatRequest,
-    request: Request,
+    request: JsonRequest,
     service: Annotated[Service, Depends(service_of)],
     client: KnownClient,
 ) -> Response:
@@ -53,7 +54,7 @@ async def chat_completions(
     A prompt with the model's tags is answered with its raw text, tags and all. With `stream` text
     arrives while it is written, or page by page where Markdown is made of tagged text.
     """
-    job = chat_job(body, service.settings.max_batch_files)
+    job = chat_job(body, service.settings.max_batch_files, request.document)
     wanted = Wanted(job.job, live=bool(body.stream))
     stack = contextlib.AsyncExitStack()
     records = await stack.enter_async_context(queued(service, client, job.sources, wanted))

@@ -9,21 +9,21 @@ import asyncio
 import json
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field, ValidationError
 
 from deepocr.errors import InvalidInput
 from deepocr.service.http.answers import detections_of
-from deepocr.service.http.base64_input import decode_base64
+from deepocr.service.http.clients import Client, KnownClient
 from deepocr.service.http.context import Service, service_of
-from deepocr.service.http.limits import Client, KnownClient
+from deepocr.service.http.json_requests import JsonRequest, JsonRoute
 from deepocr.service.http.problems import Problem, problem_responses
-from deepocr.service.http.uploads import Wanted, save_bytes
-from deepocr.service.http.waiting import IncomingDocument, pages_of, queued
+from deepocr.service.http.uploads import Wanted
+from deepocr.service.http.waiting import pages_of, queued
 from deepocr.tasks import make_job
 from deepocr.types import PageResult
 
-router = APIRouter(tags=["PaddleOCR HubServing"])
+router = APIRouter(tags=["PaddleOCR HubServing"], route_class=JsonRoute)
 
 
 class PaddleRequest(BaseModel):
@@ -60,7 +60,7 @@ class PaddleAnswer(BaseModel):
     },
 )
 async def ocr_system(
-    request: Request, service: Annotated[Service, Depends(service_of)], client: KnownClient
+    request: JsonRequest, service: Annotated[Service, Depends(service_of)], client: KnownClient
 ) -> PaddleAnswer:
     """Reads with the task "OCR with Boxes"."""
     # read by hand: what is not JSON must be answered in this API's own way
@@ -92,12 +92,12 @@ async def ocr_system(
 
 
 async def _read_one(
-    request: Request, service: Service, client: Client, image: str
+    request: JsonRequest, service: Service, client: Client, image: str
 ) -> list[PaddleLine] | str:
     """Its lines, or why it cannot be read."""
     wanted = Wanted(make_job("OCR with Boxes"))
     try:
-        source = IncomingDocument("image", save_bytes(decode_base64(image)))
+        source = request.document(image, "image")
         async with queued(service, client, [source], wanted) as records:
             pages = await pages_of(service, request, records[0])
     except InvalidInput as error:

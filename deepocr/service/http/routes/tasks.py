@@ -8,9 +8,9 @@ from fastapi.responses import FileResponse
 
 from deepocr.errors import InvalidInput
 from deepocr.service.http import answers
+from deepocr.service.http.clients import ClientRoute, KnownClient
 from deepocr.service.http.context import Service, service_of
 from deepocr.service.http.downloads import download_of
-from deepocr.service.http.limits import KnownClient
 from deepocr.service.http.problems import Problem, problem_responses
 from deepocr.service.http.uploads import Wanted, save_stream, submit, submit_url
 from deepocr.service.state.records import Snapshot, TaskProgress
@@ -19,7 +19,7 @@ from deepocr.service.work.jobs import finish_task
 from deepocr.service.work.webhooks import check_webhook
 from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
 
-router = APIRouter(prefix="/api/v1/ocr", tags=["tasks"])
+router = APIRouter(prefix="/api/v1/ocr", tags=["tasks"], route_class=ClientRoute)
 
 MAX_WAIT_S = 60.0
 MAX_LISTED = 200

@@ -1,0 +1,101 @@
+"""Requests of JSON with documents in it: the event loop sees the JSON without them."""
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+import anyio
+from fastapi import Request, Response
+from starlette.exceptions import HTTPException
+
+from deepocr.errors import DocumentTooLarge, InvalidInput
+from deepocr.service.http.clients import ClientRoute, Handler
+from deepocr.service.http.context import service_of
+from deepocr.service.http.helpers import HelperFailed
+from deepocr.service.http.json_documents import decode_base64, decode_data_url, move_documents
+from deepocr.service.http.uploads import save_bytes
+from deepocr.service.http.waiting import IncomingDocument
+
+DIRECT_BYTES = 64 << 10
+"""A body with no more is read where it comes in."""
+
+PARSE_S = 30.0
+
+
+class JsonRequest(Request):
+    """Its body is without its long texts; these are documents in files, until `forget`."""
+
+    _folder: Path | None = None
+    _faults: dict[str, str] = {}  # noqa: RUF012  replaced, never changed
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            self._body = await self._read()
+        return self._body
+
+    def document(self, text: str, name: str) -> IncomingDocument:
+        """What the text stands for: base64, a data URL, or a URL to fetch. Raises InvalidInput."""
+        if self._folder is not None and text in self._faults:
+            if self._faults[text]:
+                raise InvalidInput(self._faults[text])
+            return IncomingDocument(name, (self._folder / text).rename)
+        if text.startswith("data:"):
+            return IncomingDocument(name, save_bytes(decode_data_url(text)))
+        if text.startswith(("http://", "https://")):
+            return IncomingDocument(name, url=text)
+        if ":" in text[:40]:
+            raise InvalidInput(f"the URL {text[:40]!r} must begin with data:, http:// or https://")
+        return IncomingDocument(name, save_bytes(decode_base64(text)))
+
+    async def forget(self) -> None:
+        if self._folder is not None:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _read(self) -> bytes:
+        pieces = self.stream()
+        start = b""
+        async for piece in pieces:
+            start += piece
+            if len(start) > DIRECT_BYTES:
+                break
+        else:
+            return start
+        service = await service_of(self)
+        folder = tempfile.mkdtemp(dir=service.settings.data_dir)
+        self._folder = Path(folder)
+        async with await anyio.open_file(self._folder / "body", "wb") as file:
+            await file.write(start)
+            async for piece in pieces:
+                await file.write(piece)
+        # nobody can know the mark before the body is there, so no text of a client can begin so
+        mark = secrets.token_hex(16)
+        try:
+            rest, self._faults = await service.helpers.run(
+                PARSE_S, move_documents, self._folder / "body", mark
+            )
+        # FastAPI lets only HTTPException out of its reading of bodies
+        except DocumentTooLarge as error:
+            raise HTTPException(413, str(error)) from error
+        except HelperFailed as error:
+            raise HTTPException(413, f"the JSON cannot be read: {error}; send less") from error
+        except InvalidInput:
+            return b"?"  # whoever reads it says that this is no JSON
+        return rest
+
+
+class JsonRoute(ClientRoute):
+    """For requests with documents in their JSON: the endpoint's Request is a JsonRequest."""
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+
+        async def handle_json(request: Request) -> Response:
+            json_request = JsonRequest(request.scope, request.receive)
+            try:
+                return await handle(json_request)
+            finally:
+                await json_request.forget()
+
+        return handle_json
