@@ -12,7 +12,7 @@ from deepocr.engines.base import Capabilities, check_task
 from deepocr.engines.ppocr.reader import Models, PageText, read_page
 from deepocr.engines.ppocr.recognition.lines import LineReader, Stop, StoppedError
 from deepocr.engines.ppocr.structure.layout_model import load_layout_model
-from deepocr.errors import EngineBroken, EngineError
+from deepocr.errors import EngineBroken, EngineError, reason
 from deepocr.settings import Settings
 from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
 
@@ -47,6 +47,8 @@ class PPOCREngine:
 
     async def read(self, page: Page, job: Job) -> AsyncIterator[Event]:
         check_task(self.capabilities, job)
+        if self.broken:
+            raise EngineBroken(str(self.broken))
         stop = Stop(next(self._turns))
         alone = self._in_flight == 0
         self._in_flight += 1
@@ -75,12 +77,18 @@ class PPOCREngine:
             return read_page(self._models, page, job, stop, alone)
         except StoppedError:
             return PageText((), {"canceled": time.perf_counter() - started_s})
-        except (RuntimeError, ValueError, MemoryError) as error:
-            raise EngineError(f"page {page.number} cannot be read by ppocr: {error}") from error
+        except Exception as error:
+            if self.broken:
+                raise EngineBroken(str(self.broken)) from error
+            # onnxruntime and OpenCV raise classes of their own
+            raise EngineError(f"ppocr cannot read the page; {reason(error)}") from error
 
     async def close(self) -> None:
+        """Pages that are being read end with EngineBroken."""
+        self.broken = EngineBroken("the engine was closed; make a new engine")
         self._models.lines.close()
-        self._pages.shutdown(wait=False, cancel_futures=True)
+        # those that wait for a thread are not canceled: they see that the engine is closed
+        self._pages.shutdown(wait=False)
 
 
 def _name(models: Models) -> str:

@@ -103,8 +103,8 @@ def _recognize(reader: LineReader, found: Found, stop: Stop) -> list[TextLine]:
     boxes = level_boxes(found.frame.straighten(found.points))
     lines = []
     for index, (box, points) in enumerate(zip(boxes, found.points, strict=True)):
-        text = texts[index]
-        if text.text.strip() and text.score >= MIN_SCORE:
+        text = texts[index].stripped()
+        if text.text and text.score >= MIN_SCORE:
             level = box[3] - box[1] < TALL * (box[2] - box[0])
             width = box[2] - box[0]
             lines.append(

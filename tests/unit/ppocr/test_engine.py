@@ -5,16 +5,19 @@ import threading
 import time
 from collections.abc import Iterator
 
+import cv2
 import pymupdf
 import pytest
 from PIL import Image
 
 from deepocr.documents import open_document
 from deepocr.engines.base import Engine
+from deepocr.engines.ppocr.engine import PPOCREngine
 from deepocr.engines.ppocr.reader import Models, PageText
 from deepocr.engines.ppocr.recognition.lines import Stop
+from deepocr.engines.ppocr.recognition.models import Picture, Recognized
 from deepocr.engines.registry import create_engine
-from deepocr.errors import UnsupportedTask
+from deepocr.errors import EngineBroken, EngineError, UnsupportedTask
 from deepocr.parsing.grounding import parse_regions
 from deepocr.pipeline import read_page
 from deepocr.settings import Settings
@@ -254,3 +257,52 @@ def labeled_pdf() -> bytes:
         page.insert_text((40, 60 + 30 * row), text, fontsize=14)
     data: bytes = document.tobytes()
     return data
+
+
+async def test_spaces_read_at_the_ends_of_lines_are_no_text(
+    engine: PPOCREngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recognizer = engine._models.lines._recognizer
+
+    def spaced(crop: Picture) -> Recognized:
+        seen = recognizer(crop)
+        return Recognized(f" {seen.text} ", seen.score, (0.0, *seen.char_x, 1.0))
+
+    monkeypatch.setattr(engine._models.lines, "_recognizer", spaced)
+    numbers = [(60, 60 + 40 * row, 22, f"{row}12 345   {row}7.5") for row in range(6)]
+    for task in ("markdown", "free", "boxes"):
+        page = Page(1, picture_of(numbers, (500, 400)))
+        result = await read_page(engine, page, make_job(task))
+        assert result.error is None
+        lines = [line.text for region in result.regions for line in region.lines]
+        assert lines
+        assert lines == [text.strip() for text in lines]
+
+
+@pytest.mark.parametrize("error", [IndexError("list index out of range"), cv2.error("(-215)")])
+async def test_what_libraries_throw_is_the_pages_failure(
+    engine: PPOCREngine, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(*_args: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._models.lines, "crop", broken)
+        with pytest.raises(EngineError, match="ppocr cannot read the page; an internal error: "):
+            await anext(engine.read(sample_page(), make_job("free")))
+    assert (await read_page(engine, sample_page(), make_job("free"))).status == "ok"
+
+
+async def test_pages_in_hand_and_new_ones_are_told_when_it_is_closed() -> None:
+    engine = create_engine(Settings(engine="ppocr"))
+    pages = [
+        asyncio.create_task(read_page(engine, sample_page(), make_job("free"))) for _ in range(6)
+    ]
+    await asyncio.sleep(0.05)
+    await engine.close()
+    results = await asyncio.gather(*pages, return_exceptions=True)
+    told = [result for result in results if isinstance(result, EngineBroken)]
+    assert len(told) + sum(not isinstance(r, BaseException) for r in results) == len(pages)
+    assert told
+    with pytest.raises(EngineBroken, match="closed"):
+        await read_page(engine, sample_page(), make_job("free"))

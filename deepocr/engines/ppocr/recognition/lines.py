@@ -31,8 +31,8 @@ class TextLine:
     """A recognized line.
 
     `box_px` is in the straightened page that the layout is worked out on, `quad_px` on the page as
-    it came. `char_x_px` has the center of each character of `text`, straightened too; it is empty
-    for a line that does not run from left to right.
+    it came. `text` has no space at its ends. `char_x_px` has the center of each of its characters,
+    straightened too; it is empty for a line that does not run from left to right.
     """
 
     text: str

@@ -176,6 +176,13 @@ class Recognized:
     score: float
     char_x: tuple[float, ...]
 
+    def stripped(self) -> "Recognized":
+        """Without spaces at the ends and their places: whoever looks at a space of a line looks
+        at the characters beside it."""
+        text = self.text.strip()
+        start = len(self.text) - len(self.text.lstrip())
+        return Recognized(text, self.score, self.char_x[start : start + len(text)])
+
 
 class Recognizer:
     """Reads one level line in a session of one thread; calls may come from several threads."""

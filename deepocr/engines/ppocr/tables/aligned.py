@@ -222,12 +222,13 @@ def _with_marks(row: Row) -> Row:
 def _joined(left: TextLine, right: TextLine) -> TextLine:
     a, _, _, d = left.quad_px
     _, b, c, _ = right.quad_px
+    placed = left.char_x_px and right.char_x_px
     return replace(
         right,
         text=left.text + right.text,
         box_px=bounds([left, right]),
         quad_px=(a, b, c, d),
-        char_x_px=(*left.char_x_px, *right.char_x_px),
+        char_x_px=(*left.char_x_px, *right.char_x_px) if placed else (),
     )
 
 
