@@ -7,7 +7,7 @@ refused: a misspelled setting that is silently ignored is worse than an error.
 import difflib
 import os
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_origin
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,6 +15,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from deepocr.errors import SettingsError
 
 PREFIX = "DEEPOCR_"
+
+SERVICE_NAMES = frozenset({
+    "api_keys", "cors_origins", "data_dir", "fetch_urls", "max_batch_files", "max_client_tasks",
+    "max_json_bytes", "max_pending_tasks", "max_upload_bytes", "page_grace_s", "page_timeout_s",
+    "page_tries", "redis_url", "result_ttl_s", "sync_timeout_s", "task_timeout_s",
+    "visibility_timeout_s", "webhook_hosts", "webhook_secret", "worker_pages",
+})  # fmt: skip
+"""The service's own settings, by field; programs that have no use for them know them too, so that
+one environment serves all."""
 
 
 class Settings(BaseSettings):
@@ -104,21 +113,32 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def load_settings() -> Settings:
-    """Raises SettingsError naming the variable, its value and what would be right."""
+    """Raises SettingsError naming the variable and what would be right."""
     return load_settings_as(Settings)
 
 
 def load_settings_as(kind: type[AnySettings]) -> AnySettings:
     """The same for a program with more settings of its own, such as the service."""
-    known = {PREFIX + name.upper() for name in kind.model_fields}
+    known = {name.upper() for name in {*kind.model_fields, *SERVICE_NAMES}}
     for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(sorted(known))}"
-            raise SettingsError(f"unknown setting {name}={os.environ[name]!r}; {hint}")
+        field = name.removeprefix(PREFIX)
+        if name.startswith(PREFIX) and field not in known:
+            near = difflib.get_close_matches(field, known, n=1) or sorted(known)
+            names = ", ".join(PREFIX + other for other in near)
+            hint = f"did you mean {names}?" if len(near) == 1 else f"known are: {names}"
+            # its value may be a key
+            raise SettingsError(f"unknown setting {name}; {hint}")
     try:
         return kind()
     except ValidationError as error:
         first = error.errors()[0]
-        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-        raise SettingsError(f"{name}={first['input']!r}: {first['msg']}") from error
+        field = "_".join(str(part) for part in first["loc"])
+        shown = f"={first['input']!r}" if _may_be_shown(kind, field) else ""
+        raise SettingsError(f"{PREFIX}{field.upper()}{shown}: {first['msg']}") from None
+
+
+def _may_be_shown(kind: type[Settings], field: str) -> bool:
+    """Numbers and choices; a text may be a key, or an address with one in it."""
+    known = kind.model_fields.get(field.lower())
+    annotation = known.annotation if known else None
+    return annotation in (int, float, bool) or get_origin(annotation) is Literal

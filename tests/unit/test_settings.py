@@ -1,11 +1,13 @@
 """The environment is read strictly."""
 
 import os
+import traceback
 
 import pytest
 
 from deepocr.errors import SettingsError
-from deepocr.settings import Settings, load_settings
+from deepocr.service.settings import ServiceSettings
+from deepocr.settings import SERVICE_NAMES, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +32,7 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     ("name", "value", "message"),
     [
         ("DEEPOCR_ENGIN", "ppocr", "did you mean DEEPOCR_ENGINE"),
-        ("DEEPOCR_XYZZY", "1", "unknown setting DEEPOCR_XYZZY='1'"),
+        ("DEEPOCR_XYZZY", "1", "unknown setting DEEPOCR_XYZZY; known are"),
         ("DEEPOCR_DPI", "many", "DEEPOCR_DPI='many'"),
         ("DEEPOCR_DPI", "7", "DEEPOCR_DPI='7'"),
         ("DEEPOCR_ENGINE", "tesseract", "ppocr"),
@@ -47,3 +49,21 @@ def test_mistakes_are_named(
 def test_settings_do_not_change() -> None:
     with pytest.raises(Exception, match="frozen"):
         Settings().dpi = 10  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "name", ["DEEPOCR_API_KEY", "DEEPOCR_TOKEN", "DEEPOCR_DEVICE", "DEEPOCR_WEIGHTS_URL"]
+)
+def test_values_that_may_be_secret_are_not_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "s3cret")
+    with pytest.raises(SettingsError, match=name) as raised:
+        load_settings()
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "s3cret" not in shown
+
+
+def test_every_program_knows_the_services_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = set(ServiceSettings.model_fields) - set(Settings.model_fields)
+    assert own == SERVICE_NAMES, "keep SERVICE_NAMES in deepocr/settings.py"
+    monkeypatch.setenv("DEEPOCR_DATA_DIR", "/data")
+    assert load_settings() == Settings()
