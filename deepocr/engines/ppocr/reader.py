@@ -194,11 +194,11 @@ def _write_free(blocks: Sequence[Block], sheet: _Sheet, _job: Job) -> list[Piece
         Piece(
             # everything that was read, the furniture too
             sheet.region("text", block.text, [block.box_px], block.lines),
-            f"{block.text}\n\n",
+            f"{block.text}\n\n" if block.text else "",
             tuple(line.confidence for line in block.lines),
         )
         for block in blocks
-        if block.text
+        if block.lines
     ]
 
 

@@ -378,7 +378,16 @@ def test_short_words_below_each_other_are_cells() -> None:
 
 def test_a_dollar_read_as_an_s_makes_no_column() -> None:
     rows = [[(100, f"item {n}"), (300, "S"), (400, f"{n}18,204")] for n in range(5)]
+    rows[0][1] = (300, "$")
     assert Cell(2, 1, "$218,204") in table_of(rows).cells
+
+
+@pytest.mark.parametrize("price", ["12.50", "$12.50"])
+def test_a_size_is_no_dollar(price: str) -> None:
+    rows = [[(100, f"shirt {n}"), (300, "S"), (400, f"4{n}"), (500, price)] for n in range(5)]
+    table = table_of(rows)
+    assert any(cell.text.startswith("S") for cell in table.cells)
+    assert not any(cell.text.startswith("$") and "4" in cell.text[:2] for cell in table.cells)
 
 
 def test_headings_over_several_columns_do_not_hide_the_columns() -> None:

@@ -234,8 +234,10 @@ def _take_figures(
             continue
         taken = {id(line) for line in inside}
         free = [line for line in free if id(line) not in taken]
-        words = tuple(line for line in in_rows(inside) if _says_something(line))
-        figures.append(replace(_block("image", words, box), box_px=box))
+        inside = in_rows(inside)
+        # noise is left out of the text alone: no line that was read is lost
+        text = "\n".join(line.text for line in inside if _says_something(line))
+        figures.append(Block("image", tuple(inside), box, text, text))
     return figures, free
 
 
@@ -355,6 +357,6 @@ def _join_lists(blocks: Sequence[Block]) -> list[Block]:
     return joined
 
 
-def _block(label: str, lines: Sequence[TextLine], box: Box | None = None) -> Block:
-    text = "\n".join(line.text for line in lines) if label == "image" else join_lines(lines)
-    return Block(label, tuple(lines), box or bounds(lines), text, text)
+def _block(label: str, lines: Sequence[TextLine]) -> Block:
+    text = join_lines(lines)
+    return Block(label, tuple(lines), bounds(lines), text, text)

@@ -35,7 +35,10 @@ MAX_IGNORED = 0.3
 FAR = 2.0
 """Heights of a line between pieces that are in cells of their own."""
 
-CURRENCY = frozenset("$€£¥S")
+CURRENCY = frozenset("$€£¥")
+
+SIGN_REACH = 0.5
+"""Heights of a line: signs of one column begin no further apart than this."""
 
 
 def aligned_table(
@@ -53,7 +56,8 @@ def aligned_table(
     rows = _trim(find_rows(pieces), find_gutters(pieces, line_px), full)
     inside = {id(piece) for row in rows for piece in row}
     kept = tuple(line for line, parts in pieces_of if any(id(part) in inside for part in parts))
-    rows = [_with_marks(row) for row in rows]
+    dollars = [piece.box_px[0] for row in rows for piece in row if piece.text.startswith("$")]
+    rows = [_with_marks(row, dollars, line_px) for row in rows]
     pieces = [piece for row in rows for piece in row]
     gutters = find_gutters(pieces, line_px)
     if len(rows) < 2 or not gutters:
@@ -206,17 +210,26 @@ def _beyond(row: Row, full: Sequence[int], above: bool) -> bool:
     return len(full) > 1 and (middle < min(full) if above else middle > max(full))
 
 
-def _with_marks(row: Row) -> Row:
-    """The row with the signs of currencies that stand apart joined to their numbers."""
+def _with_marks(row: Row, dollars: Sequence[int], line_px: float) -> Row:
+    """The row with the signs of currencies that stand apart joined to their numbers.
+
+    A dollar is often read as an S; one that stands below or above a dollar (`dollars`: where these
+    begin) is taken for one. Elsewhere an S is a size.
+    """
     joined: Row = []
     for line in row:
         last = joined[-1] if joined else None
+        if last is not None and last.text == "S" and _begins_at(last, dollars, line_px):
+            last = replace(last, text="$")
         if last is not None and last.text in CURRENCY and is_number(line.text):
-            # a dollar is often read as an S
-            joined[-1] = _joined(replace(last, text=last.text.replace("S", "$")), line)
+            joined[-1] = _joined(last, line)
         else:
             joined.append(line)
     return joined
+
+
+def _begins_at(line: TextLine, places: Sequence[int], line_px: float) -> bool:
+    return any(abs(line.box_px[0] - place) < SIGN_REACH * line_px for place in places)
 
 
 def _joined(left: TextLine, right: TextLine) -> TextLine:
