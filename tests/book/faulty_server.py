@@ -4,6 +4,8 @@ Pages are told apart by their width: page n is WIDTH_0 + n pixels wide.
 """
 
 import base64
+import gzip
+import itertools
 import json
 import struct
 import threading
@@ -17,7 +19,7 @@ from deepocr.render.json import page_to_dict
 from deepocr.types import PageResult, Region
 
 WIDTH_0 = 400
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "components": {
         "schemas": {
             "Input": {
@@ -62,7 +64,7 @@ class FaultyServer:
         self.tries: dict[int, list[dict[str, Any]]] = defaultdict(list)
         self.most_at_once = 0
         self.at_once = 0
-        self.health = "READY"
+        self.health: object = "READY"
         self.stopped = False
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -153,9 +155,117 @@ def _crash(handler: Handler, page: int) -> None:
     handler.reply(200, {"status": "failed", "error": "Worker crashed"})
 
 
+def _send(handler: Handler, body: bytes, **headers: str) -> None:
+    handler.send_response(200)
+    for name, value in {"Content_Length": str(len(body)), **headers}.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def _succeed_with(raw: str) -> Callable[[Handler, int], None]:
+    """A prediction whose document is this text."""
+    return lambda handler, _: handler.reply(200, {"status": "succeeded", "output": raw})
+
+
+def _page_with(**changes: Any) -> Callable[[Handler, int], None]:
+    """The usual page but for some keys."""
+
+    def say(handler: Handler, page: int) -> None:
+        document = json.loads(answer(page))
+        document["pages"][0].update(changes)
+        _succeed_with(json.dumps(document))(handler, page)
+
+    return say
+
+
+def _region_with(**changes: Any) -> Callable[[Handler, int], None]:
+    region = {"label": "text", "text": "far away", "boxes_px": [], "boxes_raw": [], **changes}
+    return _page_with(regions=[region])
+
+
+def _without_end(piece: bytes, pause_s: float = 0.0) -> Callable[[Handler, int], None]:
+    """Chunks for ever: as fast as they are taken, or a drip that no timeout of a read notices."""
+
+    def say(handler: Handler, _: int) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for _turn in itertools.count():
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            time.sleep(pause_s)
+
+    return say
+
+
+def _told(**content: Any) -> Callable[[Handler, int], None]:
+    return lambda handler, page: handler.reply(200, {"output": answer(page), **content})
+
+
+DEEP = "[" * 200_000
+HOSTILE: Mapping[str, Callable[[Handler, int], None]] = {
+    "deep answer": lambda handler, _: _send(handler, b'{"output": ' + DEEP.encode()),
+    "deep document": _succeed_with(DEEP),
+    "half a pair": _page_with(raw="\ud800", regions=[]),
+    "not UTF-8": lambda handler, _: _send(handler, b'{"status": "succeeded", "output": "\xff"}'),
+    "a long number": _succeed_with('{"pages": [{"status": "ok", "raw": "", "usage": ' + "9" * 9999),
+    "box of words": _region_with(boxes_px=[["a", "b", "c", "d"]]),
+    "box of NaN": _region_with(boxes_px=[[float("nan"), 0, 5, 5]]),
+    "box of infinity": _region_with(boxes_px=[[0, 0, float("inf"), 5]]),
+    "box of three": _region_with(boxes_px=[[1, 2, 3]]),
+    "no text": _region_with(text=None),
+    "a list for a page": _succeed_with('{"pages": [[]]}'),
+    "a text for regions": _page_with(regions="abc"),
+    "countless regions": _page_with(regions=[{"label": "text", "text": "x"}] * 100_000),
+    "more tokens than there are": _page_with(usage={"prompt_tokens": 10**30, "output_tokens": -1}),
+    "a surety beyond 1": _page_with(confidence=1e300),
+    "no reason to end": _page_with(finish_reason=["stop"]),
+    "list for a status": _told(status=["succeeded"]),
+    "object for an output": _told(status="succeeded", output={"pages": []}),
+    "numbers for an output": _told(status="succeeded", output=[1, 2]),
+    "an odd error": _told(status="failed", error={"why": ["\ud800\x1b[31m\n"] * 99_999}),
+    "a long error": _told(status="failed", error="no " * 99_999),
+    "an error of the page": _page_with(status="failed", error="\x1b[2J" + "no " * 99_999),
+    "compressed": lambda handler, _: _send(
+        handler, gzip.compress(bytes(1 << 28)), Content_Encoding="gzip"
+    ),
+    "an odd encoding": lambda handler, _: _send(handler, b"{}", Content_Encoding="gzip, br"),
+    "endless": _without_end(b" " * 65536),
+    "drip": _without_end(b" ", 0.05),
+    "a moved server": lambda handler, _: (
+        handler.send_response(302),
+        handler.send_header("Location", "http://169.254.169.254/"),
+        handler.send_header("Content-Length", "0"),
+        handler.end_headers(),
+    )[0],
+}
+"""Answers that nothing can be read from."""
+
+ODD: Mapping[str, Callable[[Handler, int], None]] = {
+    "box beyond all numbers": _region_with(boxes_px=[[10**30, 10**30, 10**31, 10**31]]),
+    "box far below": _region_with(boxes_px=[[0, -(10**9), 10**9, 10**9]]),
+    "a tall line": _region_with(
+        boxes_px=[[0, 0, 50, 50]],
+        lines=[
+            {
+                "text": "far away",
+                "quad_px": [[0, 0], [10**9, 0], [10**9, 10**9], [0, 10**9]],
+                "confidence": 1.0,
+            }
+        ],
+    ),
+    "endless seconds": _told(status="succeeded", metrics={"predict_time": float("inf")}),
+    "seconds beyond all numbers": _told(status="succeeded", metrics={"predict_time": 10**400}),
+    "text for seconds": _told(status="succeeded", metrics=["x"]),
+}
+"""Answers with something odd in them, which is left out."""
+
 FAULTS: Mapping[str, Callable[[Handler, int], None]] = {
+    **HOSTILE,
+    **ODD,
     "ok": _say,
     "slow": _slow,
+    "401": lambda handler, _: handler.reply(401, {"error": "who are you"}),
     "409": lambda handler, _: handler.reply(409, {"error": "At capacity"}),
     "422": lambda handler, _: handler.reply(422, {"detail": "no"}),
     "500": lambda handler, _: handler.reply(500, {"error": "boom"}),

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import struct
 import threading
 from collections.abc import Iterator
@@ -55,6 +56,9 @@ class Hosted:
         self.deleted: list[str] = []
         self.tokens: set[str | None] = set()
         self.outcome = "succeeded"
+        self.page: object = None
+        self.changes: dict[str, Any] = {}
+        """What answers have instead, by key; `body` stands for a whole answer."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -85,6 +89,7 @@ class Hosted:
             "started_at": None,
             "completed_at": None,
             "urls": {},
+            **self.changes,
         }
 
     def close(self) -> None:
@@ -102,6 +107,7 @@ def _handler(hosted: Hosted) -> type[BaseHTTPRequestHandler]:
 
         def reply(self, code: int, content: Any) -> None:
             body = json.dumps(content).encode() if code != 204 else b""
+            body = hosted.changes.get("body", body)
             self.send_response(code)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -121,10 +127,11 @@ def _handler(hosted: Hosted) -> type[BaseHTTPRequestHandler]:
                 case ["api", "v1", "ocr", "results", name]:
                     status = {"processing": "STARTED", "succeeded": "SUCCESS", "failed": "FAILURE"}
                     found = hosted.prediction(name)
-                    self.reply(200, {"status": status[found["status"]], "error": found["error"]})
+                    told = {"status": status[found["status"]], "error": found["error"]}
+                    self.reply(200, {**told, **hosted.changes})
                 case ["api", "v1", "ocr", "results", name, "pages", "1"]:
                     state = hosted.predictions[name]
-                    self.reply(200, json.loads(answer(state["page"]))["pages"][0])
+                    self.reply(200, hosted.page or json.loads(answer(state["page"]))["pages"][0])
                 case _:
                     self.reply(404, {"detail": "not found"})
 
@@ -138,7 +145,8 @@ def _handler(hosted: Hosted) -> type[BaseHTTPRequestHandler]:
                 self.reply(hosted.faults.pop(0), {"detail": "try later"})
             elif self.path == "/api/v1/ocr/process":
                 start = body.index(b"\x89PNG")
-                self.reply(202, {"task_id": hosted.create(_page_of(body[start:]), {})})
+                name = hosted.create(_page_of(body[start:]), {})
+                self.reply(202, {"task_id": name, **hosted.changes})
             else:
                 content = json.loads(body)
                 png = base64.b64decode(content["input"]["image"].partition(",")[2])
@@ -228,6 +236,82 @@ async def test_a_task_that_fails(hosted: Hosted) -> None:
     result = await read_page(engine, page(), make_job())
     assert result.status == "failed"
     assert hosted.deleted == ["p0", "p1"]
+
+
+DEEP = b"[" * 200_000
+ODD_PREDICTIONS: dict[str, dict[str, Any]] = {
+    "deep": {"body": b'{"output": ' + DEEP},
+    "deep output": {"output": DEEP.decode()},
+    "half a pair": {"output": '{"pages": "\ud800"}'},
+    "no JSON": {"body": b"<html>\xff"},
+    "a list": {"body": b"[]"},
+    "half an answer": {"body": b'{"id": "p0"}'},
+    "a state that is none": {"status": ["succeeded"]},
+    "an output that is none": {"output": {"pages": 3}},
+    "an odd error": {"status": "failed", "error": {"why": "\ud800\x1b[2J" * 9999}},
+    "too long": {"logs": "x" * (9 << 20)},
+}
+
+
+@pytest.mark.parametrize("kind", ODD_PREDICTIONS)
+async def test_replicate_answers_what_nobody_expects(hosted: Hosted, kind: str) -> None:
+    model = ReplicateModel("someone/ocr", "secret", 30, base_url=hosted.url)
+    engine = RemoteEngine([model], jobs=2, retries=Retries(tries=2))
+    await engine.check()
+    hosted.changes = ODD_PREDICTIONS[kind]
+    await assert_failed_with_words(engine)
+    hosted.changes = {}
+    assert (await read_page(engine, page(2), make_job())).status == "ok"
+
+
+ODD_TASKS: dict[str, dict[str, Any]] = {
+    "deep": {"body": b'{"task_id": ' + DEEP},
+    "no JSON": {"body": b"<html>\xff"},
+    "a list": {"body": b"[]"},
+    "no task": {"task_id": None},
+    "a way out": {"task_id": "../../admin?x="},
+    "a state that is none": {"status": {"a": 1}},
+    "an odd error": {"status": "FAILURE", "error": ["\ud800\x1b[2J" * 9999]},
+    "too long": {"error": "x" * (9 << 20)},
+}
+
+
+@pytest.mark.parametrize("kind", ODD_TASKS)
+async def test_the_service_answers_what_nobody_expects(hosted: Hosted, kind: str) -> None:
+    engine = RemoteEngine([TaskService(hosted.url, 30)], jobs=2, retries=Retries(tries=2))
+    await engine.check()
+    hosted.changes = ODD_TASKS[kind]
+    await assert_failed_with_words(engine)
+    assert not any("/" in name or "?" in name for name in hosted.deleted)
+    hosted.changes = {}
+    assert (await read_page(engine, page(2), make_job())).status == "ok"
+
+
+@pytest.mark.parametrize("odd", [[1, 2], {"status": "ok"}, {"status": "ok", "raw": 3}])
+async def test_a_page_of_the_service_that_is_none(hosted: Hosted, odd: object) -> None:
+    engine = RemoteEngine([TaskService(hosted.url, 30)], jobs=2, retries=Retries(tries=2))
+    hosted.page = odd
+    await assert_failed_with_words(engine)
+
+
+async def assert_failed_with_words(engine: RemoteEngine) -> None:
+    result = await read_page(engine, page(), make_job())
+    assert result.status == "failed"
+    assert result.error
+    assert len(result.error) < 1000
+    assert result.error.isprintable()
+    assert not re.search(r"\b_|[a-z][A-Z]|Error", result.error), result.error
+
+
+@pytest.mark.parametrize("key", ["secret\n", "se\u0107ret", "secret\x7f"])
+def test_a_key_that_cannot_be_sent_is_not_told(key: str) -> None:
+    for server in (
+        lambda: TaskService("http://127.0.0.1:9", 30, key),
+        lambda: ReplicateModel("someone/ocr", key, 30),
+    ):
+        with pytest.raises(RemoteError, match="the API key") as caught:
+            server()
+        assert "ret" not in str(caught.value).replace("letters", "")
 
 
 def test_a_book_through_the_service(hosted: Hosted, tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ def test_one_damaged_page_fails_alone(tmp_path: Path) -> None:
 
 
 def test_reading_in_this_process_needs_no_packages_for_servers_and_viewer(tmp_path: Path) -> None:
-    extra = ("httpx", "tenacity", "replicate", "nh3", "markdown_it", "latex2mathml", "docx")
+    extra = ("httpx", "replicate", "nh3", "markdown_it", "latex2mathml", "docx")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({extra!r}))\n"
         "from deepocr.book.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -1,20 +1,25 @@
 """Reading at servers that misbehave: no page is lost, none is tried more than allowed."""
 
 import asyncio
+import copy
 import json
+import math
+import re
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from deepocr.engines.remote import CogServer, RemoteEngine, Retries
+from deepocr.errors import EngineBroken
 from deepocr.pipeline import read_page
 from deepocr.tasks import make_job
 from deepocr.types import Page
 from tests.book import helper
-from tests.book.faulty_server import WIDTH_0, FaultyServer
+from tests.book.faulty_server import HOSTILE, ODD, SCHEMA, WIDTH_0, FaultyServer
 from tests.book.papers import pictures_to_pdf, text_page
 
 
@@ -70,6 +75,92 @@ def test_every_kind_of_trouble(book: Path, tmp_path: Path) -> None:
     assert [f"text of page {n}" in markdown for n in range(1, 9)] == [True] * 6 + [False] * 2
     assert "<!-- page 7: " in markdown
     assert "<!-- page 8 " in markdown
+
+
+def test_hostile_answers_cost_their_page_and_no_other(tmp_path: Path) -> None:
+    """Every kind of them in one run, with every output: pages that can be read come out."""
+    # one that can be read between them: a server that only fails is given a rest
+    kinds = [kind for hostile in HOSTILE for kind in (hostile, "ok")] + [*ODD]
+    book = make_book(tmp_path / "book.pdf", len(kinds))
+    outputs = ("--searchable-pdf", "--html", "--docx", "--overlay", "pdf")
+    with FaultyServer({number: (kind,) for number, kind in enumerate(kinds, 1)}) as server:
+        ended = read(
+            book, tmp_path, server, more=("--timeout", "4", "--tries", "2", "--jobs", "2", *outputs)
+        )
+    assert ended.returncode == 3, ended.stderr
+    pages = helper.document(tmp_path / "book")["pages"]
+    failed = {kind for kind, page in zip(kinds, pages, strict=True) if page["status"] == "failed"}
+    assert failed == set(HOSTILE)
+    for page in pages:
+        error = page["error"] or ""
+        assert len(error) < 1000
+        assert error.isprintable()
+        # no name of a class, of this project's or of a library's
+        assert not re.search(r"\b_|[a-z][A-Z]|Error", error), error
+    for name in ("searchable.pdf", "document.html", "document.docx", "overlay.pdf"):
+        assert (tmp_path / "book" / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("kind", ODD)
+async def test_what_is_odd_is_left_out(kind: str) -> None:
+    with FaultyServer(default=(kind,)) as server:
+        engine = RemoteEngine([CogServer(server.url, 10)], jobs=1)
+        page = Page(1, text_page("word", (WIDTH_0 + 1, 300)))
+        result = await read_page(engine, page, make_job())
+        await engine.close()
+    assert result.status == "ok"
+    for region in result.regions:
+        for x1, y1, x2, y2 in region.boxes_px:
+            assert 0 <= x1 <= x2 <= WIDTH_0 + 1
+            assert 0 <= y1 <= y2 <= 300
+    assert all(math.isfinite(seconds) for seconds in result.seconds.values())
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"components": []},
+        {"components": {"schemas": {"Input": []}}},
+        {"components": {"schemas": {"Input": {"properties": ["image"]}}}},
+        [],
+        "no schema",
+    ],
+)
+def test_schemas_that_are_none(book: Path, tmp_path: Path, schema: object) -> None:
+    with FaultyServer(schema=schema) as server:
+        ended = read(book, tmp_path, server)
+        assert ended.returncode == 1, ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert not server.tries
+
+
+@pytest.mark.parametrize("enum", [3, "Markdown", [["JSON"], {}], {"JSON": 1}])
+def test_choices_that_are_none(book: Path, tmp_path: Path, enum: object) -> None:
+    """What cannot be understood of them does not stop a reading."""
+    schema = copy.deepcopy(SCHEMA)
+    schemas: dict[str, Any] = schema["components"]["schemas"]
+    schemas["task_type"] = schemas["resolution_size"] = {"enum": enum}
+    with FaultyServer(schema=schema) as server:
+        assert read(book, tmp_path, server, more=("--pages", "1")).returncode == 0
+
+
+def test_a_state_that_is_none(book: Path, tmp_path: Path) -> None:
+    with FaultyServer() as server:
+        server.health = ["READY"]
+        ended = read(book, tmp_path, server)
+    assert ended.returncode == 1
+    assert "no Cog predictor" in ended.stderr
+
+
+@pytest.mark.parametrize("address", ["http://me:secret@{}", "http://{}?token=secret"])
+def test_an_address_is_told_without_its_secrets(book: Path, tmp_path: Path, address: str) -> None:
+    with FaultyServer(default=("500",)) as server:
+        url = address.format(server.url.removeprefix("http://"))
+        ended = read(book, tmp_path, url, more=("--tries", "1", "--pages", "1"))
+    everything = ended.stdout + ended.stderr
+    for file in (tmp_path / "book").rglob("*.*"):
+        everything += file.read_text(errors="replace")
+    assert "secret" not in everything
 
 
 def test_a_page_is_not_tried_more_than_allowed(book: Path, tmp_path: Path) -> None:
@@ -175,16 +266,51 @@ def test_an_older_predictor_that_knows_no_json(book: Path, tmp_path: Path) -> No
     assert json.loads((tmp_path / "book" / "page_0001.mmd").read_text())["schema_version"] == 1
 
 
-async def test_when_no_server_answers_for_long_pages_fail_at_once() -> None:
+async def test_when_no_server_answers_for_long_the_engine_is_broken() -> None:
+    """At once for every page, and for none as its own failure."""
     gone = FaultyServer()
     engine = RemoteEngine([CogServer(gone.url, 5)], jobs=4, retries=Retries(patience_s=0.5))
     await engine.check()
     gone.stop()
-    page = Page(1, text_page("word " * 40, (WIDTH_0, 300)))
     async with asyncio.timeout(20):
-        results = await asyncio.gather(*(read_page(engine, page, make_job()) for _ in range(40)))
-    assert {result.status for result in results} == {"failed"}
+        results = await asyncio.gather(*(events_of(engine) for _ in range(40)))
+    assert all("no server has answered for" in result for result in results)
     await engine.close()
+
+
+async def events_of(engine: RemoteEngine) -> str:
+    """What a page ends with."""
+    try:
+        page = Page(1, text_page("word " * 40, (WIDTH_0, 300)))
+        return str([event async for event in engine.read(page, make_job())])
+    except EngineBroken as error:
+        return str(error)
+
+
+async def test_a_server_that_is_not_there_at_the_first_page_is_no_fault_of_the_page() -> None:
+    gone = FaultyServer()
+    gone.stop()
+    engine = RemoteEngine([CogServer(gone.url, 5)], jobs=4)
+    assert "cannot be reached" in await events_of(engine)
+    await engine.close()
+
+
+async def test_a_refused_key_is_no_fault_of_the_page() -> None:
+    with FaultyServer(default=("401",)) as server:
+        engine = RemoteEngine([CogServer(server.url, 5)], jobs=4)
+        assert "check the key" in await events_of(engine)
+        await engine.close()
+
+
+async def test_a_server_that_comes_back_is_used_again() -> None:
+    with FaultyServer(default=("500",)) as server:
+        engine = RemoteEngine([CogServer(server.url, 5)], jobs=1, retries=Retries(patience_s=0.2))
+        assert "no server has answered for" in await events_of(engine)
+        server.default = ("ok",)
+        async with asyncio.timeout(20):
+            while "text of page" not in await events_of(engine):
+                await asyncio.sleep(0.2)
+        await engine.close()
 
 
 async def test_a_canceled_page_gives_its_place_back() -> None:

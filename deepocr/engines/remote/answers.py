@@ -2,21 +2,28 @@
 
 import base64
 import io
-import json
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deepocr.errors import EngineError, RemoteError
 from deepocr.tasks import PRESETS, TASKS
-from deepocr.types import Box, FinishReason, Job, Line, Page, Quad, Region, Usage
+from deepocr.types import FinishReason, Job, Page, Region, Usage
 
 IMAGE_INPUT = "image"
 
 FAILED_TRIES = 2
 """A prediction that failed is tried once more: mostly it fails for the page's sake."""
+
+SENSELESS_TRIES = 3
+"""For an answer that came whole and cannot be used."""
+
+MAX_REGIONS = 20_000
+MAX_CHARS = 2_000_000
+"""What a page may have; more is no page of text."""
 
 
 class TemporaryError(RemoteError):
@@ -26,10 +33,10 @@ class TemporaryError(RemoteError):
     def __init__(
         self,
         message: str,
+        max_tries: int = 1_000,
         *,
         busy: bool = False,
         dead: bool = False,
-        max_tries: int = 1_000,
         retry_after_s: float = 0.0,
     ) -> None:
         super().__init__(message)
@@ -62,26 +69,34 @@ class Abilities:
     json: bool = True
 
 
-def abilities_of(schema: Mapping[str, Any], where: str) -> Abilities:
+def abilities_of(schema: object, where: str) -> Abilities:
     """From a predictor's OpenAPI schema. Raises RemoteError when it takes no picture."""
-    schemas = schema.get("components", {}).get("schemas", {})
-    properties = schemas.get("Input", {}).get("properties")
-    if not isinstance(properties, dict) or IMAGE_INPUT not in properties:
+    schemas = dig(schema, "components", "schemas")
+    properties = dig(schemas, "Input", "properties")
+    if IMAGE_INPUT not in properties:
         raise RemoteError(
             f"{where} is no predictor for pages: its schema has no input {IMAGE_INPUT!r}; "
             "check the address"
         )
 
-    def choices(name: str) -> frozenset[str] | None:
-        found = schemas.get(name, {}).get("enum") or properties.get(name, {}).get("enum")
-        return frozenset(found) if found else None
+    def choices(name: str) -> frozenset[str]:
+        found = dig(schemas, name).get("enum") or dig(properties, name).get("enum")
+        known = found if isinstance(found, list) else []
+        return frozenset(choice for choice in known if isinstance(choice, str))
 
     return Abilities(
         inputs=frozenset(properties),
-        tasks=(choices("task_type") or frozenset(TASKS)) & frozenset(TASKS),
-        presets=(choices("resolution_size") or frozenset(PRESETS)) & frozenset(PRESETS),
-        json="JSON" in (choices("output_format") or ()),
+        tasks=frozenset(TASKS) & (choices("task_type") or frozenset(TASKS)),
+        presets=frozenset(PRESETS) & (choices("resolution_size") or frozenset(PRESETS)),
+        json="JSON" in choices("output_format"),
     )
+
+
+def dig(value: object, *keys: str) -> Mapping[str, Any]:
+    """The object inside of objects; an empty one where something else is found on the way."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
 
 
 def encode_page(page: Page) -> str:
@@ -99,47 +114,33 @@ def inputs_for(job: Job, image_url: str, abilities: Abilities) -> dict[str, Any]
         "task_type": job.task,
         "reference_text": job.reference_text,
         "resolution_size": job.preset,
-        "output_format": "JSON",
         "max_new_tokens": job.max_new_tokens,
     }
-    if not abilities.json:
-        del inputs["output_format"]
-    known: Collection[str] = inputs if abilities.inputs is None else abilities.inputs
-    return {name: value for name, value in inputs.items() if name in known}
+    if abilities.json:
+        inputs["output_format"] = "JSON"
+    if abilities.inputs is None:
+        return inputs
+    return {name: value for name, value in inputs.items() if name in abilities.inputs}
 
 
-class _Size(BaseModel):
-    width: int
-    height: int
-
-
-class _Line(BaseModel):
-    text: str
-    quad_px: Quad
-    confidence: float | None = None
-
-
-class _Region(BaseModel):
-    label: str
-    text: str
-    boxes_px: tuple[Box, ...]
-    boxes_raw: tuple[Box, ...] = ()
-    confidence: float | None = None
-    lines: tuple[_Line, ...] = ()
+Count = Annotated[int, Field(ge=0, lt=1 << 31)]
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    output_tokens: int = 0
+    prompt_tokens: Count = 0
+    output_tokens: Count = 0
 
 
 class _Page(BaseModel):
+    # for what is inside of it too: JSON has no NaN, yet parsers take it
+    model_config = ConfigDict(allow_inf_nan=False)
+
     status: str
-    raw: str
-    regions: tuple[_Region, ...]
+    raw: str = Field(max_length=MAX_CHARS)
+    regions: tuple[Region, ...] = Field(max_length=MAX_REGIONS)
     finish_reason: FinishReason = "stop"
     error: str | None = None
-    confidence: float | None = None
+    confidence: float | None = Field(default=None, ge=0, le=1)
     usage: _Usage = _Usage()
 
 
@@ -148,7 +149,7 @@ class _Document(BaseModel):
 
 
 def read_answer(output: object, abilities: Abilities, where: str) -> Answer:
-    """A prediction's output as an Answer.
+    """A prediction's output as an Answer. Boxes may lie anywhere: the pipeline cuts them.
 
     Raises TemporaryError when it cannot be understood, EngineError when it says that the page
     failed.
@@ -156,31 +157,42 @@ def read_answer(output: object, abilities: Abilities, where: str) -> Answer:
     if isinstance(output, list) and all(isinstance(piece, str) for piece in output):
         # how an iterator of strings is given
         output = "".join(output)
-    if not isinstance(output, str):
-        kind = type(output).__name__
-        raise TemporaryError(f"{where} answered {kind} where text was due", max_tries=3)
+    if not isinstance(output, str) or (len(output) > MAX_CHARS and not abilities.json):
+        raise TemporaryError(f"{where} answered no text of a page", SENSELESS_TRIES)
+    # half of a surrogate pair cannot be written anywhere
+    written = output.encode("utf-8", "replace")
     if not abilities.json:
-        return Answer(output)
+        return Answer(written.decode("utf-8"))
     try:
-        page = _Document.model_validate(json.loads(output)).pages[0]
-    except (ValidationError, json.JSONDecodeError) as error:
-        reason = str(error).splitlines()[0]
+        page = _Document.model_validate_json(written).pages[0]
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = " ".join(map(str, fault["loc"]))
+        what = f"{place} is missing or wrong" if place else fault["msg"]
         raise TemporaryError(
-            f"{where} answered what is no document: {reason}", max_tries=3
+            f"{where} answered what is no document of one page: {what}", SENSELESS_TRIES
         ) from error
     if page.status == "failed":
-        raise EngineError(page.error or f"{where} failed on the page and does not say why")
+        raise EngineError(said(page.error) or f"{where} failed on the page and does not say why")
     return Answer(
         raw=page.raw,
-        regions=tuple(_region(region) for region in page.regions),
+        regions=page.regions,
         finish_reason=page.finish_reason,
         usage=Usage(page.usage.prompt_tokens, page.usage.output_tokens),
         confidence=page.confidence,
     )
 
 
-def _region(region: _Region) -> Region:
-    lines = tuple(Line(line.text, line.quad_px, line.confidence or 0.0) for line in region.lines)
-    return Region(
-        region.label, region.text, region.boxes_px, region.boxes_raw, region.confidence, lines
-    )
+def server_seconds(metrics: object) -> dict[str, float]:
+    """What a prediction's metrics say about its time, where that can be a time."""
+    seconds = dig(metrics).get("predict_time")
+    if isinstance(seconds, int | float) and 0 <= seconds < math.inf:
+        return {"server": float(min(seconds, 1e9))}
+    return {}
+
+
+def said(value: object, most_chars: int = 400) -> str:
+    """What a server says, as a short line that can be printed and kept."""
+    text = "" if value is None else str(value)[: 4 * most_chars]
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(text.split())[:most_chars]

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
-from typing import Any
 
 from deepocr.engines.remote.answers import (
     FAILED_TRIES,
@@ -19,15 +18,17 @@ from deepocr.engines.remote.answers import (
     abilities_of,
     inputs_for,
     read_answer,
+    said,
+    server_seconds,
 )
-from deepocr.engines.remote.http import Http
+from deepocr.engines.remote.http import Http, json_object
 from deepocr.errors import RemoteError
 from deepocr.types import Job
 
 log = logging.getLogger(__name__)
 
-HEALTHY = frozenset({"READY", "BUSY"})
-STATUSES = frozenset({"UNKNOWN", "STARTING", "SETUP_FAILED", "DEFUNCT", "UNHEALTHY"}) | HEALTHY
+HEALTHY = ("READY", "BUSY")
+STATUSES = ("UNKNOWN", "STARTING", "SETUP_FAILED", "DEFUNCT", "UNHEALTHY", *HEALTHY)
 SETUP_POLL_S = 1.0
 
 
@@ -57,7 +58,7 @@ class CogServer:
         if response.status_code == 503:
             log.warning("%s shows no schema; its inputs are taken on trust", self.name)
             return
-        self.abilities = abilities_of(self._http.json(response), self.name)
+        self.abilities = abilities_of(json_object(response), self.name)
 
     async def is_healthy(self) -> bool:
         """Whether it works, busy or not."""
@@ -67,43 +68,30 @@ class CogServer:
             return False
 
     async def predict(self, job: Job, image_url: str) -> Answer:
-        """Read a page. Raises TemporaryError, EngineError (the page failed) or RemoteError."""
+        """Read a page. Raises TemporaryError, EngineError (the page failed) or EngineBroken."""
         inputs = inputs_for(job, image_url, self.abilities)
-        response = await self._http.send("POST", "/predictions", json={"input": inputs})
-        self._http.check_status(response)
-        prediction = self._http.json(response)
+        prediction = await self._http.ask("POST", "/predictions", json={"input": inputs})
         match prediction.get("status"):
             case "succeeded":
                 answer = read_answer(prediction.get("output"), self.abilities, self.name)
-                return replace(answer, seconds=_server_seconds(prediction))
+                return replace(answer, seconds=server_seconds(prediction.get("metrics")))
             case "failed" | "canceled" as status:
-                reason = str(prediction.get("error") or status)
+                reason = said(prediction.get("error")) or status
                 if "worker crashed" in reason.lower():
                     raise TemporaryError(f"{self.name}: {reason}", dead=True)
-                raise TemporaryError(reason, max_tries=FAILED_TRIES)
+                raise TemporaryError(reason, FAILED_TRIES)
             case status:
-                raise TemporaryError(f"{self.name} answered with status {status!r}")
+                raise TemporaryError(f"{self.name} answered with status {said(status, 40)!r}")
 
     async def close(self) -> None:
         await self._http.close()
 
     async def _health(self) -> str:
         response = await self._http.send("GET", "/health-check")
-        status = None
-        if response.status_code == 200:
-            try:
-                status = self._http.json(response).get("status")
-            except TemporaryError:
-                status = None
-        if status not in STATUSES:
+        status = (json_object(response) or {}).get("status")
+        if response.status_code != 200 or status not in STATUSES:
             raise RemoteError(
                 f"{self.name} is no Cog predictor: /health-check answers {response.status_code} "
-                f"{response.text[:60]!r}; check the address"
+                f"{said(response.text, 60)!r}; check the address"
             )
         return str(status)
-
-
-def _server_seconds(prediction: dict[str, Any]) -> dict[str, float]:
-    metrics = prediction.get("metrics")
-    seconds = metrics.get("predict_time") if isinstance(metrics, dict) else None
-    return {"server": float(seconds)} if isinstance(seconds, int | float) else {}

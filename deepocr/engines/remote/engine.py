@@ -2,18 +2,16 @@
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity.wait import wait_random_exponential
-
 from deepocr.engines.base import Capabilities, check_task
 from deepocr.engines.remote.answers import (
-    FAILED_TRIES,
+    SENSELESS_TRIES,
     Abilities,
     Answer,
     TemporaryError,
@@ -54,7 +52,7 @@ class Server(Protocol):
 @dataclass(frozen=True)
 class Retries:
     """`tries` of a page altogether, on whatever servers; waits between them grow at random up to
-    `longest_wait_s`. When no server has answered for `patience_s`, pages fail at once."""
+    `longest_wait_s`. When no server has answered for `patience_s`, the engine is broken."""
 
     tries: int = 16
     longest_wait_s: float = 30.0
@@ -122,8 +120,8 @@ class RemoteEngine:
     async def check(self, setup_timeout_s: float = 600.0) -> None:
         """Look at every server, before any page.
 
-        Raises RemoteError when one is no predictor or none can be reached; one of several that
-        cannot be reached is left out until it answers.
+        Raises RemoteError when one is no predictor, EngineUnavailable when none can be reached;
+        one of several that cannot be reached is left out until it answers.
         """
         unreachable = []
         for seat in self._seats:
@@ -134,7 +132,7 @@ class RemoteEngine:
                 seat.had_trouble(dead=True)
                 log.warning("%s; going on without it", error)
         if len(unreachable) == len(self._seats):
-            raise RemoteError("; ".join(unreachable) + "; start it or check the address")
+            raise EngineUnavailable("; ".join(unreachable) + "; start it or check the address")
         self.capabilities = self._capabilities()
         self._checked = True
 
@@ -151,9 +149,13 @@ class RemoteEngine:
         )
 
     async def read(self, page: Page, job: Job) -> AsyncGenerator[Event, None]:
-        """The page's events, all at the end. Raises RemoteError when the tries are used up."""
+        """The page's events, all at the end.
+
+        Raises RemoteError when the tries are used up, EngineError when the page is refused or
+        cannot be read there, EngineBroken when no server has answered for long.
+        """
         if not self._checked:
-            await self.check()
+            await self._check_now()
         check_task(self.capabilities, job)
         image_url = await asyncio.to_thread(encode_page, page)
         answer = await self._predict(job, image_url)
@@ -167,22 +169,26 @@ class RemoteEngine:
         for seat in self._seats:
             await seat.server.close()
 
-    async def _predict(self, job: Job, image_url: str) -> Answer:
-        retrying = AsyncRetrying(
-            stop=self._is_over,
-            wait=self._wait_s,
-            retry=retry_if_exception_type(TemporaryError),
-            reraise=True,
-        )
-        tries = 0
+    async def _check_now(self) -> None:
+        """Before the first page, where nobody has looked: no page is to blame for what is found."""
         try:
-            async for attempt in retrying:
-                with attempt:
-                    tries += 1
-                    return await self._try(job, image_url)
-        except TemporaryError as error:
-            raise RemoteError(f"{error} (try {tries} of {self._retries.tries})") from error
-        raise AssertionError("a retry ends with an answer or an error")
+            await self.check()
+        except (RemoteError, EngineUnavailable) as error:
+            raise EngineBroken(str(error)) from error
+
+    async def _predict(self, job: Job, image_url: str) -> Answer:
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return await self._try(job, image_url)
+            except TemporaryError as error:
+                self._check_patience(error)
+                if tries >= min(self._retries.tries, error.max_tries):
+                    message = f"{error} (try {tries} of {self._retries.tries})"
+                    raise RemoteError(message) from error
+                wait_s = self._wait_s(error, tries)
+            await asyncio.sleep(wait_s)
 
     async def _try(self, job: Job, image_url: str) -> Answer:
         async with self._seat(job) as seat:
@@ -202,8 +208,8 @@ class RemoteEngine:
             if seat.busy_streak % (2 * BUSY_STREAK) or await seat.server.is_healthy():
                 return
             error.dead = True
-        if error.max_tries <= FAILED_TRIES:
-            # the prediction failed; the server did not
+        if error.max_tries <= SENSELESS_TRIES:
+            # the prediction failed or makes no sense; the server is there
             return
         if seat.had_trouble(dead=error.dead):
             log.warning("%s; its pages wait or go elsewhere", error)
@@ -218,11 +224,8 @@ class RemoteEngine:
             raise UnsupportedTask(f"no server can do {job.task!r}")
         async with self._changed:
             while not (free := self._free(able)):
-                if self._is_lost():
-                    # or each page would wait for a dead server's rest to end
-                    raise TemporaryError(
-                        f"no server has answered for {self._retries.patience_s:.0f} s"
-                    )
+                # or each page would wait for a dead server's rest to end
+                self._check_patience()
                 await self._wait_for_change(able)
             seat = min(free, key=lambda seat: seat.in_flight / seat.limit)
             seat.in_flight += 1
@@ -251,26 +254,21 @@ class RemoteEngine:
             async with asyncio.timeout(min(rests) if rests else None):
                 await self._changed.wait()
 
-    def _is_over(self, state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        most = self._retries.tries
-        if isinstance(error, TemporaryError):
-            most = min(most, error.max_tries)
-        return self._is_lost() or state.attempt_number >= most
+    def _check_patience(self, error: TemporaryError | None = None) -> None:
+        """Raises EngineBroken when nothing but trouble has come for so long that waiting makes no
+        sense: no page is to blame."""
+        since_s, patience_s = self._failing_since_s, self._retries.patience_s
+        if since_s is not None and time.monotonic() - since_s > patience_s:
+            last = f"; the last one: {error}" if error else ""
+            raise EngineBroken(f"no server has answered for {patience_s:.0f} s{last}") from error
 
-    def _is_lost(self) -> bool:
-        """Whether nothing but trouble has come for so long that waiting makes no sense."""
-        since_s = self._failing_since_s
-        return since_s is not None and time.monotonic() - since_s > self._retries.patience_s
-
-    def _wait_s(self, state: RetryCallState) -> float:
+    def _wait_s(self, error: TemporaryError, tries: int) -> float:
         """Full jitter; none where another server can take the page at once."""
-        error = state.outcome.exception() if state.outcome else None
-        asked_s = error.retry_after_s if isinstance(error, TemporaryError) else 0.0
-        if isinstance(error, TemporaryError) and error.dead and len(self._seats) > 1:
+        if error.dead and len(self._seats) > 1:
             return 0.0
-        backoff = wait_random_exponential(multiplier=0.1, max=self._retries.longest_wait_s)
-        return max(backoff(state), min(asked_s, self._retries.longest_wait_s))
+        longest_s = self._retries.longest_wait_s
+        backoff_s = random.uniform(0, min(longest_s, 0.1 * 2 ** min(tries, 20)))
+        return max(backoff_s, min(error.retry_after_s, longest_s))
 
 
 def create(settings: Settings) -> RemoteEngine:

@@ -1,27 +1,70 @@
-"""Requests to one server, and what can go wrong with them told apart."""
+"""Requests to one server: what can go wrong with them told apart, and bounds on what it answers."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+from pydantic_core import from_json
 
-from deepocr.engines.remote.answers import TemporaryError
-from deepocr.errors import EngineError, RemoteError
+from deepocr.engines.remote.answers import SENSELESS_TRIES, TemporaryError, said
+from deepocr.errors import EngineBroken, EngineError, RemoteError
 
 CONNECT_TIMEOUT_S = 10.0
+MAX_ANSWER_BYTES = 8 << 20
+"""Ten times what the densest page takes; an answer may also give back what was sent."""
+
+
+class TooLongError(httpx.TransportError):
+    """An answer that is endless, or may become so when it is unpacked."""
+
+
+class BoundedTransport(httpx.AsyncHTTPTransport):
+    """Takes plain answers of a limited length: a few compressed bytes may stand for gigabytes."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.headers["Accept-Encoding"] = "identity"
+        response = await super().handle_async_request(request)
+        if response.headers.get("Content-Encoding", "") not in ("", "identity"):
+            await response.aclose()
+            raise TooLongError("it is compressed, which was not asked for")
+        sent_bytes = int(request.headers.get("Content-Length", 0))
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _Bounded(response.stream, MAX_ANSWER_BYTES + sent_bytes)
+        return response
+
+
+class _Bounded(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream, most_bytes: int) -> None:
+        self._stream = stream
+        self._most_bytes = most_bytes
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        num_bytes = 0
+        async for chunk in self._stream:
+            num_bytes += len(chunk)
+            if num_bytes > self._most_bytes:
+                raise TooLongError(f"it has more than {self._most_bytes} bytes")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class Http:
-    """One server. `timeout_s` is how long an answer may take."""
+    """One server. `timeout_s` is how long a whole answer may take."""
 
-    def __init__(self, url: str, timeout_s: float, headers: dict[str, str] | None = None) -> None:
-        """Raises RemoteError when `url` is no http address."""
-        self.name = url.rstrip("/")
-        if not self.name.startswith(("http://", "https://")):
-            raise RemoteError(f"{url!r} is no address of a server; write http://host:port")
+    def __init__(self, url: str, timeout_s: float, key: str = "") -> None:
+        """`key` is sent as a bearer token. Raises RemoteError when `url` is no http address."""
+        self._base = url.rstrip("/")
+        self.name = _public_name(self._base)
+        self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
-            headers=headers,
+            headers={"Authorization": f"Bearer {check_key(key)}"} if key else None,
             timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+            transport=BoundedTransport(
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=64)
+            ),
             # the environment's proxies are not for a server that was named on purpose
             trust_env=False,
         )
@@ -29,44 +72,86 @@ class Http:
     async def send(self, method: str, path: str, **content: Any) -> httpx.Response:
         """Raises TemporaryError when no whole answer comes."""
         try:
-            return await self._client.request(method, self.name + path, **content)
-        except httpx.TimeoutException as error:
-            dead = isinstance(error, httpx.ConnectTimeout)
-            kind = type(error).__name__
-            raise TemporaryError(
-                f"{self.name} did not answer in time ({kind})", dead=dead
-            ) from error
-        except httpx.ConnectError as error:
-            raise TemporaryError(f"{self.name} cannot be reached ({error})", dead=True) from error
-        except httpx.TransportError as error:
-            raise TemporaryError(f"{self.name} broke off its answer ({error})") from error
-        except httpx.InvalidURL as error:
-            raise RemoteError(f"{self.name} is no address of a server: {error}") from error
+            # httpx counts from byte to byte: a drip would never end
+            async with asyncio.timeout(self._timeout_s):
+                return await self._client.request(method, self._base + path, **content)
+        except (TimeoutError, httpx.TransportError) as error:
+            raise transport_trouble(self.name, error) from error
+
+    async def ask(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        """The answer as an object. Raises TemporaryError for what may be asked again, EngineError
+        for what may not, EngineBroken where no page will be answered."""
+        response = await self.send(method, path, **content)
+        self.check_status(response)
+        answer = json_object(response)
+        if answer is None:
+            raise TemporaryError(f"{self.name} answered what is no JSON object")
+        return answer
 
     def check_status(self, response: httpx.Response) -> None:
-        """Raises TemporaryError for what may be asked again, EngineError for what may not."""
-        code = response.status_code
-        if code in (200, 201, 202, 204):
-            return
-        what = f"{self.name} answered {code} {response.text[:200]!r}"
-        if code in (409, 429):
-            raise TemporaryError(what, busy=True, retry_after_s=_retry_after_s(response))
-        if code >= 500:
-            raise TemporaryError(what, retry_after_s=_retry_after_s(response))
-        raise EngineError(f"{what}; the request was refused")
-
-    def json(self, response: httpx.Response) -> dict[str, Any]:
-        """The answer as an object. Raises TemporaryError when it is none."""
-        try:
-            content = response.json()
-        except ValueError as error:
-            raise TemporaryError(f"{self.name} answered what is no JSON ({error})") from error
-        if not isinstance(content, dict):
-            raise TemporaryError(f"{self.name} answered {type(content).__name__}, not an object")
-        return content
+        """Raises what `ask` raises for an answer that is no success."""
+        if not response.is_success:
+            what = f"{self.name} answered {response.status_code} {said(response.text, 200)!r}"
+            raise refusal(what, response.status_code, _retry_after_s(response))
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def transport_trouble(name: str, error: Exception) -> TemporaryError:
+    """Why no whole answer came from the server called `name`."""
+    match error:
+        case TooLongError():
+            return TemporaryError(f"{name}: its answer is refused: {error}", SENSELESS_TRIES)
+        case httpx.ConnectError():
+            return TemporaryError(f"{name} cannot be reached ({error})", dead=True)
+        case TimeoutError() | httpx.TimeoutException():
+            dead = isinstance(error, httpx.ConnectTimeout)
+            return TemporaryError(f"{name} did not answer in time", dead=dead)
+        case _:
+            return TemporaryError(f"{name} broke off its answer ({error or 'without a word'})")
+
+
+def refusal(what: str, code: int, retry_after_s: float = 0.0) -> EngineError:
+    """The error for a status that is no success."""
+    if code in (409, 429):
+        return TemporaryError(what, busy=True, retry_after_s=retry_after_s)
+    if code >= 500:
+        return TemporaryError(what, retry_after_s=retry_after_s)
+    if code in (401, 402):
+        return EngineBroken(f"{what}; check the key and the account")
+    return EngineError(f"{what}; the request was refused")
+
+
+def json_object(response: httpx.Response) -> dict[str, Any] | None:
+    """The answer as an object; None when it is none, too deep or not UTF-8."""
+    try:
+        content = from_json(response.content)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def check_key(key: str) -> str:
+    """Raises RemoteError for what cannot be sent; the key itself is never told."""
+    if not (key.isascii() and key.isprintable()):
+        raise RemoteError("the API key has line breaks or letters that no key has; set it again")
+    return key
+
+
+def _public_name(url: str) -> str:
+    """The address as it may be told: without user and password. Raises RemoteError."""
+    public = url.rpartition("@")[2]
+    try:
+        parts = httpx.URL(url)
+        public = str(parts.copy_with(userinfo=b""))
+        valid = parts.scheme in ("http", "https") and parts.host and not parts.query
+    except (httpx.InvalidURL, ValueError):
+        valid = False
+    if not valid:
+        public = public.partition("?")[0]
+        raise RemoteError(f"{public!r} is no address of a server; write http://host:port")
+    return public
 
 
 def _retry_after_s(response: httpx.Response) -> float:

@@ -11,13 +11,16 @@ from replicate.prediction import Prediction
 
 from deepocr.engines.remote.answers import (
     FAILED_TRIES,
+    SENSELESS_TRIES,
     Abilities,
     Answer,
     TemporaryError,
     abilities_of,
     inputs_for,
     read_answer,
+    said,
 )
+from deepocr.engines.remote.http import BoundedTransport, check_key, refusal, transport_trouble
 from deepocr.errors import EngineError, RemoteError
 from deepocr.types import Job
 
@@ -33,7 +36,7 @@ class ReplicateModel:
     def __init__(
         self, model: str, token: str, timeout_s: float, base_url: str | None = None
     ) -> None:
-        """Raises RemoteError for a name of another form or an empty token."""
+        """Raises RemoteError for a name of another form or a token that is none."""
         if not token:
             raise RemoteError("REPLICATE_API_TOKEN is not set; get one from your Replicate account")
         path, _, version = model.partition(":")
@@ -42,17 +45,19 @@ class ReplicateModel:
         self.name = f"replicate {model}"
         self.abilities = Abilities()
         self._model, self._version, self._timeout_s = path, version, timeout_s
-        self._client = Client(api_token=token, base_url=base_url)
+        self._client = Client(check_key(token), base_url=base_url, transport=BoundedTransport())
 
     async def check(self, setup_timeout_s: float) -> None:  # noqa: ARG002 - models are always up
         """Look the model up. Raises TemporaryError or RemoteError."""
         try:
             model = await self._call(self._client.models.async_get(self._model))
+            latest = model.latest_version
+            if self._version and (latest is None or latest.id != self._version):
+                latest = await self._call(model.versions.async_get(self._version))
+        except RemoteError:
+            raise
         except EngineError as error:
             raise RemoteError(f"{self.name} cannot be used: {error}") from error
-        latest = model.latest_version
-        if self._version and (latest is None or latest.id != self._version):
-            latest = await self._call(model.versions.async_get(self._version))
         if latest is not None:
             self._version = latest.id
             self.abilities = abilities_of(latest.openapi_schema, self.name)
@@ -62,7 +67,10 @@ class ReplicateModel:
         return True
 
     async def predict(self, job: Job, image_url: str) -> Answer:
-        """Read a page; canceled here it is canceled there. Raises TemporaryError or EngineError."""
+        """Read a page; canceled here it is canceled there.
+
+        Raises TemporaryError, EngineError (the page failed) or EngineBroken.
+        """
         inputs = inputs_for(job, image_url, self.abilities)
         predictions = self._client.predictions
         if self._version:
@@ -80,8 +88,8 @@ class ReplicateModel:
             await asyncio.shield(self._cancel(prediction))
             raise
         if prediction.status != "succeeded":
-            reason = str(prediction.error or prediction.status)
-            raise TemporaryError(f"{self.name}: {reason}", max_tries=FAILED_TRIES)
+            reason = said(prediction.error or prediction.status)
+            raise TemporaryError(f"{self.name}: {reason}", FAILED_TRIES)
         return read_answer(prediction.output, self.abilities, self.name)
 
     async def close(self) -> None:
@@ -92,24 +100,28 @@ class ReplicateModel:
             await asyncio.sleep(self._client.poll_interval)
             try:
                 await self._call(prediction.async_reload())
-            except TemporaryError:
+            except TemporaryError as error:
+                if error.max_tries == SENSELESS_TRIES:
+                    raise
                 # the prediction runs on; only looking at it failed
-                continue
 
     async def _cancel(self, prediction: Prediction) -> None:
         try:
             await self._call(prediction.async_cancel())
-        except RemoteError:
+        except EngineError:
             return
 
     async def _call(self, awaitable: Awaitable[T]) -> T:
         try:
-            return await awaitable
+            async with asyncio.timeout(self._timeout_s):
+                return await awaitable
         except ReplicateError as error:
             code = error.status or 0
-            what = f"{self.name} answered {code}: {error.detail or error.title}"
-            if code == 429 or code >= 500:
-                raise TemporaryError(what, busy=code == 429) from error
-            raise EngineError(what) from error
-        except httpx.TransportError as error:
-            raise TemporaryError(f"{self.name} cannot be reached ({error})", dead=True) from error
+            reason = said(error.detail or error.title)
+            raise refusal(f"{self.name} answered {code}: {reason}", code) from error
+        except (TimeoutError, httpx.TransportError) as error:
+            raise transport_trouble(self.name, error) from error
+        except Exception as error:  # the client takes the answer's form on trust
+            raise TemporaryError(
+                f"{self.name} answered what cannot be understood", SENSELESS_TRIES
+            ) from error
