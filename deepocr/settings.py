@@ -40,6 +40,18 @@ class Settings(BaseSettings):
     max_pixels: int = Field(default=180_000_000, ge=1, description="pixels a page may have")
     max_bytes: int = Field(default=1 << 30, ge=1, description="bytes a document may have")
     max_pages: int = Field(default=5000, ge=1, description="pages one request may read")
+    draw_processes: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="processes that open and draw; 0 is one a core, at most 4",
+    )
+    draw_timeout_s: float = Field(
+        default=60, gt=0, description="for drawing a page, and for opening a document"
+    )
+    draw_memory_bytes: int = Field(
+        default=3 << 30, ge=1 << 26, description="memory of a process that opens and draws"
+    )
 
     page_window: int = Field(
         default=8, ge=1, le=256, description="pages of one document in memory at once"

@@ -55,6 +55,13 @@ class Document(ABC):
         """
 
     @abstractmethod
+    def size_px(self, number: int) -> tuple[int, int]:
+        """Width and height that `page(number)` will have, without drawing it: for who plans memory.
+
+        Raises UnreadableDocument and IndexError.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Free the file; a second call does nothing. No page can be had afterwards."""
 

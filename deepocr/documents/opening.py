@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from deepocr.documents.document import Document, Limits
-from deepocr.documents.pdf import PdfDocument
 from deepocr.documents.pictures import PictureDocument
 from deepocr.errors import DocumentTooLarge, UnreadableDocument
 
@@ -51,22 +50,28 @@ def open_document(
     password: str = "",
     with_words: bool = False,
     max_side_px: int | None = None,
+    decode: bool = True,
 ) -> Document:
-    """A picture, TIFF or PDF, opened. Blocking.
+    """A picture, TIFF or PDF, opened in this process. Blocking.
+
+    For files of strangers use a DocumentProcesses: these may draw for hours or take all memory.
 
     `limits` are the Settings or a DocumentLimits. PDF pages are drawn at `dpi`, pictures keep
     their pixels; with `max_side_px` a page whose longer side is longer comes smaller. `with_words`
     adds the words of a PDF's own text layer to its pages.
 
-    A picture is decoded here, so that a damaged one is refused at once; pages of a PDF or of a
-    TIFF with several are decoded when asked for. Raises UnreadableDocument, DocumentTooLarge
-    (before decoding) or PasswordNeeded.
+    A picture is decoded here, unless `decode` is False, so that a damaged one is refused at once;
+    pages of a PDF or of a TIFF with several are decoded when asked for. Raises UnreadableDocument,
+    DocumentTooLarge (before decoding) or PasswordNeeded.
     """
     head = _read_head(source, limits)
     picture_format = _match(head, _PICTURES)
     if picture_format:
-        return PictureDocument(source, picture_format, limits, max_side_px)
+        return PictureDocument(source, picture_format, limits, max_side_px, decode)
     if b"%PDF-" in head:
+        # only here: processes that draw nothing must not load MuPDF
+        from deepocr.documents.pdf import PdfDocument
+
         return PdfDocument(source, limits, dpi, password, with_words, max_side_px)
     known = _match(head, _OTHERS)
     if known:

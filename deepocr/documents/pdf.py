@@ -2,7 +2,10 @@
 
 import logging
 import math
+import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pymupdf
@@ -27,6 +30,12 @@ pymupdf.TOOLS.mupdf_display_warnings(False)
 _MUPDF_ERRORS = (RuntimeError, ValueError, pymupdf.mupdf.FzErrorBase)
 
 
+_NO_MEMORY = re.compile(r"(?:m|c|re)alloc(?:_no_throw)? \(.*failed")
+
+MAX_WORDS = 50_000
+"""A page with more has no text layer that says what it shows."""
+
+
 class PdfDocument(Document):
     """Pages honor /Rotate and the crop box."""
 
@@ -47,13 +56,30 @@ class PdfDocument(Document):
             super().__init__("pdf", self._pdf.page_count, limits)
 
     def page(self, number: int, dpi: float | None = None) -> Page:
+        with self._errors_of(number):
+            return self._draw(number, dpi)
+
+    def size_px(self, number: int) -> tuple[int, int]:
+        with self._errors_of(number):
+            page = self._load(number)
+            return _size_px(page, self._zoom_for(page, None))
+
+    def close(self) -> None:
+        with _MUPDF:
+            if not self._pdf.is_closed:
+                self._pdf.close()
+
+    @contextmanager
+    def _errors_of(self, number: int) -> Iterator[None]:
+        """MuPDF for this thread alone, and what it raises as ours."""
         self.check_number(number)
         with _MUPDF:
             if self._pdf.is_closed:
                 raise UnreadableDocument(f"page {number}: the PDF has been closed; open it again")
             try:
-                return self._draw(number, dpi)
+                yield
             except _MUPDF_ERRORS as error:
+                _check_memory(error)
                 raise UnreadableDocument(
                     f"page {number} of the PDF is damaged ({error}); save the PDF again"
                 ) from error
@@ -62,17 +88,14 @@ class PdfDocument(Document):
                 # fonts and pictures of past pages; without this memory grows up to 256 MB
                 pymupdf.TOOLS.store_shrink(100)
 
-    def close(self) -> None:
-        with _MUPDF:
-            if not self._pdf.is_closed:
-                self._pdf.close()
+    def _load(self, number: int) -> pymupdf.Page:
+        self._check_page(number)
+        return self._pdf.load_page(number - 1)
 
     def _draw(self, number: int, dpi: float | None) -> Page:
-        self._check_page(number)
-        page = self._pdf.load_page(number - 1)
+        page = self._load(number)
         zoom = self._zoom_for(page, dpi)
-        width_px, height_px = (math.ceil(side * zoom) for side in page.rect.br)
-        check_size(f"page {number}", width_px, height_px, self.limits)
+        check_size(f"page {number}", *_size_px(page, zoom), self.limits)
         self._check_pictures(number)
         pixmap = page.get_pixmap(
             matrix=pymupdf.Matrix(zoom, zoom), colorspace=pymupdf.csRGB, alpha=False
@@ -126,8 +149,9 @@ def _open_pdf(source: bytes | Path, password: str) -> pymupdf.Document:
             raise PasswordNeeded("the PDF is encrypted; give its password")
         num_pages = pdf.page_count
     except _MUPDF_ERRORS as error:
+        _check_memory(error)
         raise UnreadableDocument(
-            f"the PDF is damaged beyond repair ({error}); save or download it again"
+            f"the PDF is damaged beyond repair ({_without_path(error)}); save or download it again"
         ) from error
     if num_pages < 1:
         pdf.close()
@@ -137,13 +161,32 @@ def _open_pdf(source: bytes | Path, password: str) -> pymupdf.Document:
     return pdf
 
 
+def _size_px(page: pymupdf.Page, zoom: float) -> tuple[int, int]:
+    width_px, height_px = (math.ceil(side * zoom) for side in page.rect.br)
+    return width_px, height_px
+
+
+def _without_path(error: Exception) -> str:
+    return re.sub(r"file '.*'", "the file", str(error))
+
+
+def _check_memory(error: Exception) -> None:
+    """Raises MemoryError where that is what MuPDF means."""
+    if _NO_MEMORY.search(str(error)):
+        raise MemoryError from error
+
+
 def _words(page: pymupdf.Page, zoom: float, size_px: tuple[int, int]) -> tuple[Word, ...]:
     """The text layer's words on the drawn page; those outside of it are left out."""
     # get_text speaks of the page before /Rotate
     matrix = page.rotation_matrix * pymupdf.Matrix(zoom, zoom)
     drawn = pymupdf.IRect(0, 0, *size_px)
+    found = page.get_text("words")
+    if len(found) > MAX_WORDS:
+        log.warning("a text layer of %d words is ignored", len(found))
+        return ()
     words = []
-    for x1, y1, x2, y2, text, *_ in page.get_text("words"):
+    for x1, y1, x2, y2, text, *_ in found:
         box = (pymupdf.Rect(x1, y1, x2, y2) * matrix).round() & drawn
         if not box.is_empty:
             words.append(Word(text, (box.x0, box.y0, box.x1, box.y1)))

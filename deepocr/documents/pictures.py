@@ -56,22 +56,27 @@ class PictureDocument(Document):
     """
 
     def __init__(
-        self, source: bytes | Path, picture_format: str, limits: Limits, max_side_px: int | None
+        self,
+        source: bytes | Path,
+        picture_format: str,
+        limits: Limits,
+        max_side_px: int | None,
+        decode: bool,
     ) -> None:
+        self._source = source
         self._format = picture_format
         self._max_side_px = max_side_px
         self._lock = threading.Lock()
         # frames share one file position, so every use of _image holds _lock
         self._image = _open_image(source, picture_format)
-        self._only_page: Page | None = None
+        self._decoded: Page | None = None
         try:
             kind: DocumentKind = "tiff" if picture_format == "TIFF" else "picture"
             check_size("the picture", *self._image.size, limits)
             num_pages = _count_frames(self._image, limits) if kind == "tiff" else 1
             super().__init__(kind, num_pages, limits)
-            if num_pages == 1:
-                self._only_page = self._decode(1)
-                self._image.close()  # its pixels would be a second copy
+            if num_pages == 1 and decode:
+                self._decoded = self._decode(1)
         except BaseException:
             self._image.close()
             raise
@@ -79,28 +84,55 @@ class PictureDocument(Document):
     def page(self, number: int, dpi: float | None = None) -> Page:
         self.check_number(number)
         with self._lock:
-            page = self._only_page or self._decode(number)
+            # handed out once: whoever wants it again waits rather than the memory being taken
+            page, self._decoded = self._decoded or self._decode(number), None
         return page if dpi is not None else _shrink(page, self._max_side_px)
+
+    def size_px(self, number: int) -> tuple[int, int]:
+        self.check_number(number)
+        with self._lock:
+            self._seek(number)
+            width_px, height_px = self._image.size
+            sideways = 5 <= _orientation(self._image) <= 8
+        size_px = (height_px, width_px) if sideways else (width_px, height_px)
+        return _within(size_px, self._max_side_px)
 
     def close(self) -> None:
         with self._lock:
             self._image.close()
-            self._only_page = None
+            self._decoded = None
+
+    def _seek(self, number: int) -> None:
+        """The frame's header. Raises UnreadableDocument."""
+        if self.kind != "tiff":
+            return
+        try:
+            self._image.seek(number - 1)
+        except _DECODE_ERRORS as error:
+            raise self._damaged(number, error) from error
 
     def _decode(self, number: int) -> Page:
-        what = "the picture" if self.num_pages == 1 else f"page {number}"
+        self._seek(number)
+        # a frame's size is known after seek and before its pixels are decoded
+        check_size(self._what(number), *self._image.size, self.limits)
         try:
-            if self.kind == "tiff":
-                self._image.seek(number - 1)
-            # a frame's size is known after seek and before its pixels are decoded
-            check_size(what, *self._image.size, self.limits)
             self._image.load()
-            return Page(number, to_upright_rgb(self._image), _dpi_of(self._image))
+            page = Page(number, to_upright_rgb(self._image), _dpi_of(self._image))
         except _DECODE_ERRORS as error:
-            raise UnreadableDocument(
-                f"{what} is damaged or of a kind that cannot be decoded "
-                f"({self._format}: {error}); save it again, as PNG for example"
-            ) from error
+            raise self._damaged(number, error) from error
+        if self.num_pages == 1:
+            self._image.close()  # its pixels would be a second copy
+            self._image = _open_image(self._source, self._format)
+        return page
+
+    def _what(self, number: int) -> str:
+        return "the picture" if self.num_pages == 1 else f"page {number}"
+
+    def _damaged(self, number: int, error: Exception) -> UnreadableDocument:
+        return UnreadableDocument(
+            f"{self._what(number)} is damaged or of a kind that cannot be decoded "
+            f"({self._format}: {error}); save it again, as PNG for example"
+        )
 
 
 def to_upright_rgb(image: Image.Image) -> Image.Image:
@@ -135,12 +167,19 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _shrink(page: Page, max_side_px: int | None) -> Page:
-    if max_side_px is None or max(page.size_px) <= max_side_px:
+    size_px = _within(page.size_px, max_side_px)
+    if size_px == page.size_px:
         return page
-    factor = max_side_px / max(page.size_px)
-    width_px, height_px = (max(1, round(side * factor)) for side in page.size_px)
-    image = page.image.resize((width_px, height_px), Image.Resampling.LANCZOS)
+    factor = max(size_px) / max(page.size_px)
+    image = page.image.resize(size_px, Image.Resampling.LANCZOS)
     return Page(page.number, image, page.dpi * factor if page.dpi else None)
+
+
+def _within(size_px: tuple[int, int], max_side_px: int | None) -> tuple[int, int]:
+    if max_side_px is None or max(size_px) <= max_side_px:
+        return size_px
+    factor = max_side_px / max(size_px)
+    return max(1, round(size_px[0] * factor)), max(1, round(size_px[1] * factor))
 
 
 def _open_image(source: bytes | Path, picture_format: str) -> Image.Image:

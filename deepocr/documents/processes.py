@@ -1,0 +1,262 @@
+"""Documents that are opened and drawn in processes of their own.
+
+A file of a stranger may draw for hours, take all memory or crash what draws it. Here that costs
+the page: its process is ended, and the next page goes to another one.
+"""
+
+import itertools
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+from deepocr.documents.document import Document, Limits
+from deepocr.documents.drawing_process import DrawingProcess, NeedsMemory, ProcessDied
+from deepocr.documents.wire import Header, Message
+from deepocr.errors import PageTooCostly, UnreadableDocument
+from deepocr.settings import Settings
+from deepocr.types import Page, Word
+
+OPEN_IN_ONE = 16
+"""Documents that one process keeps open; the one that was not used for longest is closed."""
+
+QUICK_OPEN_S = 0.02
+"""A document that opens in less is opened in a second process rather than waited for."""
+
+
+class DocumentProcesses:
+    """Up to `count` processes, started when they are needed. Safe from many threads.
+
+    A page, or opening a document, gets `page_timeout_s` and `memory_bytes`; what needs more
+    raises PageTooCostly. Close it at the end: every process ends then, whatever it does.
+    """
+
+    def __init__(
+        self, limits: Limits, *, count: int, page_timeout_s: float, memory_bytes: int
+    ) -> None:
+        self._limits = limits
+        self._count = count
+        self._timeout_s = page_timeout_s
+        self._max_pixels = 2 * limits.max_pixels  # MuPDF may draw a row more
+        self._memory_bytes = memory_bytes
+        self._changed = threading.Condition()
+        self._processes: list[DrawingProcess] = []
+        self._keys = itertools.count(1)
+        self._closed = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(
+            settings,
+            count=settings.draw_processes or min(4, os.cpu_count() or 1),
+            page_timeout_s=settings.draw_timeout_s,
+            memory_bytes=settings.draw_memory_bytes,
+        )
+
+    def open(
+        self,
+        source: bytes | Path,
+        *,
+        dpi: float = 144,
+        password: str = "",
+        with_words: bool = False,
+        max_side_px: int | None = None,
+        decode: bool = True,
+    ) -> Document:
+        """As `open_document`, and with its errors. Blocking."""
+        options = {
+            "dpi": dpi,
+            "password": password,
+            "with_words": with_words,
+            "max_side_px": max_side_px,
+            "decode": decode,
+        }
+        return _OpenDocument(self, next(self._keys), source, options, self._limits)
+
+    def close(self) -> None:
+        """End every process; what is being drawn raises UnreadableDocument. May be repeated."""
+        with self._changed:
+            self._closed = True
+            for process in self._processes:
+                process.kill()
+            idle = [process for process in self._processes if not process.busy]
+            self._processes = [process for process in self._processes if process.busy]
+            self._changed.notify_all()
+        for process in idle:
+            process.end()
+
+    def pids(self) -> list[int]:
+        """Of the processes that are there now."""
+        with self._changed:
+            return [process.pid for process in self._processes if process.pid]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ask(self, document: "_OpenDocument", what: str, do: str, **arguments: object) -> Message:
+        """Have it done by a process that has the document open. Blocking.
+
+        What ended its process, or needed more memory in one that is not fresh, is tried once more:
+        an earlier page may be to blame, or somebody else who ended it.
+        """
+        for last in (False, True):
+            process = self._take(document)
+            fresh = process.num_answers == 0
+            try:
+                self._open_in(process, document)
+                asked = {"key": document.key, **arguments}
+                return process.ask(do, asked, self._timeout_s, self._max_pixels)
+            except TimeoutError as error:
+                raise PageTooCostly(
+                    f"{what} took more than {self._timeout_s:g} s and was stopped; save the "
+                    "document again, in a simpler way, or raise DEEPOCR_DRAW_TIMEOUT_S"
+                ) from error
+            except NeedsMemory as error:
+                if fresh or last:
+                    raise PageTooCostly(
+                        f"{what} needs more than {self._memory_bytes:,} bytes of memory; save the "
+                        "document again, in a simpler way, or raise DEEPOCR_DRAW_MEMORY_BYTES"
+                    ) from error
+            except ProcessDied as error:
+                if self._closed:
+                    raise _stopped() from error
+                if last:
+                    raise UnreadableDocument(
+                        f"{what} ended the process that worked on it, twice ({error}); save the "
+                        "document again"
+                    ) from error
+            finally:
+                self._give_back(process, document)
+        raise AssertionError("the last try returns or raises")
+
+    def forget(self, document: "_OpenDocument") -> None:
+        """Have a document closed wherever it is open."""
+        with self._changed:
+            for process in self._processes:
+                process.close_document(document.key)
+
+    def _take(self, document: "_OpenDocument") -> DrawingProcess:
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise _stopped()
+                process = self._find(document)
+                if process is not None:
+                    process.busy = True
+                    return process
+                self._changed.wait()
+
+    def _find(self, document: "_OpenDocument") -> DrawingProcess | None:
+        """The process to use now; None to wait for one."""
+        having = [process for process in self._processes if document.key in process.documents]
+        free = [process for process in having if not process.busy]
+        if free:
+            return free[0]
+        if having and document.open_s > QUICK_OPEN_S:
+            return None
+        free = [process for process in self._processes if not process.busy]
+        if free:
+            return min(free, key=lambda process: len(process.documents))
+        if len(self._processes) < self._count:
+            self._processes.append(DrawingProcess(self._memory_bytes))
+            return self._processes[-1]
+        return None
+
+    def _open_in(self, process: DrawingProcess, document: "_OpenDocument") -> None:
+        if document.key not in process.documents:
+            started_s = time.perf_counter()
+            asked = {"key": document.key, **document.how_to_open}
+            header, _ = process.ask("open", asked, self._timeout_s, 0)
+            document.opened(header, time.perf_counter() - started_s)
+        with self._changed:
+            process.documents.pop(document.key, None)
+            process.documents[document.key] = None
+            for key in list(process.documents)[:-OPEN_IN_ONE]:
+                process.close_document(key)
+
+    def _give_back(self, process: DrawingProcess, document: "_OpenDocument") -> None:
+        if self._closed or not process.alive:
+            process.end()
+        with self._changed:
+            process.busy = False
+            if document.is_closed:
+                process.close_document(document.key)
+            if not process.alive:
+                self._processes.remove(process)
+            self._changed.notify_all()
+
+
+class _OpenDocument(Document):
+    """A document that lies open in one process, in several, or in none for now."""
+
+    def __init__(
+        self,
+        processes: DocumentProcesses,
+        key: int,
+        source: bytes | Path,
+        options: Mapping[str, object],
+        limits: Limits,
+    ) -> None:
+        super().__init__("pdf", 0, limits)  # until it has been opened
+        self.key = key
+        self.open_s = 0.0
+        self.is_closed = False
+        self._processes = processes
+        self._files = ExitStack()
+        if isinstance(source, bytes):
+            temporary = tempfile.NamedTemporaryFile(prefix="deepocr-")  # noqa: SIM115  till `close`
+            file = self._files.enter_context(temporary)
+            file.write(source)
+            file.flush()
+            source = Path(file.name)
+        self.how_to_open: Mapping[str, object] = {
+            "path": str(source.absolute()),
+            "limits": [limits.max_pixels, limits.max_bytes, limits.max_pages],
+            **options,
+        }
+        try:
+            processes.ask(self, "opening the document", "info")
+        except BaseException:
+            self.close()
+            raise
+
+    def opened(self, header: Header, seconds: float) -> None:
+        """Called each time that a process has opened it. Raises UnreadableDocument."""
+        kind, num_pages = header["kind"], int(header["num_pages"])
+        if self.num_pages and (kind, num_pages) != (self.kind, self.num_pages):
+            raise UnreadableDocument("the file changed while it was read; begin again")
+        self.kind, self.num_pages, self.open_s = kind, num_pages, seconds
+
+    def page(self, number: int, dpi: float | None = None) -> Page:
+        header, picture = self._ask("page", number, dpi=dpi)
+        if picture is None:
+            raise UnreadableDocument(f"page {number} came without its pixels")
+        words = tuple(Word(text, (x1, y1, x2, y2)) for text, x1, y1, x2, y2 in header["words"])
+        return Page(number, picture, header["dpi"], words)
+
+    def size_px(self, number: int) -> tuple[int, int]:
+        header, _ = self._ask("size", number)
+        width_px, height_px = header["size_px"]
+        return int(width_px), int(height_px)
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._processes.forget(self)
+        self._files.close()
+
+    def _ask(self, do: str, number: int, **arguments: object) -> Message:
+        self.check_number(number)
+        if self.is_closed:
+            raise UnreadableDocument(f"page {number}: the document has been closed; open it again")
+        return self._processes.ask(self, f"page {number}", do, number=number, **arguments)
+
+
+def _stopped() -> UnreadableDocument:
+    return UnreadableDocument("no more pages are drawn: the program is stopping")
