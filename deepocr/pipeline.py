@@ -215,7 +215,10 @@ async def warm_up(engine: Engine) -> None:
     """
     picture = Image.new("RGB", (640, 480), "white")
     ImageDraw.Draw(picture).text((40, 40), "Warm-up page", fill="black", font_size=32)
-    job = Job(task="Free OCR", preset="Tiny", max_new_tokens=4)
+    known = engine.capabilities
+    task = "Free OCR" if "Free OCR" in known.tasks else Job().task
+    preset = "Tiny" if "Tiny" in known.presets else Job().preset
+    job = Job(task=task, preset=preset, max_new_tokens=4)
     result = await read_page(engine, Page(number=1, image=picture), job)
     if result.status == "failed":
         raise EngineError(f"warm-up failed: {result.error}")

@@ -31,6 +31,7 @@ class Preset:
     """How a page becomes views: a global view of `side_px` and up to `max_tiles` tiles.
 
     `fit` is how the page gets into the square: stretched, or padded with its aspect ratio kept.
+    `newlines` is whether a slot follows each row of features.
     """
 
     title: str
@@ -38,6 +39,8 @@ class Preset:
     side_px: int
     fit: Literal["stretch", "pad"]
     max_tiles: int = 0
+    tile_side_px: int = 640
+    newlines: bool = True
 
 
 TASKS: Mapping[str, Task] = {
@@ -68,6 +71,8 @@ TASKS: Mapping[str, Task] = {
     )
 }
 
+PROMPTS: Mapping[str, str] = {task.title: task.prompt for task in TASKS.values()}
+
 PRESETS: Mapping[str, Preset] = {
     preset.title: preset
     for preset in (
@@ -78,8 +83,6 @@ PRESETS: Mapping[str, Preset] = {
         Preset("Large", "large", 1280, "pad"),
     )
 }
-
-TILE_SIDE_PX = 640
 
 
 def find_task(name: str) -> Task:
@@ -125,7 +128,7 @@ def make_job(
     return Job(found.title, reference, find_preset(preset).title, max_new_tokens)
 
 
-def prompt_for(job: Job) -> str:
+def prompt_for(job: Job, prompts: Mapping[str, str] = PROMPTS) -> str:
     """The model's prompt for a job, with the reference text in its place."""
     # replace, not format: a reference text may hold braces
-    return TASKS[job.task].prompt.replace("{reference_text}", job.reference_text)
+    return prompts[job.task].replace("{reference_text}", job.reference_text)

@@ -19,7 +19,7 @@ PUBLISHED = OcrConfig.model_validate(
             "global_attn_indexes": [2, 5, 8, 11],
             "downsample_channels": [512, 1024],
         },
-        "clip": {"width": 1024, "layers": 24, "heads": 16},
+        "encoder": {"kind": "clip", "width": 1024, "layers": 24, "heads": 16},
         "projector": {"input_dim": 2048, "n_embed": 1280, "projector_type": "linear"},
         "decoder": {
             "vocab_size": 129280,

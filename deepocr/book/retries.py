@@ -109,7 +109,7 @@ def rungs(job: Job, look: Look, capabilities: Capabilities) -> Iterator[Rung]:
     """
     turns = look.turns if 0 in look.turns else (*look.turns[:1], 0, *look.turns[1:])
     ways = [Rung(job, turned) for turned in turns]
-    if capabilities.presets and job.preset in OTHER_PRESET:
+    if OTHER_PRESET.get(job.preset) in capabilities.presets:
         ways.append(Rung(replace(job, preset=OTHER_PRESET[job.preset]), turns[0]))
     if OTHER_TASK.get(job.task) in capabilities.tasks:
         ways.append(Rung(replace(job, task=OTHER_TASK[job.task]), turns[0]))

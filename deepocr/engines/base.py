@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deepocr.errors import EngineBroken, UnsupportedTask
+from deepocr.tasks import PRESETS
 from deepocr.types import Event, Job, Page
 
 
@@ -12,7 +13,7 @@ from deepocr.types import Event, Job, Page
 class Capabilities:
     """What an engine can do. `engine` names it in results, with what changes its output
     (`deepseek bf16`, `deepseek int8`); `concurrency` is how many pages it can use at once;
-    `presets` is whether the resolution preset changes its answer."""
+    `presets` are the resolution presets that it knows, none where it heeds none."""
 
     engine: str
     tasks: frozenset[str]
@@ -20,7 +21,7 @@ class Capabilities:
     live_text: bool
     confidence: bool
     concurrency: int = 1
-    presets: bool = True
+    presets: frozenset[str] = frozenset(PRESETS)
 
 
 class Engine(Protocol):
@@ -50,9 +51,14 @@ class Engine(Protocol):
 
 
 def check_task(capabilities: Capabilities, job: Job) -> None:
-    """Raises UnsupportedTask with the list of what the engine can do."""
+    """Raises UnsupportedTask with the tasks, or the resolution presets, that the engine has."""
     if job.task not in capabilities.tasks:
         raise UnsupportedTask(
             f"engine {capabilities.engine!r} cannot do {job.task!r}; "
             f"it can do: {', '.join(sorted(capabilities.tasks))}"
+        )
+    if capabilities.presets and job.preset not in capabilities.presets:
+        raise UnsupportedTask(
+            f"engine {capabilities.engine!r} has no resolution {job.preset!r}; "
+            f"it has: {', '.join(name for name in PRESETS if name in capabilities.presets)}"
         )

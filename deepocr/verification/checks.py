@@ -74,7 +74,8 @@ def plan(
     Figures are asked for on the last page of each PDF, where the samples have them, and things
     are located on its first, where the text layer says where they stand.
     """
-    chosen = presets or (tuple(PRESETS) if capabilities.presets else (Job().preset,))
+    known = tuple(preset for preset in PRESETS if preset in capabilities.presets)
+    chosen = presets or known or (Job().preset,)
     for task in TASKS:
         if task not in capabilities.tasks or (tasks and task not in tasks):
             continue

@@ -106,8 +106,8 @@ class Implementation(Protocol):
     def name(self) -> str: ...
 
     def activations(self, views: Views, prompt: Prompt) -> Mapping[str, Tensor]:
-        """`global.sam`, `global.clip`, `global.projected`, `local.projected` (with tiles),
-        `image_embeds`, `hidden.0` to `hidden.<layers>` and `logits`, for all positions."""
+        """`global.sam`, `global.clip` or `.qwen2`, `global.projected`, `local.projected` (with
+        tiles), `image_embeds`, `hidden.0` to `hidden.<layers>` and `logits`, for all positions."""
         ...
 
     def greedy(
@@ -130,7 +130,9 @@ class PlainImplementation:
     @torch.inference_mode()
     def activations(self, views: Views, prompt: Prompt) -> Mapping[str, Tensor]:
         model = self.model
-        with _recording(outputs={"sam": model.sam_model, "clip": model.vision_model}) as seen:
+        with _recording(
+            outputs={"sam": model.sam_model, model.config.encoder.kind: model.encoder}
+        ) as seen:
             overview = model.encode(model.to_input([views.overview]))
         found = {f"global.{name}": value for name, value in seen.items()}
         found["global.projected"] = overview

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from deepocr.engines.deepseek.config import DecoderConfig, OcrConfig, SamConfig
+from deepocr.engines.deepseek.config import ClipConfig, DecoderConfig, OcrConfig, SamConfig
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.plain import PlainSequence
 from deepocr.engines.deepseek.sampling import NO_BAN
@@ -41,9 +41,10 @@ def witness_model(config: OcrConfig, image_id: int, folder: Path, *, gain: float
     del weights
     raw = {**transformers_config(config), "image_token_id": image_id}
     (folder / "config.json").write_text(json.dumps(raw))
-    from transformers import UnlimitedOcrForConditionalGeneration as Unlimited
+    import transformers
 
-    model, report = Unlimited.from_pretrained(
+    kind = "UnlimitedOcr" if isinstance(config.encoder, ClipConfig) else "DeepseekOcr2"
+    model, report = getattr(transformers, f"{kind}ForConditionalGeneration").from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
     )
     faults = {name: found for name, found in report.items() if found}
@@ -54,22 +55,23 @@ def witness_model(config: OcrConfig, image_id: int, folder: Path, *, gain: float
 
 def transformers_config(config: OcrConfig) -> dict[str, Any]:
     """The configuration in transformers' words."""
+    encoder, text = config.encoder, _text(config.decoder)
+    wanted: dict[str, Any] = {
+        "hidden_size": encoder.width,
+        "intermediate_size": encoder.mlp_width,
+        "num_hidden_layers": encoder.layers,
+        "num_attention_heads": encoder.heads,
+    }
+    if isinstance(encoder, ClipConfig):
+        text["layer_types"] = ["full_attention"] * config.decoder.num_hidden_layers
+    else:
+        wanted["num_key_value_heads"] = encoder.kv_heads
+        wanted["rope_parameters"] = {"rope_type": "default", "rope_theta": encoder.rope_theta}
     return {
-        "model_type": "unlimited_ocr",
+        "model_type": "unlimited_ocr" if isinstance(encoder, ClipConfig) else "deepseek_ocr2",
         "tie_word_embeddings": False,
-        "text_config": {
-            **_text(config.decoder),
-            "layer_types": ["full_attention"] * config.decoder.num_hidden_layers,
-        },
-        "vision_config": {
-            "sam_config": _sam(config.sam),
-            "encoder_config": {
-                "hidden_size": config.clip.width,
-                "intermediate_size": config.clip.mlp_width,
-                "num_hidden_layers": config.clip.layers,
-                "num_attention_heads": config.clip.heads,
-            },
-        },
+        "text_config": text,
+        "vision_config": {"sam_config": _sam(config.sam), "encoder_config": wanted},
     }
 
 
@@ -107,8 +109,9 @@ def read_theirs(model: Any, page: PreparedPage, prompt: Prompt, max_new_tokens: 
         "pixel_values": page.overview.float()[None],
         "pixel_values_local": tiles,
         "num_local_patches": [0 if tiles is None else tiles.shape[0]],
-        "patches_grid": [list(page.grid)],
     }
+    if "unlimited" in model.config.model_type:
+        images["patches_grid"] = [list(page.grid)]
     ids = torch.tensor([prompt.ids])
     mask = torch.ones_like(ids)
     features = torch.cat(list(model.get_image_features(**images).pooler_output))

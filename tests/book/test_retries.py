@@ -77,7 +77,7 @@ def test_what_the_engine_cannot_do_is_no_way() -> None:
         boxes=True,
         live_text=False,
         confidence=True,
-        presets=False,
+        presets=frozenset(),
     )
     ways = list(rungs(make_job("free"), UPRIGHT, plain))
     assert [(way.job.task, way.turned) for way in ways] == [("Free OCR", 0), ("Free OCR", 180)]

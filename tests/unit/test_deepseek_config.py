@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from deepocr.engines.deepseek.config import read_config
+from deepocr.engines.deepseek.config import ClipConfig, QwenConfig, read_config
+from deepocr.engines.deepseek.family import DEEPSEEK_OCR, DEEPSEEK_OCR_2, member_of
 from deepocr.errors import CheckpointError
+from tests.small_family import small_raw
 from tests.tiny_checkpoint import DATA
 
 TINY = DATA / "tiny" / "config.json"
@@ -41,7 +43,8 @@ def test_the_file_and_what_it_leaves_unsaid() -> None:
     config = read_config(TINY)
     assert config.sam.global_attn_indexes == (1, 3)
     assert (config.sam.neck_width, config.sam.window, config.sam.norm_eps) == (256, 14, 1e-6)
-    assert (config.clip.mlp_width, config.clip.norm_eps) == (4 * 96, 1e-5)
+    assert isinstance(config.encoder, ClipConfig)
+    assert (config.encoder.mlp_width, config.encoder.norm_eps) == (4 * 96, 1e-5)
     assert (config.decoder.head_width, config.decoder.rope_theta) == (32, 10000.0)
     assert config.decoder.rms_norm_eps == 1e-6
     assert read_config(TINY.parent) == config
@@ -125,12 +128,31 @@ def test_what_is_unknown_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         assert part in told
 
 
+def test_the_second_model(tmp_path: Path) -> None:
+    """Told by what stands behind SAM, whose last convolution is as wide as that."""
+    raw = small_raw("DeepSeek-OCR-2")
+    raw["vision_config"]["width"]["qwen2-0-5b"] = {"dim": 896}
+    raw["projector_config"]["input_dim"] = 896
+    config = read_config(written(tmp_path, **raw))
+    assert isinstance(config.encoder, QwenConfig)
+    assert (config.encoder.layers, config.encoder.head_width) == (24, 64)
+    assert config.sam.downsample_channels == (48, 896)
+    assert member_of(config) is DEEPSEEK_OCR_2
+    assert member_of(read_config(TINY)) is DEEPSEEK_OCR
+
+
+def test_two_encoders_at_once(tmp_path: Path) -> None:
+    both = vision(**{"qwen2-0-5b": {"dim": 896}})
+    with pytest.raises(CheckpointError, match=r"width\.qwen2-0-5b is"):
+        read_config(written(tmp_path, vision_config=both))
+
+
 def test_every_fault_is_named(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text('{"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}')
     with pytest.raises(CheckpointError) as caught:
         read_config(file)
-    for part in ("qwen3", "Qwen3ForCausalLM", "sam", "clip", "projector", "decoder.use_mla"):
+    for part in ("qwen3", "Qwen3ForCausalLM", "sam", "encoder", "projector", "decoder.use_mla"):
         assert part in str(caught.value)
 
 

@@ -1,19 +1,26 @@
 """Pictures to views: grids, slots, and pictures of odd shapes."""
 
+from collections import defaultdict
+from fractions import Fraction
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from deepocr.engines.deepseek.family import DEEPSEEK_OCR_2
 from deepocr.engines.deepseek.tiles import (
-    GRIDS,
     PAD_COLOR,
     choose_grid,
     count_slots,
     cut_tiles,
+    grids,
     make_views,
     to_pixels,
 )
 from deepocr.tasks import PRESETS, find_preset
+
+GUNDAM = PRESETS["Gundam (Recommended)"]
 
 
 @pytest.mark.parametrize(
@@ -25,17 +32,23 @@ def test_slots_of_one_view(preset: str, slots: int) -> None:
     assert views.tiles == ()
 
 
-@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("grid", grids(9))
 def test_slots_of_tiles(grid: tuple[int, int]) -> None:
     columns, rows = grid
-    assert count_slots(1024, grid) == 273 + (10 * columns + 1) * 10 * rows
+    assert count_slots(GUNDAM, grid) == 273 + (10 * columns + 1) * 10 * rows
+    second = DEEPSEEK_OCR_2.presets["Gundam (Recommended)"]
+    assert count_slots(second, grid) == 257 + 144 * columns * rows
 
 
-def test_grids_are_all_of_two_to_nine_tiles() -> None:
-    every = {(w, h) for w in range(1, 10) for h in range(1, 10) if 2 <= w * h <= 9}
-    # the official table stops at (9, 1) and (1, 9) and leaves none out
-    assert set(GRIDS) == every
-    assert len(GRIDS) == len(every)
+@pytest.mark.parametrize("most", [6, 9, 32])
+def test_the_order_of_grids_of_as_many_tiles_decides_nothing(most: int) -> None:
+    """The official code meets them in the order of a set. At a tie between two shapes that stand
+    next to each other it takes the later, so none of them may have as many tiles."""
+    by_shape = defaultdict(set)
+    for columns, rows in grids(most):
+        by_shape[Fraction(columns, rows)].add(columns * rows)
+    for shape, larger in pairwise(sorted(by_shape)):
+        assert not by_shape[shape] & by_shape[larger]
 
 
 @pytest.mark.parametrize(
@@ -53,19 +66,32 @@ def test_grids_are_all_of_two_to_nine_tiles() -> None:
     ],
 )
 def test_grid_nearest_in_shape(size_px: tuple[int, int], grid: tuple[int, int]) -> None:
-    assert choose_grid(size_px, 9) == grid
+    assert choose_grid(size_px, GUNDAM) == grid
+
+
+@pytest.mark.parametrize(
+    ("size_px", "grid"),
+    [((768, 768), (1, 1)), ((769, 700), (2, 2)), ((700, 1000), (2, 3)), ((100, 9000), (1, 6))],
+)
+def test_grids_of_the_second_model(size_px: tuple[int, int], grid: tuple[int, int]) -> None:
+    preset = DEEPSEEK_OCR_2.presets["Gundam (Recommended)"]
+    views = make_views(Image.new("RGB", size_px), preset)
+    assert views.grid == grid
+    assert {tile.size for tile in views.tiles} <= {(768, 768)}
+    assert views.overview.size == (1024, 1024)
+    assert views.num_slots == 257 + 144 * len(views.tiles)
 
 
 def test_at_a_tie_small_pictures_take_the_earlier_grid() -> None:
     # 1:1 fits (2, 2) and (3, 3) alike; half the pixels of nine tiles decide
     half = 0.5 * 640 * 640 * 9
     below, above = int(half**0.5), int(half**0.5) + 1
-    assert choose_grid((below, below), 9) == (2, 2)
-    assert choose_grid((above, above), 9) == (3, 3)
+    assert choose_grid((below, below), GUNDAM) == (2, 2)
+    assert choose_grid((above, above), GUNDAM) == (3, 3)
 
 
 def test_no_tiles_for_other_presets() -> None:
-    assert choose_grid((3000, 3000), PRESETS["Base"].max_tiles) == (1, 1)
+    assert choose_grid((3000, 3000), PRESETS["Base"]) == (1, 1)
 
 
 def test_tiles_run_row_by_row() -> None:
@@ -73,7 +99,7 @@ def test_tiles_run_row_by_row() -> None:
     for index in range(6):
         x, y = index % 3 * 640, index // 3 * 640
         image.paste((index * 40, 0, 0), (x, y, x + 640, y + 640))
-    tiles = cut_tiles(image, (3, 2))
+    tiles = cut_tiles(image, (3, 2), 640)
     assert [tile.getpixel((320, 320))[0] for tile in tiles] == [0, 40, 80, 120, 160, 200]
     assert {tile.size for tile in tiles} == {(640, 640)}
 

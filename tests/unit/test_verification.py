@@ -140,7 +140,9 @@ def test_the_cpu_reader_is_sound_on_the_samples(tmp_path: Path) -> None:
 
 
 def test_an_engine_without_presets_reads_once(samples: Path) -> None:
-    capabilities = Capabilities("x", frozenset({"Free OCR"}), True, False, True, presets=False)
+    capabilities = Capabilities(
+        "x", frozenset({"Free OCR"}), True, False, True, presets=frozenset()
+    )
     assert len(list(plan(load_samples(samples), capabilities))) == 1
 
 

@@ -1,6 +1,6 @@
 """Published weights into the network, in one pass.
 
-Names and shapes are those of deepseek-ai/DeepSeek-OCR. Tensors are read from memory-mapped
+Names and shapes are those of the published checkpoints. Tensors are read from memory-mapped
 safetensors files, one at a time, and copied straight to their place on the device: experts into
 stacks, q, k, v and gate, up into one matrix each. Nothing is ever unpickled.
 """
@@ -75,11 +75,25 @@ def published_places(model: OcrModel) -> dict[str, Place]:
     return places
 
 
+PREFIXES = {
+    "decoder.": "model.",
+    "lm_head.": "lm_head.",
+    "qwen2_model.layers.": "model.qwen2_model.model.model.layers.",
+    "qwen2_model.norm.": "model.qwen2_model.model.model.norm.",
+    "": "model.",
+}
+"""How our names begin -> how the published ones do; the first that fits."""
+
+
+def _public(name: str) -> str:
+    ours = next(prefix for prefix in PREFIXES if name.startswith(prefix))
+    return PREFIXES[ours] + name.removeprefix(ours)
+
+
 def _split(name: str, shape: Shape) -> Iterator[tuple[str, Place]]:
     """One parameter of ours -> the published tensors that it is made of."""
     owner, _, _ = name.removesuffix(".weight").rpartition(".")
-    public = name if name.startswith("lm_head.") else "model." + name.removeprefix("decoder.")
-    public_owner = "model." + owner.removeprefix("decoder.")
+    public_owner = _public(owner + ".").removesuffix(".")
     in_decoder = name.startswith("decoder.layers.")
     if in_decoder and name.endswith("qkv_proj.weight"):
         yield from _rows(name, shape, [f"{public_owner}.{part}_proj.weight" for part in "qkv"])
@@ -90,11 +104,11 @@ def _split(name: str, shape: Shape) -> Iterator[tuple[str, Place]]:
     elif in_decoder and name.endswith(".experts.down_proj"):
         for expert in range(shape[0]):
             yield from _rows(name, shape[1:], [f"{public_owner}.{expert}.down_proj.weight"], expert)
-    elif in_decoder and name.endswith("gate_up_proj.weight"):
+    elif name.endswith("gate_up_proj.weight"):
         parts = [f"{public_owner}.{part}_proj.weight" for part in ("gate", "up")]
         yield from _rows(name, shape, parts)
     else:
-        yield public, Place(name, shape)
+        yield _public(name), Place(name, shape)
 
 
 def _rows(

@@ -10,7 +10,7 @@ import reprlib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from deepocr.engines.deepseek.config_fields import network_parts, without_notes
@@ -50,8 +50,9 @@ class SamConfig(_Part):
 
 
 class ClipConfig(_Part):
-    """CLIP-L without its patch embedding."""
+    """CLIP-L without its patch embedding, beside SAM."""
 
+    kind: Literal["clip"]
     width: int
     layers: int
     heads: int
@@ -61,6 +62,34 @@ class ClipConfig(_Part):
     @property
     def mlp_width(self) -> int:
         return 4 * self.width
+
+
+class QwenConfig(_Part):
+    """Qwen2 without token embedding, over SAM's features and learned queries. The file states the
+    width alone."""
+
+    kind: Literal["qwen2"]
+    dim: int
+    layers: int = 24
+    heads: int = 14
+    kv_heads: int = 2
+    mlp_width: int = 4864
+    norm_eps: float = 1e-6
+    rope_theta: float = 1e6
+
+    @property
+    def width(self) -> int:
+        return self.dim
+
+    @property
+    def head_width(self) -> int:
+        return self.dim // self.heads
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.dim % (2 * self.heads) or self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} heads of {self.kv_heads} keys do not fit {self.dim}")
+        return self
 
 
 class DecoderConfig(_Part):
@@ -120,10 +149,10 @@ class ProjectorConfig(_Part):
 
 
 class OcrConfig(_Part):
-    """The whole network. `projector.input_dim` is CLIP's width and `net_3`'s, side by side."""
+    """The whole network. `projector.input_dim` is the encoder's width, with CLIP twice."""
 
     sam: SamConfig
-    clip: ClipConfig
+    encoder: ClipConfig | QwenConfig = Field(discriminator="kind")
     projector: ProjectorConfig
     decoder: DecoderConfig
     # newline slots after each row; the file's global_view_pos is not used by the official code
@@ -131,18 +160,20 @@ class OcrConfig(_Part):
 
     @model_validator(mode="after")
     def _widths_fit(self) -> Self:
-        both = self.clip.width + self.sam.downsample_channels[1]
-        if both != self.projector.input_dim:
-            raise ValueError(f"projector input_dim {self.projector.input_dim} is not {both}")
+        net_3 = self.sam.downsample_channels[1]
+        beside = net_3 if isinstance(self.encoder, ClipConfig) else 0
+        if self.encoder.width + beside != self.projector.input_dim:
+            raise ValueError(
+                f"projector input_dim {self.projector.input_dim} is not "
+                f"{self.encoder.width + beside}"
+            )
         if self.projector.n_embed != self.decoder.hidden_size:
             raise ValueError(
                 f"projector n_embed {self.projector.n_embed} is not the decoder's "
                 f"hidden_size {self.decoder.hidden_size}"
             )
-        if self.clip.width != self.sam.downsample_channels[1]:
-            raise ValueError(
-                f"CLIP width {self.clip.width} is not net_3's {self.sam.downsample_channels[1]}"
-            )
+        if self.encoder.width != net_3:
+            raise ValueError(f"the encoder's width {self.encoder.width} is not net_3's {net_3}")
         return self
 
 
@@ -164,7 +195,7 @@ def read_config(path: Path) -> OcrConfig:
         faults = "; ".join(_told(fault) for fault in error.errors())
         raise CheckpointError(
             f"{file} is not of a DeepSeek-OCR model ({_kind(raw)}): {faults}; "
-            "use a checkpoint of deepseek-ai/DeepSeek-OCR's architecture"
+            "use a checkpoint of the architecture of DeepSeek-OCR or DeepSeek-OCR-2"
         ) from error
 
 

@@ -34,6 +34,9 @@ MEANINGLESS = frozenset(
 )
 """Fields that change nothing of what the network computes."""
 
+ENCODERS = {"clip-l-14-224": "clip", "qwen2-0-5b": "qwen2"}
+"""The names in `vision_config.width` of what may stand behind SAM."""
+
 OFF = (None, False)
 """Values that say a thing is not there, whatever it is."""
 
@@ -54,9 +57,10 @@ def network_parts(raw: Any, decoder_fields: Collection[str]) -> Any:
     top = dict(raw)
     vision = _taken(top, "vision_config")
     widths = _taken(vision, "width")
+    encoder = _encoder(widths)
     parts = {
-        "sam": widths.pop("sam_vit_b", None),
-        "clip": widths.pop("clip-l-14-224", None),
+        "sam": _sam(widths.pop("sam_vit_b", None), encoder),
+        "encoder": encoder,
         "projector": top.pop("projector_config", None),
         "tile_tag": top.pop("tile_tag", None),
         "decoder": _decoder(top, decoder_fields),
@@ -65,6 +69,23 @@ def network_parts(raw: Any, decoder_fields: Collection[str]) -> Any:
         **{name: value for name, value in without_notes(top, ()).items() if _serious(name, value)},
     }
     return {name: value for name, value in parts.items() if value is not None}
+
+
+def _encoder(widths: dict[str, Any]) -> dict[str, Any] | None:
+    """The encoder behind SAM, with its kind; a second one stays, to be refused."""
+    for name, kind in ENCODERS.items():
+        if isinstance(widths.get(name), dict):
+            return {"kind": kind, **widths.pop(name)}
+    return None
+
+
+def _sam(sam: Any, encoder: Mapping[str, Any] | None) -> Any:
+    """SAM's fields. With Qwen2 its last convolution is as wide as that, whatever is repeated here
+    from the first model."""
+    if not (isinstance(sam, dict) and encoder and encoder["kind"] == "qwen2"):
+        return sam
+    half = sam.get("downsample_channels", [None])[0]
+    return {**sam, "downsample_channels": [half, encoder.get("dim")]}
 
 
 def _taken(owner: dict[str, Any], name: str) -> dict[str, Any]:

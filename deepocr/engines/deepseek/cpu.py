@@ -108,7 +108,7 @@ def pack_for_cpu(model: OcrModel, quantize: Quantize = "none") -> None:
     started_s = time.perf_counter()
     _pack_children(model.decoder, quantize)
     model.lm_head = PackedLinear(MATRICES[quantize](model.lm_head.weight), None)  # type: ignore[assignment]
-    for encoder in (model.sam_model, model.vision_model, model.projector):
+    for encoder in (model.sam_model, model.encoder, model.projector):
         _pack_children(encoder, "none")
     log.info("weights packed for the CPU (%s) in %.1f s", quantize, time.perf_counter() - started_s)
 

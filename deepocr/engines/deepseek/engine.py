@@ -26,6 +26,7 @@ from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
 from deepocr.engines.deepseek.config import read_config
 from deepocr.engines.deepseek.cpu import pack_for_cpu
 from deepocr.engines.deepseek.deltas import DeltaWriter
+from deepocr.engines.deepseek.family import Member, member_of
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops.choice import FastOps, choose_ops
 from deepocr.engines.deepseek.sampling import NGramBan
@@ -34,7 +35,7 @@ from deepocr.engines.deepseek.vision import prepare
 from deepocr.engines.deepseek.worker import Request, Worker
 from deepocr.errors import EngineBroken, EngineError, InvalidInput, SettingsError
 from deepocr.settings import Settings
-from deepocr.tasks import PRESETS, TASKS, prompt_for
+from deepocr.tasks import prompt_for
 from deepocr.types import Event, Job, Page, PageDone, Usage
 from deepocr.weights.download import ensure_weights
 
@@ -50,17 +51,20 @@ class DeepSeekEngine:
         tokens: TokenTable,
         *,
         name: str,
+        member: Member,
         context: int,
         concurrency: int,
     ) -> None:
         self.capabilities = Capabilities(
             engine=name,
-            tasks=frozenset(TASKS),
+            tasks=frozenset(member.prompts),
             boxes=True,
             live_text=True,
             confidence=True,
             concurrency=concurrency,
+            presets=frozenset(member.presets),
         )
+        self._member = member
         self._tokens = tokens
         self._context = context
         self._worker = Worker(reader)
@@ -108,9 +112,9 @@ class DeepSeekEngine:
     async def _request(self, page: Page, job: Job) -> Request:
         """Views and prompt of a page. Raises InvalidInput when they leave no room for output."""
         loop = asyncio.get_running_loop()
-        preset = PRESETS[job.preset]
+        preset = self._member.presets[job.preset]
         prepared = await loop.run_in_executor(self._pictures, prepare, page.image, preset)
-        prompt = self._tokens.prompt(prompt_for(job), prepared.num_slots)
+        prompt = self._tokens.prompt(prompt_for(job, self._member.prompts), prepared.num_slots)
         room = room_for_output(prompt, self._context)
         most = min(job.max_new_tokens, room)
         return Request(prompt, prepared, most, loop, asyncio.Queue())
@@ -180,5 +184,12 @@ def start(
         num_blocks=plan_blocks(model, concurrency, settings.kv_cache_gb),
     )
     weights = settings.dtype if settings.quantize == "none" else settings.quantize
-    name = f"deepseek {weights}"
-    return DeepSeekEngine(reader, tokens, name=name, context=context, concurrency=concurrency)
+    member = member_of(model.config)
+    return DeepSeekEngine(
+        reader,
+        tokens,
+        name=f"{member.engine} {weights}",
+        member=member,
+        context=context,
+        concurrency=concurrency,
+    )

@@ -4,70 +4,72 @@ Byte for byte what the official preprocessing makes (Pillow, bicubic). No torch 
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from deepocr.tasks import TILE_SIDE_PX, Preset
+from deepocr.tasks import Preset
 
 FEATURE_PX = 64
 """Side of the picture square behind one feature: patches of 16, halved twice."""
 
 PAD_COLOR = (127, 127, 127)
 
-# in the order in which the official code meets them, which decides ties
-GRIDS: tuple[tuple[int, int], ...] = (
-    *((1, 2), (2, 1), (3, 1), (1, 3), (2, 2), (4, 1), (1, 4), (5, 1), (1, 5), (1, 6), (6, 1)),
-    *((3, 2), (2, 3), (7, 1), (1, 7), (4, 2), (2, 4), (1, 8), (8, 1), (1, 9), (3, 3), (9, 1)),
-)
-
 
 @dataclass(frozen=True, eq=False)
 class Views:
     """What the encoder sees of a page. `grid` is (columns, rows); (1, 1) means no tiles.
 
-    `tiles` run row by row; each is TILE_SIDE_PX square.
+    `tiles` run row by row.
     """
 
     overview: Image.Image
     tiles: tuple[Image.Image, ...]
     grid: tuple[int, int]
-
-    @property
-    def num_slots(self) -> int:
-        return count_slots(self.overview.width, self.grid)
+    num_slots: int
 
 
-def count_slots(side_px: int, grid: tuple[int, int]) -> int:
-    """Image slots in the prompt for a global view of `side_px` and a grid of tiles.
+def count_slots(preset: Preset, grid: tuple[int, int]) -> int:
+    """Image slots in the prompt for a global view and a grid of tiles.
 
-    One slot a feature, one at the end of each row of features, one after the global view.
+    One slot a feature, one at the end of each row of features where the model has newlines, one
+    after the global view.
     """
-    across = side_px // FEATURE_PX
-    slots = (across + 1) * across + 1
+    line_end = int(preset.newlines)
+    across = preset.side_px // FEATURE_PX
+    slots = (across + line_end) * across + 1
     if grid != (1, 1):
-        per_tile = TILE_SIDE_PX // FEATURE_PX
+        per_tile = preset.tile_side_px // FEATURE_PX
         columns, rows = grid
-        slots += (per_tile * columns + 1) * (per_tile * rows)
+        slots += (per_tile * columns + line_end) * (per_tile * rows)
     return slots
 
 
-def choose_grid(size_px: tuple[int, int], max_tiles: int) -> tuple[int, int]:
+@cache
+def grids(max_tiles: int) -> tuple[tuple[int, int], ...]:
+    """Every (columns, rows) of 2 to `max_tiles` tiles, few tiles first. Grids of as many tiles are
+    never equally near to a picture, so their order decides nothing."""
+    sides = range(1, max_tiles + 1)
+    every = ((w, h) for w in sides for h in sides if 2 <= w * h <= max_tiles)
+    return tuple(sorted(every, key=lambda grid: grid[0] * grid[1]))
+
+
+def choose_grid(size_px: tuple[int, int], preset: Preset) -> tuple[int, int]:
     """(columns, rows) whose shape is nearest the picture's, of 2 to `max_tiles` tiles.
 
     (1, 1) for a picture that fits into one tile, or when tiles are not wanted.
     """
     width, height = size_px
-    if max_tiles < 2 or (width <= TILE_SIDE_PX and height <= TILE_SIDE_PX):
+    side = preset.tile_side_px
+    if max(width, height) <= side:
         return (1, 1)
     best, best_difference = (1, 1), float("inf")
-    for columns, rows in GRIDS:
-        if columns * rows > max_tiles:
-            continue
+    for columns, rows in grids(preset.max_tiles):
         difference = abs(width / height - columns / rows)
         # at a tie a picture of many pixels takes the grid met later
-        large = width * height > 0.5 * TILE_SIDE_PX**2 * columns * rows
+        large = width * height > 0.5 * side**2 * columns * rows
         if difference < best_difference or (difference == best_difference and large):
             best, best_difference = (columns, rows), difference
     return best
@@ -86,9 +88,9 @@ def make_views(image: Image.Image, preset: Preset) -> Views:
         overview = ImageOps.pad(
             _thickened(image, preset.side_px), side, Image.Resampling.BICUBIC, color=PAD_COLOR
         )
-    grid = choose_grid(image.size, preset.max_tiles)
-    tiles = () if grid == (1, 1) else cut_tiles(image, grid)
-    return Views(overview, tiles, grid)
+    grid = choose_grid(image.size, preset)
+    tiles = () if grid == (1, 1) else cut_tiles(image, grid, preset.tile_side_px)
+    return Views(overview, tiles, grid, count_slots(preset, grid))
 
 
 def _thickened(image: Image.Image, side_px: int) -> Image.Image:
@@ -100,10 +102,9 @@ def _thickened(image: Image.Image, side_px: int) -> Image.Image:
     return image.resize((side_px, 1) if width > height else (1, side_px))
 
 
-def cut_tiles(image: Image.Image, grid: tuple[int, int]) -> tuple[Image.Image, ...]:
-    """The picture stretched over the grid and cut row by row."""
+def cut_tiles(image: Image.Image, grid: tuple[int, int], side: int) -> tuple[Image.Image, ...]:
+    """The picture stretched over a grid of squares of `side` pixels and cut row by row."""
     columns, rows = grid
-    side = TILE_SIDE_PX
     whole = image.resize((columns * side, rows * side), Image.Resampling.BICUBIC)
     corners = ((column * side, row * side) for row in range(rows) for column in range(columns))
     return tuple(whole.crop((x, y, x + side, y + side)) for x, y in corners)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from deepocr.engines.deepseek.model.ocr import OcrModel
-from deepocr.engines.deepseek.tiles import Views, count_slots, make_views, to_pixels
+from deepocr.engines.deepseek.tiles import Views, make_views, to_pixels
 from deepocr.tasks import Preset
 
 BYTES_A_PIXEL = 160
@@ -28,10 +28,7 @@ class PreparedPage:
     overview: Tensor
     tiles: Tensor | None
     grid: tuple[int, int]
-
-    @property
-    def num_slots(self) -> int:
-        return count_slots(self.overview.shape[-1], self.grid)
+    num_slots: int
 
     @property
     def num_pixels(self) -> int:
@@ -48,7 +45,7 @@ def prepare(image: Image.Image, preset: Preset) -> PreparedPage:
 def prepare_views(views: Views) -> PreparedPage:
     overview = _to_tensor([views.overview])[0]
     tiles = _to_tensor(views.tiles) if views.tiles else None
-    return PreparedPage(overview, tiles, views.grid)
+    return PreparedPage(overview, tiles, views.grid, views.num_slots)
 
 
 def _to_tensor(images: Sequence[Image.Image]) -> Tensor:

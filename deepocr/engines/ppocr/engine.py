@@ -42,7 +42,7 @@ class PPOCREngine:
             live_text=False,
             confidence=True,
             concurrency=concurrency,
-            presets=False,
+            presets=frozenset(),
         )
 
     async def read(self, page: Page, job: Job) -> AsyncIterator[Event]:

@@ -138,6 +138,7 @@ class RemoteEngine:
 
     def _capabilities(self) -> Capabilities:
         abilities = [seat.server.abilities for seat in self._seats]
+        presets = frozenset.intersection(*(ability.presets for ability in abilities))
         return Capabilities(
             engine="remote",
             tasks=frozenset.intersection(*(ability.tasks for ability in abilities)),
@@ -145,7 +146,7 @@ class RemoteEngine:
             live_text=False,
             confidence=all(ability.json for ability in abilities),
             concurrency=self._jobs + ENCODED_AHEAD,
-            presets=all(len(ability.presets) > 1 for ability in abilities),
+            presets=presets if len(presets) > 1 else frozenset(),
         )
 
     async def read(self, page: Page, job: Job) -> AsyncGenerator[Event, None]:

@@ -70,11 +70,9 @@ class RmsNorm(nn.Module):
 class Rotary(nn.Module):
     """Rotary positions in the half-rotation layout, tables in float32 for the whole context."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, width: int, theta: float, context: int) -> None:
         super().__init__()
-        self.width = config.head_width
-        self.theta = config.rope_theta
-        self.context = config.max_position_embeddings
+        self.width, self.theta, self.context = width, theta, context
         self.table = torch.empty(0)
 
     def prepare(self, device: torch.device, rates_dtype: torch.dtype = torch.float32) -> None:
@@ -151,7 +149,7 @@ class Decoder(nn.Module):
             DecoderLayer(config, layer, ops) for layer in range(config.num_hidden_layers)
         )
         self.norm = RmsNorm(config.hidden_size, config.rms_norm_eps)
-        self.rotary = Rotary(config)
+        self.rotary = Rotary(config.head_width, config.rope_theta, config.max_position_embeddings)
 
     def forward(self, hidden: Tensor, positions: Tensor, cache: KeyValues) -> Tensor:
         """hidden (T, hidden) at positions (T,) -> hidden after the final norm, (T, hidden)."""

@@ -7,19 +7,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from deepocr.engines.deepseek.config import OcrConfig, ProjectorConfig
+from deepocr.engines.deepseek.config import ClipConfig, OcrConfig, ProjectorConfig
+from deepocr.engines.deepseek.family import member_of
 from deepocr.engines.deepseek.model.clip import ClipEncoder
 from deepocr.engines.deepseek.model.decoder import Decoder, PlainKeyValues
+from deepocr.engines.deepseek.model.qwen import QwenEncoder
 from deepocr.engines.deepseek.model.sam import SamEncoder
 from deepocr.engines.deepseek.ops import Ops
 from deepocr.engines.deepseek.tiles import FEATURE_PX, Views, to_pixels
-from deepocr.tasks import PRESETS, TILE_SIDE_PX
-
-VIEW_SIDES_PX = tuple(sorted({TILE_SIDE_PX, *(preset.side_px for preset in PRESETS.values())}))
 
 
 class Projector(nn.Module):
-    """CLIP and SAM side by side -> the decoder's width."""
+    """What the encoders make of a view -> the decoder's width."""
 
     def __init__(self, config: ProjectorConfig) -> None:
         super().__init__()
@@ -31,7 +30,11 @@ class Projector(nn.Module):
 
 
 class OcrModel(nn.Module):
-    """Build it on the meta device, load it, then call `prepare` once."""
+    """Build it on the meta device, load it, then call `prepare` once.
+
+    Members of the family differ behind SAM: CLIP (`vision_model`) goes on beside SAM's features
+    and rows of features end with a newline, or Qwen2 (`qwen2_model`) goes on alone.
+    """
 
     def __init__(self, config: OcrConfig, ops: Ops) -> None:
         super().__init__()
@@ -39,9 +42,14 @@ class OcrModel(nn.Module):
         self.config = config
         self.ops = ops
         self.sam_model = SamEncoder(config.sam, ops.attention)
-        self.vision_model = ClipEncoder(config.clip, ops.attention)
+        self.vision_model: ClipEncoder | None = None
+        self.qwen2_model: QwenEncoder | None = None
+        if isinstance(config.encoder, ClipConfig):
+            self.vision_model = ClipEncoder(config.encoder, ops.attention)
+            self.image_newline = nn.Parameter(torch.empty(hidden))
+        else:
+            self.qwen2_model = QwenEncoder(config.encoder, ops.attention)
         self.projector = Projector(config.projector)
-        self.image_newline = nn.Parameter(torch.empty(hidden))
         # published spelling
         self.view_seperator = nn.Parameter(torch.empty(hidden))
         self.decoder = Decoder(config.decoder, ops)
@@ -49,25 +57,35 @@ class OcrModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.image_newline.device
+        return self.view_seperator.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.image_newline.dtype
+        return self.view_seperator.dtype
+
+    @property
+    def encoder(self) -> ClipEncoder | QwenEncoder:
+        """What stands behind SAM."""
+        if self.vision_model is not None:
+            return self.vision_model
+        assert self.qwen2_model is not None
+        return self.qwen2_model
 
     @torch.inference_mode()
     def prepare(self) -> None:
         """Everything that is computed from the weights once: position tables of all presets."""
-        self.sam_model.prepare(VIEW_SIDES_PX)
-        self.vision_model.prepare(side // FEATURE_PX for side in VIEW_SIDES_PX)
+        sides_px = member_of(self.config).view_sides_px
+        self.sam_model.prepare(sides_px)
+        self.encoder.prepare(side // FEATURE_PX for side in sides_px)
         self.decoder.rotary.prepare(self.device)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Views of one side, pixels (N, 3, S, S) -> features (N, (S / 64)^2, hidden)."""
         sam = self.sam_model(pixels)
-        clip = self.vision_model(sam)
-        both = torch.cat([clip[:, 1:], sam.flatten(2).transpose(1, 2)], dim=-1)
-        features: Tensor = self.projector(both)
+        seen = self.encoder(sam)
+        if self.vision_model is not None:
+            seen = torch.cat([seen[:, 1:], sam.flatten(2).transpose(1, 2)], dim=-1)
+        features: Tensor = self.projector(seen)
         return features
 
     def fill_slots(self, overview: Tensor, tiles: Tensor | None, grid: tuple[int, int]) -> Tensor:
@@ -76,9 +94,13 @@ class OcrModel(nn.Module):
         overview (q * q, hidden); tiles (columns * rows, t * t, hidden) -> (slots, hidden).
         """
         hidden = overview.shape[-1]
+        separator = self.view_seperator.view(1, hidden)
+        if self.vision_model is None:
+            before = [] if tiles is None else [tiles.flatten(0, 1)]
+            return torch.cat([*before, overview, separator])
         across = round(overview.shape[0] ** 0.5)
         parts = [self._with_newlines(overview.view(across, across, hidden))]
-        parts.append(self.view_seperator.view(1, hidden))
+        parts.append(separator)
         if tiles is not None:
             columns, rows = grid
             side = round(tiles.shape[1] ** 0.5)

@@ -1,0 +1,52 @@
+"""What the members of the family differ in beside their networks: presets, prompts, the ban.
+
+Which one a checkpoint is says its config.json, never its name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deepocr.engines.deepseek.config import OcrConfig, QwenConfig
+from deepocr.tasks import PRESETS, PROMPTS, Preset
+
+
+@dataclass(frozen=True)
+class Member:
+    """What the model was trained for: `presets` by title, `prompts` by the task's title.
+
+    `engine` is its name in results. `ban` is the size of n-grams that are not repeated, and the
+    window in which they are looked for.
+    """
+
+    engine: str
+    presets: Mapping[str, Preset]
+    prompts: Mapping[str, str]
+    ban: tuple[int, int]
+
+    @property
+    def view_sides_px(self) -> tuple[int, ...]:
+        """Sides of all views that there can be, in order."""
+        presets = self.presets.values()
+        tiles = {preset.tile_side_px for preset in presets if preset.max_tiles}
+        return tuple(sorted(tiles | {preset.side_px for preset in presets}))
+
+
+DEEPSEEK_OCR = Member("deepseek", PRESETS, PROMPTS, ban=(30, 90))
+
+DEEPSEEK_OCR_2 = Member(
+    "deepseek-ocr-2",
+    {
+        preset.title: preset
+        for preset in (
+            Preset("Gundam (Recommended)", "gundam", 1024, "pad", 6, 768, newlines=False),
+            Preset("Base", "base", 1024, "pad", newlines=False),
+        )
+    },
+    PROMPTS,
+    ban=(30, 90),
+)
+
+
+def member_of(config: OcrConfig) -> Member:
+    """The member whose network this is."""
+    return DEEPSEEK_OCR_2 if isinstance(config.encoder, QwenConfig) else DEEPSEEK_OCR
