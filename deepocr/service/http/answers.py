@@ -1,16 +1,25 @@
 """The task API's answers: their models, and how they are made from states and pages."""
 
+import json
+import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from deepocr.render.html import ShownPage, picture_html, text_html
-from deepocr.render.json import page_to_dict
+from deepocr.errors import DeepOCRError
 from deepocr.render.markdown import render_markdown
 from deepocr.service.http.context import Service
-from deepocr.service.state.records import Snapshot, State
+from deepocr.service.http.page_view import page_json, plain_page_json
+from deepocr.service.http.problems import Problem
+from deepocr.service.state.records import Snapshot, State, TaskRecord
 from deepocr.types import Box, PageResult
+
+log = logging.getLogger(__name__)
+
+PAGE_S = 10.0
+"""A page's HTML may take so long; then its plain text is shown."""
 
 
 class Accepted(BaseModel):
@@ -94,17 +103,24 @@ def task_status(service: Service, snapshot: Snapshot, *, position: bool = True) 
     return TaskStatus(**_status_fields(service, snapshot, position))
 
 
-def task_answer(service: Service, snapshot: Snapshot, *, with_result: bool) -> TaskAnswer:
-    """Everything; the result is None while no page is done."""
-    result = None
-    if with_result and (snapshot.settled or snapshot.final):
-        pages = service.files.pages(snapshot.record.task_id, snapshot.settled)
-        result = _result(snapshot, pages)
-    return TaskAnswer(
+def task_answer(service: Service, snapshot: Snapshot, *, with_result: bool) -> bytes:
+    """A TaskAnswer as JSON, made page by page: a book in one call would hold the interpreter's
+    lock for long. The result is null while no page is done."""
+    answer = TaskAnswer(
         **_status_fields(service, snapshot, True),
-        result=result,
         pending_tasks=sum(service.store.pending().values()),
     )
+    result = "null"
+    if with_result and (snapshot.settled or snapshot.final):
+        result = _result(service, snapshot)
+    fields = answer.model_dump_json(exclude={"result"})
+    return f'{fields[:-1]},"result":{result}}}'.encode()
+
+
+def task_list(service: Service, snapshots: Sequence[Snapshot]) -> bytes:
+    """A TaskList as JSON."""
+    tasks = (task_status(service, task).model_dump_json() for task in snapshots)
+    return f'{{"tasks":[{",".join(tasks)}]}}'.encode()
 
 
 def detections_of(page: PageResult) -> list[Detection]:
@@ -140,37 +156,38 @@ def corners(box_px: Box) -> list[tuple[int, int]]:
     return [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
 
 
-def page_answer(task_id: str, page: PageResult, task: str) -> dict[str, Any]:
-    """A page as in the JSON download, its Markdown, and the two halves of the viewer."""
-    shown = ShownPage(page, f"/api/v1/ocr/results/{task_id}/pages/{page.number}/image", {})
-    return {
-        **page_to_dict(page),
-        "markdown": render_markdown(page, task=task),
-        "picture_html": picture_html(shown),
-        "text_html": text_html(shown),
-    }
+async def page_answer(service: Service, record: TaskRecord, number: int) -> bytes:
+    """A page as JSON. One that cannot be rendered shows its plain text and why."""
+    where = (service.settings.data_dir, record.task_id, number)
+    try:
+        return await service.helpers.run(PAGE_S, page_json, *where, record.job.task)
+    except FileNotFoundError as error:
+        raise Problem(404, "unknown-page", f"page {number} was deleted meanwhile") from error
+    except Exception as error:  # noqa: BLE001  whatever a page's text does, it is told in its place
+        log.warning("page %d of task %s cannot be rendered: %r", number, record.task_id, error)
+        reason = str(error) if isinstance(error, DeepOCRError) else "rendering it failed"
+        return await service.helpers.run(PAGE_S, plain_page_json, *where, reason)
 
 
-def _result(snapshot: Snapshot, pages: list[PageResult]) -> Result:
-    task = snapshot.record.job.task
-    by_number = {page.number: page for page in pages}
+def _result(service: Service, snapshot: Snapshot) -> str:
     states, texts, detections = [], [], []
     for number in snapshot.record.numbers:
-        page = by_number.get(number)
         state = PageState(number=number, status=snapshot.settled.get(number, "waiting"))
+        settled = number in snapshot.settled
+        page = service.files.page(snapshot.record.task_id, number) if settled else None
         if page is not None:
             state.error = page.error
             if page.status != "failed":
-                state.markdown = render_markdown(page, task=task)
+                state.markdown = render_markdown(page, task=snapshot.record.job.task)
                 texts.append(state.markdown)
-                detections += detections_of(page)
-        states.append(state)
-    return Result(
-        detections=detections,
-        pages=states,
-        markdown="\n\n".join(texts),
-        complete=not snapshot.missing,
-        error=snapshot.error,
+                detections += [found.model_dump_json() for found in detections_of(page)]
+        states.append(state.model_dump_json())
+    rest = Result(complete=not snapshot.missing, error=snapshot.error)
+    fields = rest.model_dump_json(exclude={"detections", "pages", "markdown"})
+    markdown = "\\n\\n".join(json.dumps(text)[1:-1] for text in texts)
+    return (
+        f'{fields[:-1]},"detections":[{",".join(detections)}],"pages":[{",".join(states)}],'
+        f'"markdown":"{markdown}"}}'
     )
 
 

@@ -1,6 +1,7 @@
 """Work that would keep the interpreter's lock for long, in processes of its own."""
 
 import asyncio
+import os
 import resource
 from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
@@ -11,6 +12,9 @@ from deepocr.errors import DeepOCRError
 
 MEMORY_BYTES = 2 << 30
 """Beyond this an allocation of a helper fails."""
+
+NICENESS = 5
+"""Who asks for little comes first."""
 
 A = TypeVarTuple("A")
 R = TypeVar("R")
@@ -44,6 +48,10 @@ class Helpers:
 
 
 def _limited(work: Callable[[*A], R], args: tuple[*A]) -> R:
+    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, most))
-    return work(*args)
+    try:
+        return work(*args)
+    except MemoryError as error:
+        raise HelperFailed(f"it took more than {MEMORY_BYTES:,} bytes of memory") from error

@@ -58,10 +58,10 @@ def move_documents(body: Path, mark: str) -> tuple[bytes, dict[str, str]]:
         rest = json.dumps(content).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidInput("the request is not JSON") from error
-    except MemoryError as error:
-        raise _too_much() from error
     if len(rest) > MAX_REST_BYTES:
-        raise _too_much()
+        raise DocumentTooLarge(
+            f"the JSON has more than {MAX_REST_BYTES:,} bytes beside its documents; send less"
+        )
     return rest, faults
 
 
@@ -77,9 +77,3 @@ def _long_texts(content: Any) -> Iterator[tuple[Any, Any, str]]:
                 yield place, key, value
             elif isinstance(value, dict | list):
                 waiting.append(value)
-
-
-def _too_much() -> DocumentTooLarge:
-    return DocumentTooLarge(
-        f"the JSON has more than {MAX_REST_BYTES:,} bytes beside its documents; send less at once"
-    )

@@ -22,6 +22,7 @@ from deepocr.errors import (
     UnsupportedTask,
 )
 from deepocr.service.http.fetch import AddressRefused
+from deepocr.service.http.helpers import HelperFailed
 from deepocr.service.state.files import NoRoomError
 from deepocr.service.state.records import QueueFullError, TooManyTasksError
 from deepocr.service.state.store import StoreUnavailableError
@@ -101,6 +102,8 @@ def problem_of(error: Exception) -> Problem | None:
         log.error("the queue cannot be reached: %s", error)
         detail = "the queue cannot be reached just now; try again later"
         return Problem(503, "queue-unavailable", detail, retry)
+    if isinstance(error, HelperFailed):
+        return Problem(503, "took-too-long", f"the answer could not be made: {error}", retry)
     if isinstance(error, NoRoomError):
         log.error("the data folder takes no more: %s", error)
         return Problem(503, "storage-full", "there is no room for more documents now", retry)
@@ -155,6 +158,7 @@ def add_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         StoreUnavailableError,
         OperationalError,
         NoRoomError,
+        HelperFailed,
     ):
         app.add_exception_handler(kind, known)
     app.add_exception_handler(RequestValidationError, validation)

@@ -1,8 +1,10 @@
 """`POST /ocr_batch`: many files in, their texts out, in order."""
 
+import asyncio
+import json
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from deepocr.errors import InvalidInput
@@ -13,6 +15,7 @@ from deepocr.service.http.problems import problem_responses
 from deepocr.service.http.uploads import Wanted, save_stream
 from deepocr.service.http.waiting import IncomingDocument, pages_of, queued
 from deepocr.tasks import make_job
+from deepocr.types import PageResult
 
 router = APIRouter(tags=["batch"], route_class=ClientRoute)
 
@@ -26,6 +29,7 @@ class BatchTexts(BaseModel):
 @router.post(
     "/ocr_batch",
     summary="Read many files and wait for their texts",
+    response_model=BatchTexts,
     responses=problem_responses(401, 413, 415, 422, 429, 500, 503),
 )
 async def ocr_batch(
@@ -35,7 +39,7 @@ async def ocr_batch(
     files: Annotated[list[UploadFile], File(description="pictures, TIFFs or PDFs")],
     task: Annotated[str, Form()] = "Free OCR",
     preset: Annotated[str, Form()] = "Gundam (Recommended)",
-) -> BatchTexts:
+) -> Response:
     """All or nothing: a file that cannot be read fails the request and is named."""
     limit = service.settings.max_batch_files
     if len(files) > limit:
@@ -46,5 +50,10 @@ async def ocr_batch(
     async with queued(service, client, sources, wanted) as records:
         for record in records:
             pages = await pages_of(service, request, record)
-            texts.append("\n\n".join(render_markdown(p, task=wanted.job.task) for p in pages))
-    return BatchTexts(texts=texts)
+            texts.append(await asyncio.to_thread(_text_json, pages, wanted.job.task))
+    content = f'{{"texts":[{",".join(texts)}]}}'
+    return Response(content, media_type="application/json")
+
+
+def _text_json(pages: list[PageResult], task: str) -> str:
+    return json.dumps("\n\n".join(render_markdown(page, task=task) for page in pages))

@@ -1,13 +1,10 @@
 """Mistral's `POST /v1/ocr`."""
 
-import base64
-import io
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
-from PIL import Image
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -16,6 +13,7 @@ from deepocr.render.markdown import FIGURE_LABELS, HEADINGS, figures_of, render_
 from deepocr.service.http.clients import KnownClient
 from deepocr.service.http.context import Service, service_of
 from deepocr.service.http.json_requests import JsonRequest, JsonRoute
+from deepocr.service.http.page_view import cut_figures
 from deepocr.service.http.problems import problem_responses, refuse_options
 from deepocr.service.http.uploads import Wanted
 from deepocr.service.http.waiting import pages_of, queued
@@ -27,6 +25,7 @@ router = APIRouter(tags=["Mistral OCR"], route_class=JsonRoute)
 
 MAX_PAGES_LISTED = 10_000
 MAX_PAGES_CHARS = 1000
+FIGURES_S = 60.0
 
 PageIndex = Annotated[int, Field(ge=0)]
 
@@ -175,6 +174,7 @@ class MistralAnswer(BaseModel):
 @router.post(
     "/v1/ocr",
     summary="A document as Markdown by page, as Mistral's OCR answers",
+    response_model=MistralAnswer,
     responses=problem_responses(401, 413, 415, 422, 429, 500, 503),
 )
 async def ocr(
@@ -182,7 +182,7 @@ async def ocr(
     request: JsonRequest,
     service: Annotated[Service, Depends(service_of)],
     client: KnownClient,
-) -> MistralAnswer:
+) -> Response:
     """Reads with the task "Convert to Markdown"."""
     document = body.document
     if isinstance(document, DocumentUrl):
@@ -195,9 +195,12 @@ async def ocr(
     async with queued(service, client, [source], wanted) as records:
         read = await pages_of(service, request, records[0])
         size = (await run_in_threadpool(service.files.upload(records[0].task_id).stat)).st_size
-        answers = [await run_in_threadpool(_page, service, records[0], page, body) for page in read]
-    usage = UsageInfo(pages_processed=len(answers), doc_size_bytes=size)
-    return MistralAnswer(pages=answers, model=body.model or "deepocr", usage_info=usage)
+        pages_json = [await _page_json(service, records[0], page, body) for page in read]
+    usage = UsageInfo(pages_processed=len(read), doc_size_bytes=size)
+    answer = MistralAnswer(pages=[], model=body.model or "deepocr", usage_info=usage)
+    fields = answer.model_dump_json(exclude={"pages"})
+    content = f'{fields[:-1]},"pages":[{",".join(pages_json)}]}}'
+    return Response(content, media_type="application/json")
 
 
 def _from_one(pages: list[int] | str | None) -> str:
@@ -210,14 +213,29 @@ def _from_one(pages: list[int] | str | None) -> str:
     return re.sub(r"\d{1,9}", lambda number: str(int(number[0]) + 1), text)
 
 
-def _page(
+async def _page_json(
     service: Service, record: TaskRecord, page: PageResult, body: MistralRequest
+) -> str:
+    images = _images(page, body)
+    if body.include_image_base64 and images:
+        boxes_px = [
+            (i.top_left_x, i.top_left_y, i.bottom_right_x, i.bottom_right_y) for i in images
+        ]
+        picture = service.files.picture(record.task_id, page.number)
+        found = await service.helpers.run(FIGURES_S, cut_figures, picture, boxes_px)
+        for image, content in zip(images, found, strict=True):
+            image.image_base64 = content
+    return await run_in_threadpool(lambda: _page(record, page, body, images).model_dump_json())
+
+
+def _page(
+    record: TaskRecord, page: PageResult, body: MistralRequest, images: list[MistralImage]
 ) -> MistralPage:
     width, height = page.size_px
     return MistralPage(
         index=page.number - 1,
         markdown=render_markdown(page, lambda number, _: _image_id(number - 1)),
-        images=_images(service, record, page, body),
+        images=images,
         dimensions=Dimensions(dpi=record.dpi, height=height, width=width),
         header=_furniture(page, "header") if body.extract_header else None,
         footer=_furniture(page, "footer", "page_number") if body.extract_footer else None,
@@ -254,28 +272,12 @@ def _corners(box_px: Box) -> dict[str, Any]:
     return dict(zip(names, box_px, strict=True))
 
 
-def _images(
-    service: Service, record: TaskRecord, page: PageResult, body: MistralRequest
-) -> list[MistralImage]:
-    """The page's figures, cut out of its picture where that is asked for."""
+def _images(page: PageResult, body: MistralRequest) -> list[MistralImage]:
     smallest_px = body.image_min_size or 0
     images = []
     for number, region in enumerate(figures_of(page)):
         x1, y1, x2, y2 = region.boxes_px[0]
         if min(x2 - x1, y2 - y1) < smallest_px:
             continue
-        image = MistralImage(id=_image_id(number), **_corners(region.boxes_px[0]))
-        if body.include_image_base64:
-            with Image.open(service.files.picture(record.task_id, page.number)) as picture:
-                image.image_base64 = _data_url(picture, (x1, y1, x2, y2))
-        images.append(image)
+        images.append(MistralImage(id=_image_id(number), **_corners(region.boxes_px[0])))
     return images if body.image_limit is None else images[: body.image_limit]
-
-
-def _data_url(picture: Image.Image, box_px: tuple[int, int, int, int]) -> str | None:
-    cut = picture.crop(box_px)
-    if 0 in cut.size:
-        return None
-    buffer = io.BytesIO()
-    cut.save(buffer, format="JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

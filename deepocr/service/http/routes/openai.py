@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from deepocr.service.http import chat
 from deepocr.service.http.chat import ChatJob, ChatRequest, Chunks, chat_job
@@ -66,7 +66,8 @@ async def chat_completions(
         )
     async with stack:
         pages = [page for record in records for page in await pages_of(service, request, record)]
-    return JSONResponse(chat.completion(job, pages))
+    answer = await asyncio.to_thread(lambda: json.dumps(chat.completion(job, pages)))
+    return Response(answer, media_type="application/json")
 
 
 async def _events(
@@ -119,7 +120,7 @@ async def _pieces(
         read = await reading
     finally:
         reading.cancel()
-    whole = "\n\n".join(map(job.text_of, read))
+    whole = await asyncio.to_thread(lambda: "\n\n".join(map(job.text_of, read)))
     if not whole.startswith(sent):
         raise Problem(500, "read-anew", "the page was read anew and became another text")
     if len(whole) > len(sent):

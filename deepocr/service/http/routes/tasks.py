@@ -101,6 +101,7 @@ async def process(
 @router.get(
     "/results/{task_id}",
     summary="What has been read so far",
+    response_model=answers.TaskAnswer,
     responses=problem_responses(401, 404, 503),
 )
 async def results(
@@ -109,7 +110,7 @@ async def results(
     wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="wait so long at most")] = 0,
     wait_for: Annotated[Literal["change", "end"], Query(description="for what")] = "change",
     include_result: Annotated[bool, Query(description="false: state and progress only")] = True,
-) -> answers.TaskAnswer:
+) -> Response:
     """State, progress by page, place in the queue, and the text of the pages that are done."""
     if wait_s and not task.final:
         if wait_for == "end":
@@ -118,23 +119,25 @@ async def results(
             known = TaskProgress(task.state, len(task.settled))
             await service.watcher.changed(task.record.task_id, known, wait_s)
         task = await asyncio.to_thread(_again, service, task)
-    return await asyncio.to_thread(answers.task_answer, service, task, with_result=include_result)
+    return _json(
+        await asyncio.to_thread(answers.task_answer, service, task, with_result=include_result)
+    )
 
 
 @router.get(
     "/results/{task_id}/pages/{number}",
     summary="One page, as in the JSON download",
+    response_model=dict[str, object],
     responses=problem_responses(401, 404, 503),
 )
-def page(service: TheService, task: OwnTask, number: int) -> dict[str, object]:
+async def page(service: TheService, task: OwnTask, number: int) -> Response | dict[str, object]:
     """Regions in pixels, confidence, timing, Markdown; while it is read, the text so far."""
     if number not in task.record.numbers:
         raise Problem(404, "unknown-page", f"page {number} is not among those that are read")
-    found = service.files.page(task.record.task_id, number)
-    if found is None:
-        text = service.store.read_live(task.record.task_id, number)
+    if number not in task.settled:
+        text = await asyncio.to_thread(service.store.read_live, task.record.task_id, number)
         return {"number": number, "status": "waiting", "raw": text}
-    return answers.page_answer(task.record.task_id, found, task.record.job.task)
+    return _json(await answers.page_answer(service, task.record, number))
 
 
 @router.get(
@@ -191,15 +194,23 @@ def delete(service: TheService, task: OwnTask) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/tasks", summary="One's own tasks", responses=problem_responses(401, 503))
+@router.get(
+    "/tasks",
+    summary="One's own tasks",
+    response_model=answers.TaskList,
+    responses=problem_responses(401, 503),
+)
 def list_tasks(
     service: TheService,
     client: KnownClient,
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
-) -> answers.TaskList:
+) -> Response:
     """Those of the API key; without keys those of X-Client-Token, or else of the address."""
-    found = service.store.tasks_of(client.owner, limit)
-    return answers.TaskList(tasks=[answers.task_status(service, task) for task in found])
+    return _json(answers.task_list(service, service.store.tasks_of(client.owner, limit)))
+
+
+def _json(content: bytes) -> Response:
+    return Response(content, media_type="application/json")
 
 
 def _again(service: Service, task: Snapshot) -> Snapshot:
