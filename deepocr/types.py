@@ -117,6 +117,46 @@ class PageDone:
 Event = TextDelta | RegionFound | PageDone
 
 
+FindingKind = Literal["missing", "unsupported", "differs", "order", "furniture"]
+"""What the text lacks, what no witness saw, a number or name that reads otherwise, mixed columns;
+and, no fault, what the engine by its nature leaves out."""
+
+Verdict = Literal["confirmed", "doubtful", "contradicted", "no witness"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A difference between a page's text and its witness, with both texts.
+
+    `box_px` is where it stands, as far as that is known; `region` is the region, counted from 0,
+    that the text is from.
+    """
+
+    kind: FindingKind
+    page: int
+    box_px: Box | None
+    witness: str
+    text: str
+    region: int | None = None
+
+
+@dataclass(frozen=True)
+class PageCheck:
+    """What a witness says of a page's text.
+
+    `coverage` is the share of the witness's letters that the text has, `support` the share of the
+    text's letters that the witness saw; `reason` says why this witness, or why none.
+    """
+
+    page: int
+    verdict: Verdict
+    witness: str
+    reason: str
+    coverage: float | None = None
+    support: float | None = None
+    findings: tuple[Finding, ...] = ()
+
+
 @dataclass(frozen=True)
 class PageResult:
     """Everything known about one page after reading. A failed page has an `error` and no regions;

@@ -5,7 +5,7 @@ import math
 from importlib import resources
 from typing import Any
 
-from deepocr.types import DocumentResult, PageResult, Region
+from deepocr.types import DocumentResult, PageCheck, PageResult, Region
 
 SCHEMA_VERSION = 1
 """Goes up when a key is removed or changes its meaning; new keys may come without."""
@@ -55,6 +55,29 @@ def page_to_dict(page: PageResult) -> dict[str, Any]:
     if page.notes:
         plain["notes"] = {name: _text(note) for name, note in page.notes.items()}
     return plain
+
+
+def check_to_dict(check: PageCheck) -> dict[str, Any]:
+    """A page's check in plain types."""
+    return {
+        "page": check.page,
+        "verdict": check.verdict,
+        "witness": check.witness,
+        "reason": _text(check.reason),
+        "coverage": _number(check.coverage),
+        "support": _number(check.support),
+        "findings": [
+            {
+                "kind": finding.kind,
+                "page": finding.page,
+                "box_px": None if finding.box_px is None else list(finding.box_px),
+                "witness": _text(finding.witness),
+                "text": _text(finding.text),
+                "region": finding.region,
+            }
+            for finding in check.findings
+        ],
+    }
 
 
 def region_to_dict(region: Region) -> dict[str, Any]:

@@ -14,6 +14,7 @@ LAYERS: list[set[str]] = [
     {"engines"},
     {"engines.registry"},
     {"pipeline"},
+    {"check"},
     {"book", "service", "evaluation", "verification"},
     {"predict", "measure"},
     {"scripts"},

@@ -1,0 +1,62 @@
+"""One page checked: the cheapest sound witness is found and asked."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deepocr.check.compare import compare
+from deepocr.check.reading import Reading, read_regions
+from deepocr.check.thresholds import FOR_WITNESS
+from deepocr.check.witness import Witness, layer_witness, reader_witness
+from deepocr.documents.ink import ink_mask, is_blank
+from deepocr.engines.base import Engine
+from deepocr.pipeline import read_page
+from deepocr.types import Job, Page, PageCheck, Region
+
+LITTLE_IN_COMMON = 0.5
+"""Coverage and support below which the layer itself is doubted, and the CPU reader asked."""
+
+
+async def find_witness(page: Page, reader: Engine | None) -> Witness:
+    """The page's text layer where it is sound, else what `reader` reads, else none."""
+    layer = layer_witness(page)
+    if layer.name != "none":
+        return layer
+    if is_blank(ink_mask(page.image)):
+        return Witness("ink", "the page is blank")
+    if reader is None:
+        return layer
+    seen = reader_witness(await read_page(reader, page, Job()))
+    return replace(seen, reason=f"{layer.reason}; {seen.reason}")
+
+
+async def check_page(
+    page: Page,
+    regions: Sequence[Region],
+    reader: Engine | None = None,
+    *,
+    witness: Witness | None = None,
+    strictness: float = 1.0,
+) -> PageCheck:
+    """Hold a page's text against its `witness`, or the best one that can be had.
+
+    `reader` is the CPU reader, for pages without a sound text layer; None asks the layer alone.
+    """
+    reading = read_regions(regions)
+    witness = witness or await find_witness(page, reader)
+    checked = _compare(page, reading, witness, strictness)
+    if witness.name == "text layer" and reader is not None and _in_vain(checked):
+        other = reader_witness(await read_page(reader, page, Job()))
+        second = _compare(page, reading, other, strictness)
+        if second.verdict not in ("contradicted", "no witness"):
+            reason = f"the text layer is not what the page shows; {other.reason}"
+            return replace(second, reason=reason)
+    return checked
+
+
+def _compare(page: Page, reading: Reading, witness: Witness, strictness: float) -> PageCheck:
+    thresholds = FOR_WITNESS.get(witness.name, FOR_WITNESS["text layer"])
+    return compare(page.number, page.size_px, reading, witness, thresholds.scaled(strictness))
+
+
+def _in_vain(checked: PageCheck) -> bool:
+    return max(checked.coverage or 0.0, checked.support or 0.0) < LITTLE_IN_COMMON

@@ -1,0 +1,345 @@
+"""A text held against a witness: findings with their places, scores, and a verdict."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+from rapidfuzz import fuzz
+from rapidfuzz.distance import Levenshtein
+
+from deepocr.check.align import Alignment, Mismatch, align
+from deepocr.check.furniture import furniture_lines
+from deepocr.check.order import jumps
+from deepocr.check.reading import Reading
+from deepocr.check.thresholds import FOR_WITNESS, Thresholds
+from deepocr.check.witness import Witness, union
+from deepocr.check.words import Piece, Stream
+from deepocr.types import Box, Finding, PageCheck, Verdict
+
+FOUND = 0.6
+"""Share of a word's letters that make it the same word."""
+
+MAX_FOREIGN = 0.3
+"""Share of a text in scripts that the witness cannot read, above which it says nothing."""
+
+LOST = 0.4
+"""Share of a line's letters below which the line is not there: some words are on every page."""
+
+BRIDGE_LETTERS = 3
+"""A run of words goes on over a word this short that was found somewhere."""
+
+FORMULA_LETTERS = 8
+"""Letters beside a formula that may be its own on the page, and twice as many as were written."""
+
+Flags = npt.NDArray[np.bool_]
+
+
+def compare(
+    page: int,
+    size_px: tuple[int, int],
+    reading: Reading,
+    witness: Witness,
+    thresholds: Thresholds | None = None,
+) -> PageCheck:
+    """What the witness says of the text of one page; "no witness" where there is none."""
+    if witness.name == "none":
+        return PageCheck(page, "no witness", witness.name, witness.reason)
+    foreign = _foreign(reading, witness)
+    if foreign > MAX_FOREIGN:
+        reason = f"{foreign:.0%} of the text is in a script that the CPU reader does not know"
+        return PageCheck(page, "no witness", "none", reason)
+    sheet = _Sheet(page, size_px, reading, witness, thresholds or FOR_WITNESS[witness.name])
+    return sheet.check()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Words of one side, one after the other, that the other side lacks."""
+
+    pieces: range
+    letters: int
+
+
+class _Sheet:
+    """One page's comparison."""
+
+    def __init__(
+        self,
+        page: int,
+        size_px: tuple[int, int],
+        reading: Reading,
+        witness: Witness,
+        thresholds: Thresholds,
+    ) -> None:
+        self._page = page
+        self._size_px = size_px
+        self._reading = reading
+        self._witness = witness
+        self._limits = thresholds
+        self._alignment: Alignment = align(Stream.of(witness.pieces()), Stream.of(reading.pieces))
+        self._seen, self._text = self._alignment.witness, self._alignment.text
+        self._found = _found(self._seen, self._alignment.to_text)
+        self._supported = _found(self._text, self._alignment.to_witness)
+        self._excuse_formulas()
+        self._supported |= np.array(
+            [not witness.can_read(piece.letters[0]) for piece in self._text.pieces], bool
+        )
+
+    def check(self) -> PageCheck:
+        excused = self._furniture()
+        misread = list(self._misread())
+        for mismatch, _ in misread:
+            # told once
+            self._found[mismatch.witness.start : mismatch.witness.stop] = True
+            self._supported[mismatch.text.start : mismatch.text.stop] = True
+        lacking = [
+            run for run in self._runs(self._seen, self._found | excused) if self._is_missing(run)
+        ]
+        added = [
+            run
+            for run in self._runs(self._text, self._supported)
+            if run.letters >= self._limits.unsupported_letters
+        ]
+        findings = [
+            *(finding for run in lacking for finding in self._missing(run)),
+            *(self._unsupported(run) for run in added),
+            *(finding for _, finding in misread),
+            *self._order(),
+            *self._excused_findings(excused),
+        ]
+        coverage = _share(self._seen, self._found, ~(excused | self._seen.optional))
+        support = _share(self._text, self._supported, ~self._text.optional)
+        verdict = self._verdict(findings, coverage, support, [*lacking, *added])
+        return PageCheck(
+            self._page,
+            verdict,
+            self._witness.name,
+            self._witness.reason,
+            round(coverage, 4),
+            round(support, 4),
+            tuple(findings),
+        )
+
+    def _verdict(
+        self, findings: Sequence[Finding], coverage: float, support: float, runs: Sequence[_Run]
+    ) -> Verdict:
+        kinds = {finding.kind for finding in findings} - {"furniture"}
+        if not kinds:
+            return "confirmed"
+        limits = self._limits
+        longest = max((run.letters for run in runs), default=0)
+        if min(coverage, support) < limits.contradicted_share or "order" in kinds:
+            return "contradicted"
+        return "contradicted" if longest >= limits.contradicted_run else "doubtful"
+
+    def _excuse_formulas(self) -> None:
+        """Words of the witness beside a formula of the text are that formula, within limits."""
+        optional = self._text.optional
+        self._supported |= optional
+        self._found |= self._seen.optional
+        if not optional.any():
+            return
+        for start, end in _runs_of(~self._found):
+            places = []
+            if start:
+                places.append(self._partner(start - 1) + 1)
+            if end < len(self._found):
+                places.append(self._partner(end) - 1)
+            budget = 0
+            for place in places:
+                budget = max(budget, self._formula_letters(place, optional))
+            if budget and _letters(self._seen, range(start, end)) <= 2 * budget + FORMULA_LETTERS:
+                self._found[start:end] = True
+
+    def _partner(self, piece: int) -> int:
+        """The piece of the text that a found piece of the witness is matched with."""
+        letters = self._alignment.to_text[self._seen.starts[piece] : self._seen.starts[piece + 1]]
+        matched = letters[letters >= 0]
+        return int(self._text.piece_of[matched[0]]) if len(matched) else -2
+
+    def _formula_letters(self, piece: int, optional: Flags) -> int:
+        """Of the formulas at and around a piece."""
+        low = high = piece
+        if not 0 <= piece < len(optional) or not optional[piece]:
+            return 0
+        while low and optional[low - 1]:
+            low -= 1
+        while high + 1 < len(optional) and optional[high + 1]:
+            high += 1
+        return _letters(self._text, range(low, high + 1))
+
+    def _furniture(self) -> Flags:
+        """Which words of the witness the engine by its nature does not write."""
+        by_line: dict[int, list[bool]] = defaultdict(list)
+        for piece, found in zip(self._seen.pieces, self._found, strict=True):
+            by_line[piece.line] += [bool(found)] * len(piece.letters)
+        lost = {line for line, found in by_line.items() if sum(found) < LOST * len(found)}
+        lines = furniture_lines(self._witness.lines, lost, self._size_px, self._reading.figures_px)
+        return np.array([piece.line in lines for piece in self._seen.pieces], bool)
+
+    def _runs(self, stream: Stream, found: Flags) -> Iterator[_Run]:
+        """Words that are not found, over short ones between them."""
+        runs: list[range] = []
+        for start, end in _runs_of(~found):
+            between = range(runs[-1].stop, start) if runs else range(0)
+            if runs and _letters(stream, between) <= BRIDGE_LETTERS:
+                runs[-1] = range(runs[-1].start, end)
+            else:
+                runs.append(range(start, end))
+        for run in runs:
+            yield _Run(run, sum(len(stream.pieces[i].letters) for i in run if not found[i]))
+
+    def _is_missing(self, run: _Run) -> bool:
+        if run.letters >= self._limits.missing_letters:
+            return True
+        lines = {self._seen.pieces[index].line for index in run.pieces}
+        whole = (
+            sum(len(piece.letters) for piece in self._seen.pieces if piece.line in lines)
+            == run.letters
+        )
+        return whole and run.letters >= self._limits.missing_line
+
+    def _missing(self, run: _Run) -> Iterator[Finding]:
+        for _, group in groupby(run.pieces, lambda index: self._seen.pieces[index].line):
+            pieces = [self._seen.pieces[index] for index in group]
+            text = " ".join(piece.text for piece in pieces)
+            yield Finding("missing", self._page, _box(pieces), text, "")
+
+    def _unsupported(self, run: _Run) -> Finding:
+        pieces = [self._text.pieces[index] for index in run.pieces]
+        text = " ".join(piece.text for piece in pieces)
+        return Finding("unsupported", self._page, _box(pieces), "", text, self._region(pieces[0]))
+
+    def _misread(self) -> Iterator[tuple[Mismatch, Finding]]:
+        """Numbers and names that read otherwise."""
+        for mismatch in self._alignment.mismatches:
+            seen = [self._seen.pieces[index] for index in mismatch.witness]
+            text = [self._text.pieces[index] for index in mismatch.text]
+            if any(piece.formula for piece in text) or _one_more(seen, text):
+                continue
+            formula = (
+                self._seen.optional[mismatch.witness.start : mismatch.witness.stop].any()
+                or self._text.optional[mismatch.text.start : mismatch.text.stop].any()
+            )
+            if formula:
+                differs = self._limits.formula_digits and _other_digits(seen, text)
+            else:
+                differs = _other_number(seen, text, self._limits) or _other_name(
+                    seen, text, self._limits
+                )
+            if differs:
+                yield (
+                    mismatch,
+                    Finding(
+                        "differs",
+                        self._page,
+                        _box(seen),
+                        " ".join(piece.text for piece in seen),
+                        " ".join(piece.text for piece in text),
+                        self._region(text[0]),
+                    ),
+                )
+
+    def _order(self) -> Iterator[Finding]:
+        found = jumps(self._alignment, self._witness.lines)
+        if len(found) >= self._limits.order_jumps:
+            for first, second in found:
+                one, two = self._witness.lines[first], self._witness.lines[second]
+                yield Finding(
+                    "order", self._page, union([one.box_px, two.box_px]), one.text, two.text
+                )
+
+    def _excused_findings(self, excused: Flags) -> Iterator[Finding]:
+        for start, end in _runs_of(excused):
+            for _, group in groupby(range(start, end), lambda i: self._seen.pieces[i].line):
+                pieces = [self._seen.pieces[index] for index in group]
+                text = " ".join(piece.text for piece in pieces)
+                yield Finding("furniture", self._page, _box(pieces), text, "")
+
+    def _region(self, piece: Piece) -> int:
+        return self._reading.region_of_block[piece.line]
+
+
+def _one_more(seen: Sequence[Piece], text: Sequence[Piece]) -> bool:
+    """The same words, and some on one side only: that is missing or added, not misread."""
+    few, many = sorted((seen, text), key=len)
+    return len(few) < len(many) and {p.letters for p in few} <= {p.letters for p in many}
+
+
+def _foreign(reading: Reading, witness: Witness) -> float:
+    letters = "".join(piece.letters for piece in reading.pieces)
+    return sum(not witness.can_read(letter) for letter in letters) / max(1, len(letters))
+
+
+_LOOKALIKES = str.maketrans("lio", "110")
+
+
+def _other_number(seen: Sequence[Piece], text: Sequence[Piece], limits: Thresholds) -> bool:
+    """Other digits, also when letters that look like digits are taken for them."""
+    one, two = ("".join(piece.letters for piece in pieces) for pieces in (seen, text))
+    counts = len(_digits(one)), len(_digits(two))
+    if not all(counts) or (counts[0] != counts[1] and min(counts) < limits.short_number):
+        return False
+    alike = _digits(one.translate(_LOOKALIKES)) == _digits(two.translate(_LOOKALIKES))
+    return _digits(one) != _digits(two) and not alike
+
+
+def _other_digits(seen: Sequence[Piece], text: Sequence[Piece]) -> bool:
+    """The same but for one digit or two."""
+    one, two = ("".join(piece.letters for piece in pieces) for pieces in (seen, text))
+    other = [pair for pair in zip(one, two, strict=False) if pair[0] != pair[1]]
+    digits = all(a.isdecimal() and b.isdecimal() for a, b in other)
+    return len(one) == len(two) and 1 <= len(other) <= 2 and digits
+
+
+def _digits(letters: str) -> str:
+    return "".join(character for character in letters if character.isdecimal())
+
+
+def _other_name(seen: Sequence[Piece], text: Sequence[Piece], limits: Thresholds) -> bool:
+    if abs(len(seen) - len(text)) > 1:
+        return False
+    if not any(piece.text.lstrip("([\"'“‘")[:1].isupper() for piece in (*seen, *text)):
+        return False
+    one, two = ("".join(piece.letters for piece in pieces) for pieces in (seen, text))
+    if min(len(one), len(two)) < 3:
+        return False
+    edits = Levenshtein.distance(one, two)
+    return edits >= limits.name_edits and fuzz.ratio(one, two) < 100 * limits.name_alike
+
+
+def _found(stream: Stream, partners: npt.NDArray[np.int64]) -> Flags:
+    """Which words have enough of their letters on the other side."""
+    if not len(stream.pieces):
+        return np.zeros(0, bool)
+    matched = np.add.reduceat((partners >= 0).astype(np.int64), stream.starts[:-1])
+    enough: Flags = matched >= FOUND * np.diff(stream.starts)
+    return enough
+
+
+def _share(stream: Stream, found: Flags, counted: Flags) -> float:
+    """Of the letters of counted words those of found words; 1 where nothing is counted."""
+    sizes = np.diff(stream.starts)
+    total = int(sizes[counted].sum())
+    return float(sizes[counted & found].sum()) / total if total else 1.0
+
+
+def _letters(stream: Stream, pieces: range) -> int:
+    return int(stream.starts[pieces.stop] - stream.starts[pieces.start]) if pieces else 0
+
+
+def _runs_of(flags: Flags) -> Iterator[tuple[int, int]]:
+    start = 0
+    for value, group in groupby(flags.tolist()):
+        end = start + len(list(group))
+        if value:
+            yield start, end
+        start = end
+
+
+def _box(pieces: Sequence[Piece]) -> Box | None:
+    boxes = [piece.box_px for piece in pieces if piece.box_px is not None]
+    return union(boxes) if boxes else None

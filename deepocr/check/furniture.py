@@ -1,0 +1,145 @@
+"""What is printed on a page and not written by the engine, by its nature: running heads, page
+numbers, line numbers, what stands sideways in the margin, and text inside of figures.
+
+Footnotes are not among these: whoever reads wants them.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from statistics import median
+
+from deepocr.check.witness import SeenLine, line_height
+from deepocr.types import Box
+
+EDGE, OUTERMOST = 0.14, 0.04
+"""Share of the page's height, at the top and at the foot, where running heads stand, and where no
+text does."""
+
+MAX_LETTERS = 90
+MAX_HEIGHT = 1.25
+"""Of the running text's: what is higher is a heading."""
+
+MIN_WHITE = 0.7
+"""Of a line's height, between a running head and the text."""
+
+MIN_LINE_NUMBERS = 5
+
+FIGURE_WORDS = 7
+"""Lines inside of a figure have fewer, in the middle; else the "figure" is a page of text."""
+
+_NUMBER = re.compile(
+    r"\W*(?:[Pp]age|p\.|S\.)?\s*(?:\d{1,5}|[ivxlc]{1,7})\W*(?:(?:of|/|-)\s*\d{1,5}\W*)?"
+)
+
+
+def furniture_lines(
+    lines: Sequence[SeenLine],
+    lost: Collection[int],
+    size_px: tuple[int, int],
+    figures_px: Sequence[Box],
+) -> set[int]:
+    """Those of the lost lines that no engine has to write, by their index."""
+    found = {
+        index for index in lost if lines[index].role != "text" or in_margin(lines[index], lines)
+    }
+    found |= _inside_figures(lines, lost, figures_px)
+    found |= _line_numbers(lines, lost)
+    found |= _edge_lines(lines, set(lost), size_px[1], top=True)
+    found |= _edge_lines(lines, set(lost), size_px[1], top=False)
+    return found
+
+
+def in_margin(line: SeenLine, lines: Sequence[SeenLine]) -> bool:
+    """Sideways on a page that is not, or a short word among such lines."""
+    sideways = [other for other in lines if other.sideways]
+    if 2 * len(sideways) >= len(lines):
+        return False
+    x1, _, x2, _ = line.box_px
+    return line.sideways or any(
+        other.box_px[0] <= x1 and x2 <= other.box_px[2] for other in sideways
+    )
+
+
+def _inside_figures(
+    lines: Sequence[SeenLine], lost: Collection[int], figures_px: Sequence[Box]
+) -> set[int]:
+    found: set[int] = set()
+    for x1, y1, x2, y2 in figures_px:
+        inside = [
+            index
+            for index in lost
+            if x1 <= sum(lines[index].box_px[0::2]) / 2 <= x2
+            and y1 <= sum(lines[index].box_px[1::2]) / 2 <= y2
+        ]
+        if inside and median(len(lines[index].words) for index in inside) < FIGURE_WORDS:
+            found.update(inside)
+    return found
+
+
+def _line_numbers(lines: Sequence[SeenLine], lost: Collection[int]) -> set[int]:
+    """Numbers one below the other that count up, beside the text."""
+    numbers = sorted(
+        (index for index in lost if lines[index].text.isdecimal()),
+        key=lambda index: lines[index].box_px[1],
+    )
+    if len(numbers) < MIN_LINE_NUMBERS:
+        return set()
+    edge = median(lines[index].box_px[2] for index in numbers)
+    column = [i for i in numbers if abs(lines[i].box_px[2] - edge) <= lines[i].height_px]
+    values = [int(lines[index].text) for index in column]
+    rising = len(column) >= MIN_LINE_NUMBERS and values == sorted(set(values))
+    return set(column) if rising else set()
+
+
+def _edge_lines(
+    lines: Sequence[SeenLine], lost: set[int], height_px: int, *, top: bool
+) -> set[int]:
+    """Short lost rows at the page's edge with white between them and the text."""
+    body_px = line_height(lines)
+    upright = [index for index in range(len(lines)) if not lines[index].sideways]
+    rows = _rows(lines, upright, top=top)
+    for count in (2, 1):
+        edge = [index for row in rows[:count] for index in row]
+        if not edge or len(rows) <= count or not set(edge) <= lost:
+            continue
+        near = min(lines[i].box_px[1] for i in edge), max(lines[i].box_px[3] for i in edge)
+        after = rows[count]
+        if top:
+            white = min(lines[i].box_px[1] for i in after) - near[1]
+            inward = near[1] / height_px
+        else:
+            white = near[0] - max(lines[i].box_px[3] for i in after)
+            inward = 1 - near[0] / height_px
+        fits = all(_may_be_furniture(lines[i], body_px, top=top) for i in edge)
+        apart = white >= MIN_WHITE * body_px or inward <= OUTERMOST
+        number = all(_NUMBER.fullmatch(lines[i].text) for i in edge)
+        if inward <= EDGE and (number or (fits and apart)):
+            return set(edge)
+    return set()
+
+
+def _rows(lines: Sequence[SeenLine], numbers: Sequence[int], *, top: bool) -> list[list[int]]:
+    """Lines side by side, from the top or from the foot."""
+    rows: list[list[int]] = []
+    for index in sorted(numbers, key=lambda i: lines[i].box_px[1 if top else 3], reverse=not top):
+        _, y1, _, y2 = lines[index].box_px
+        middle = (y1 + y2) / 2
+        if rows:
+            box = lines[rows[-1][0]].box_px
+            if box[1] <= middle <= box[3]:
+                rows[-1].append(index)
+                continue
+        rows.append([index])
+    return rows
+
+
+def _may_be_furniture(line: SeenLine, body_px: float, *, top: bool) -> bool:
+    text = line.text
+    if len(text) > MAX_LETTERS or line.height_px > MAX_HEIGHT * body_px:
+        return False
+    words = [word.text for word in line.words if word.text[0].isalpha()]
+    small = sum(word[0].islower() for word in words)
+    sentence = len(words) >= 5 and 2 * small >= len(words)
+    # a sentence with a mark before it, at the foot, is a footnote
+    marked = not top and not text[0].isalpha()
+    return not (sentence and (marked or text.endswith(".")))

@@ -1,0 +1,72 @@
+"""The text to be checked, as words: without tags, markup and formulas, whoever wrote it."""
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from deepocr.check.words import Piece, letters_of, split_words
+from deepocr.render.markdown import FIGURE_LABELS, TEXT_LABELS
+from deepocr.types import Box, Region
+
+_TOKEN = re.compile(
+    r"(?P<skip><!--.*?-->|!\[[^\]\n]*\]\([^)\n]*\)|^```\w*|<\|[^|\n]{0,2000}\|>)"
+    r"|(?P<formula>\$\$.+?\$\$|\\\(.+?\\\)|\\\[.+?\\\]|(?<![\\$\w])\$(?=\S)[^$\n]+?(?<=\S)\$(?!\d))"
+    r"|(?P<link>\]\([^)\s]*\))"
+    r"|(?P<tag></?[A-Za-z][^<>]{0,300}>)"
+    r"|(?P<break>\n\s*\n|\s\|\s)"
+    r"|(?P<word>\n|\S[^\s<$!\\`\]]*)",
+    re.DOTALL | re.MULTILINE,
+)
+_COMMAND = re.compile(r"\\[A-Za-z]+|\\.")
+_CELL = re.compile(r"</?(?:t[rdh]|table|li|p|div|h\d|center|br)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The words of a page's text in the order they were written, the region of each block, and
+    where figures stand."""
+
+    pieces: tuple[Piece, ...]
+    region_of_block: tuple[int, ...]
+    figures_px: tuple[Box, ...]
+
+
+def read_regions(regions: Sequence[Region]) -> Reading:
+    """A page's regions as words. A box of one region is that of each of its words."""
+    pieces: list[Piece] = []
+    region_of_block: list[int] = []
+    figures: list[Box] = []
+    for number, region in enumerate(regions):
+        if region.label in FIGURE_LABELS:
+            figures += region.boxes_px
+        # for some tasks the label is the text
+        text = region.text or ("" if region.label in TEXT_LABELS else region.label)
+        box = region.boxes_px[0] if region.boxes_px else None
+        for block in _blocks(text, len(region_of_block), box):
+            pieces += block
+            region_of_block.append(number)
+    return Reading(tuple(pieces), tuple(region_of_block), tuple(figures))
+
+
+def _blocks(text: str, first: int, box: Box | None) -> Iterator[list[Piece]]:
+    """The words of each paragraph or table cell; blocks are numbered from `first`."""
+    block: list[Piece] = []
+    number = first
+    in_table = False
+    for match in _TOKEN.finditer(text):
+        kind, token = match.lastgroup, match.group()
+        if kind == "break" or (kind == "tag" and _CELL.match(token)):
+            in_table = in_table or token.lower().startswith("<table") or "|" in token
+            if token.lower().startswith("</table") or "\n" in token:
+                in_table = False
+            if block:
+                yield block
+                block, number = [], number + 1
+        elif kind in ("word", "formula"):
+            formula = kind == "formula"
+            plain = html.unescape(_COMMAND.sub(" ", token) if formula else token)
+            for word in split_words(plain):
+                block.append(Piece(word, letters_of(word), number, box, formula, in_table))
+    if block:
+        yield block

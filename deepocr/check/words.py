@@ -1,0 +1,102 @@
+"""Words made comparable, and the stream of letters they make.
+
+Two readers of one page agree in letters and digits, and in little else: spaces, hyphens at the end
+of a line, quotes and marks of formatting differ. So words are compared by their letters alone.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+
+from deepocr.types import Box
+
+WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
+"""Scripts written without spaces: each character is a word here."""
+
+# signs of formulas; a minus before a number is none
+_FORMULA_SIGN = re.compile(
+    r"[=+±·×√∑∏∫≤≥≈≠∈∉⊂∞∂∇→⇒⟨⟩^|{}≪≫∪∩ƒ\u0370-\u03ff\U0001d400-\U0001d7ff]|\w\(|\)\(|[−<>]"
+)
+_WORD_OR_NUMBER = re.compile(r"[^\W\d_]{3,}|\d{4,}|^\W*[−–-]?[\d.,%]+\W*$")
+_FUNCTIONS = re.compile(r"\b(?:log|exp|sin|cos|tan|lim|max|min|mod|erf|inf|sup|det)\b")
+_SCRAP = re.compile(r"\W*(?:[b-zB-HJ-Z]|\w\d|\d\w?|)\W*")
+
+_PIECE = re.compile(rf"[{WIDE}]|[^\s{WIDE}]+")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A word, or one of those that a formula was marked to be. `line` is the witness's line or the
+    text's block."""
+
+    text: str
+    letters: str
+    line: int
+    box_px: Box | None = None
+    formula: bool = False
+    in_table: bool = False
+
+
+@lru_cache(maxsize=1 << 16)
+def letters_of(text: str) -> str:
+    """Letters and digits in their plainest form: no case, no accents, no ligatures."""
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    return "".join(
+        character
+        for character in plain
+        if character.isalnum() or unicodedata.category(character) in ("Mc", "Mn")
+        if not "\u0300" <= character <= "\u036f"
+    )
+
+
+def split_words(text: str) -> list[str]:
+    """Words at white space; every Chinese, Japanese or Korean character is one."""
+    return _PIECE.findall(text)
+
+
+def formulas(pieces: Sequence[Piece]) -> npt.NDArray[np.bool_]:
+    """Which pieces are formulas, marked or not, with single letters and digits beside them."""
+    marked = [piece.formula or _is_formula(piece.text) for piece in pieces]
+    for numbers in (range(1, len(pieces)), range(len(pieces) - 2, -1, -1)):
+        for index in numbers:
+            before = index - numbers.step
+            beside = marked[before] and pieces[before].line == pieces[index].line
+            marked[index] |= beside and bool(_SCRAP.fullmatch(pieces[index].text))
+    return np.array(marked, bool)
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_formula(text: str) -> bool:
+    bare = _FUNCTIONS.sub("", text)
+    return bool(_FORMULA_SIGN.search(bare)) and not _WORD_OR_NUMBER.search(bare)
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """All letters of `pieces` in one string; `piece_of[i]` is the piece of letter i, and piece p
+    has the letters from `starts[p]` to `starts[p + 1]`. Formulas are `optional`: they are written
+    in too many ways to be counted."""
+
+    pieces: Sequence[Piece]
+    letters: str
+    starts: npt.NDArray[np.int64]
+    piece_of: npt.NDArray[np.int64]
+    optional: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, pieces: Iterable[Piece]) -> "Stream":
+        every = list(pieces)
+        optional = formulas(every)
+        kept = [index for index, piece in enumerate(every) if piece.letters]
+        chosen = [every[index] for index in kept]
+        sizes = [len(piece.letters) for piece in chosen]
+        starts = np.array(list(accumulate(sizes, initial=0)), np.int64)
+        piece_of = np.repeat(np.arange(len(chosen)), sizes)
+        letters = "".join(piece.letters for piece in chosen)
+        return cls(chosen, letters, starts, piece_of, optional[kept])

@@ -1,0 +1,5 @@
+"""`python -m measure.check`."""
+
+from measure.check.command import main
+
+main()
