@@ -2,12 +2,17 @@
 
 `BatchedReader.step` is one turn: encode the pictures of pages next in line, launch the step that
 the scheduler plans, take in the values of the step before. Everything here runs in one thread.
+
+What fails is tried again with fewer pages until the page at fault is alone; that page fails. When
+the device can compute nothing any more, or memory stays short, no page is at fault: EngineBroken.
 """
 
 import logging
 import time
 from collections.abc import Mapping
+from collections.abc import Sequence as Row
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,8 +23,10 @@ from deepocr.engines.deepseek.sequence import Sequence, State
 from deepocr.engines.deepseek.token_loops import LoopRule, loop_period
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, VisionBatcher
-from deepocr.errors import EngineError
+from deepocr.errors import EngineBroken, EngineError, reason
 from deepocr.types import FinishReason
+
+AnyPage = TypeVar("AnyPage")
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +109,8 @@ class BatchedReader:
         self._arrivals = 0
         self._in_flight: tuple[Step, Launched] | None = None
         self._updates: list[tuple[PageInBatch, Update]] = []
+        # a page was given up for want of memory, and no step has worked since
+        self._short_of_memory = False
 
     @property
     def idle(self) -> bool:
@@ -120,8 +129,8 @@ class BatchedReader:
         self._arrivals += 1
         reading = PageInBatch(sequence, page)
         reading.mark("submitted")
-        self._readings[sequence] = reading
         self.scheduler.add(sequence)
+        self._readings[sequence] = reading
         return reading
 
     def cancel(self, reading: PageInBatch) -> None:
@@ -129,7 +138,7 @@ class BatchedReader:
         self._end(reading, None)
 
     def step(self) -> list[tuple[PageInBatch, Update]]:
-        """One turn; what happened to which page, in order."""
+        """One turn; what happened to which page, in order. Raises EngineBroken."""
         if self._in_flight is not None:
             self._finish_step()
         else:
@@ -149,7 +158,20 @@ class BatchedReader:
         self._in_flight = None
         if self.overlap:
             self._launch_ahead()
-        for sequence, (token, probability) in zip(step.sequences, launched.wait(), strict=True):
+        try:
+            values = launched.wait()
+        except Exception as error:
+            if self._in_flight is not None:
+                # it was launched upon values that never came
+                self.scheduler.withdraw(self._in_flight[0])
+                self._in_flight = None
+            self._single_out(step, error)
+        else:
+            self._take_in(step, values)
+
+    def _take_in(self, step: Step, values: list[tuple[int, float]]) -> None:
+        self._short_of_memory = False
+        for sequence, (token, probability) in zip(step.sequences, values, strict=True):
             if self.scheduler.append(sequence, token):
                 self._written(self._readings[sequence], token, probability)
 
@@ -161,7 +183,8 @@ class BatchedReader:
         if step := self.scheduler.schedule_ahead():
             try:
                 self._in_flight = (step, self._run(step))
-            except RuntimeError as error:
+            except Exception as error:
+                self._check_device(error)
                 log.warning("a step could not be launched ahead: %s", error)
                 self.scheduler.withdraw(step)
 
@@ -192,9 +215,24 @@ class BatchedReader:
         reading.page = reading.features = None
 
     def _fail(self, reading: PageInBatch, error: Exception) -> None:
-        log.error("a page failed: %s", error)
         self._end(reading, None)
-        self._updates.append((reading, Failed(EngineError(f"the page cannot be read: {error}"))))
+        failure = EngineError(f"the page cannot be read; {reason(error)}")
+        failure.__cause__ = error
+        self._updates.append((reading, Failed(failure)))
+
+    def _give_up(self, reading: PageInBatch, error: Exception) -> None:
+        """A page for which there is no memory even alone. The second in a row is not at fault."""
+        if self._short_of_memory:
+            raise EngineBroken(f"the device stays out of memory: {reason(error)}") from error
+        self._short_of_memory = True
+        self._fail(reading, error)
+
+    def _check_device(self, error: Exception) -> None:
+        """Raises EngineBroken when the device is gone for good, as after a fault of a kernel."""
+        try:
+            self.runner.probe()
+        except Exception as gone:
+            raise EngineBroken(f"the device fails: {reason(error)}") from gone
 
     # pictures
 
@@ -212,7 +250,7 @@ class BatchedReader:
         if chosen:
             self._encode_together(chosen)
 
-    def _encode_together(self, readings: list[PageInBatch]) -> None:
+    def _encode_together(self, readings: Row[PageInBatch]) -> None:
         for reading in readings:
             reading.mark("encoding")
         try:
@@ -220,19 +258,21 @@ class BatchedReader:
             features = self.vision.encode(pages)
         except torch.OutOfMemoryError as error:
             self._encode_with_less(readings, error)
-        except RuntimeError as error:
+        except Exception as error:
+            self._check_device(error)
             if len(readings) == 1:
                 self._fail(readings[0], error)
                 return
-            for reading in readings:
-                self._encode_together([reading])
+            log.error("encoding %d pages failed: %s", len(readings), error)
+            for half in _halves(readings):
+                self._encode_together(half)
         else:
             for reading, slots in zip(readings, features, strict=True):
                 reading.features, reading.page = slots, None
                 reading.sequence.ready = True
                 reading.mark("encoded")
 
-    def _encode_with_less(self, readings: list[PageInBatch], error: Exception) -> None:
+    def _encode_with_less(self, readings: Row[PageInBatch], error: Exception) -> None:
         """Fewer views at a time from now on; a page that fails alone twice is given up."""
         torch.cuda.empty_cache()
         self.vision.budget_bytes //= 2
@@ -240,7 +280,7 @@ class BatchedReader:
         if len(readings) == 1:
             readings[0].faults += 1
             if readings[0].faults > MAX_FAULTS:
-                self._fail(readings[0], error)
+                self._give_up(readings[0], error)
 
     # steps
 
@@ -249,7 +289,7 @@ class BatchedReader:
             return step, self._run(step)
         except torch.OutOfMemoryError as error:
             self._relieve(step, error)
-        except RuntimeError as error:
+        except Exception as error:
             self._single_out(step, error)
         return None
 
@@ -272,7 +312,7 @@ class BatchedReader:
             reading = self._readings[step.sequences[0]]
             reading.faults += 1
             if reading.faults > MAX_FAULTS:
-                self._fail(reading, error)
+                self._give_up(reading, error)
         elif step.kind == "prefill":
             tokens = sum(sequence.length for sequence in step.sequences)
             self.scheduler.max_prefill_tokens = max(1, tokens // 2)
@@ -282,18 +322,29 @@ class BatchedReader:
                 self.scheduler.preempt(sequence)
 
     def _single_out(self, step: Step, error: Exception) -> None:
-        """A step failed: each of its pages is tried alone, and those that fail again are given
-        up. The others are none the worse for it."""
+        """A step failed: its halves are tried, and so on; a page that fails alone is given up.
+        The others are none the worse for it."""
+        self._check_device(error)
         if len(step.sequences) == 1:
-            self._fail(self._readings[step.sequences[0]], error)
+            if reading := self._readings.get(step.sequences[0]):
+                self._fail(reading, error)
             return
         log.error("a %s of %d pages failed: %s", step.kind, len(step.sequences), error)
-        for sequence in step.sequences:
-            alone = Step(step.kind, (sequence,))
-            try:
-                values = self._run(alone).wait()
-            except RuntimeError as single_error:
-                self._fail(self._readings[sequence], single_error)
+        for half in _halves(step.sequences):
+            # canceled while the step ran, or back in line for want of memory
+            part = Step(step.kind, tuple(s for s in half if s.state is State.RUNNING))
+            if not part.sequences:
                 continue
-            if sequence.state is State.RUNNING and self.scheduler.append(sequence, values[0][0]):
-                self._written(self._readings[sequence], *values[0])
+            try:
+                values = self._run(part).wait()
+            except torch.OutOfMemoryError as less:
+                self._relieve(part, less)
+            except Exception as fault:
+                self._single_out(part, fault)
+            else:
+                self._take_in(part, values)
+
+
+def _halves(pages: Row[AnyPage]) -> tuple[Row[AnyPage], Row[AnyPage]]:
+    middle = len(pages) // 2
+    return pages[:middle], pages[middle:]

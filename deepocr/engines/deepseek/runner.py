@@ -71,6 +71,11 @@ class Runner:
             max_sequences + 1, context + 1, dtype=torch.int64, device=self.device
         )
 
+    def probe(self) -> None:
+        """Raises what the device throws when it can compute nothing any more: a CUDA context does
+        not get over the fault of a kernel."""
+        torch.zeros(1, device=self.device).add_(1).item()
+
     def prefill(self, sequences: Row[Sequence], features: Row[Tensor]) -> Launched:
         """Whole sequences with the features of their image slots, (slots, hidden) each.
 

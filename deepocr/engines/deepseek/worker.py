@@ -14,7 +14,7 @@ from deepocr.engines.deepseek.batching import BatchedReader, Failed, PageInBatch
 from deepocr.engines.deepseek.build import on_device
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage
-from deepocr.errors import EngineBroken, reason
+from deepocr.errors import EngineBroken, EngineError, reason
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,9 @@ class Worker:
             with torch.inference_mode(), on_device(self.reader.runner.device):
                 while self._take_in():
                     self._deliver(self.reader.step())
+        except EngineBroken as error:
+            log.exception("the engine broke")
+            end = error
         except Exception as error:  # a bug of ours: told to everyone who waits, now and later
             log.exception("the engine's worker stopped")
             end = EngineBroken(f"the engine broke and must be started again: {reason(error)}")
@@ -76,7 +79,13 @@ class Worker:
                 self._forget(reading)
 
     def _add(self, request: Request) -> None:
-        reading = self.reader.submit(request.prompt, request.page, request.max_new_tokens)
+        try:
+            reading = self.reader.submit(request.prompt, request.page, request.max_new_tokens)
+        except Exception as error:  # noqa: BLE001 - told to whoever asked
+            failure = EngineError(f"the page cannot be read; {reason(error)}")
+            failure.__cause__ = error
+            _call(request.loop, [(request, Failed(failure))])
+            return
         self._requests[reading] = request
         self._readings[request] = reading
 

@@ -21,6 +21,7 @@ from deepocr.engines.deepseek.sequence import Sequence as PlannedSequence
 from deepocr.engines.deepseek.token_loops import LoopRule
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, VisionBatcher, prepare
+from deepocr.errors import EngineBroken
 from deepocr.tasks import find_preset
 
 IMAGES = Path(__file__).parents[2] / "parity" / "data" / "images"
@@ -224,19 +225,41 @@ def test_a_page_in_circles_is_stopped_and_told(tiny_model: OcrModel, cases: list
     assert len(updates) < 40
 
 
+class KernelError(Exception):
+    """Like Triton's: no RuntimeError."""
+
+
+class Late:
+    """A step that was launched and fails when its values are asked for."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def wait(self) -> None:
+        raise self.error
+
+
 class Failing(Runner):
     """Fails whenever one page takes part, and runs out of memory on demand."""
 
     bad: PlannedSequence | None = None
+    error: Exception = RuntimeError("this page breaks the device")
+    late = False
+    gone = False
     out_of_memory = 0
     most = 99
 
     def _check(self, sequences: Sequence[PlannedSequence]) -> None:
         if self.bad in sequences:
-            raise RuntimeError("this page breaks the device")
+            raise self.error
         if self.out_of_memory and len(sequences) > self.most:
             self.out_of_memory -= 1
             raise torch.OutOfMemoryError("no memory")
+
+    def probe(self) -> None:
+        if self.gone:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        super().probe()
 
     def prefill(
         self, sequences: Sequence[PlannedSequence], features: Sequence[torch.Tensor]
@@ -245,6 +268,8 @@ class Failing(Runner):
         return super().prefill(sequences, features)
 
     def decode(self, sequences: Sequence[PlannedSequence]) -> Launched:
+        if self.late and self.bad in sequences:
+            return Late(self.error)  # type: ignore[return-value]
         self._check(sequences)
         return super().decode(sequences)
 
@@ -257,12 +282,16 @@ def failing_reader(model: OcrModel, overlap: bool) -> tuple[BatchedReader, Faili
 
 
 @pytest.mark.parametrize("overlap", [False, True])
-@pytest.mark.parametrize("when", [0, 10])
+@pytest.mark.parametrize(
+    ("when", "late", "error"),
+    [(0, False, RuntimeError), (10, False, KernelError), (10, True, KernelError)],
+)
 def test_an_error_in_one_page_touches_no_other(
     tiny_model: OcrModel, cases: list[Case], alone: dict[str, list[list[int]]], overlap: bool,
-    when: int,
+    when: int, late: bool, error: type[Exception],
 ) -> None:  # fmt: skip
     reader, runner = failing_reader(tiny_model, overlap)
+    runner.error, runner.late = error("this page breaks the device"), late
     small = [0, 1, 3, 4, 5]
     readings = submit(reader, [cases[index] for index in small])
     failed = []
@@ -278,7 +307,8 @@ def test_an_error_in_one_page_touches_no_other(
                     written[reading].append(update.token)
                 if isinstance(update, Failed):
                     failed.append((reading, str(update.error)))
-    assert failed == [(readings[-1], "the page cannot be read: this page breaks the device")]
+    why = "the page cannot be read; an internal error: this page breaks the device"
+    assert failed == [(readings[-1], why)]
     for index, reading in zip(small[:-1], readings[:-1], strict=True):
         assert written[reading] == alone["free"][index]
     assert reader.scheduler.pool.used == 0
@@ -309,6 +339,58 @@ def test_a_page_that_never_fits_fails_alone(
     runner.out_of_memory = 0
     reading = reader.submit(*cases[0])
     assert run(reader)[reading] == alone["free"][0]
+
+
+def test_memory_that_stays_short_breaks_the_engine(tiny_model: OcrModel, cases: list[Case]) -> None:
+    reader, runner = failing_reader(tiny_model, overlap=False)
+    runner.out_of_memory, runner.most = 1000, 0
+    collect(reader, reader.submit(*cases[0]))
+    with pytest.raises(EngineBroken, match="stays out of memory"):
+        collect(reader, reader.submit(*cases[3]))
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_device_that_is_gone_breaks_the_engine(
+    tiny_model: OcrModel, cases: list[Case], overlap: bool, late: bool
+) -> None:
+    reader, runner = failing_reader(tiny_model, overlap)
+    readings = submit(reader, [cases[0], cases[3]])
+    with torch.inference_mode():
+        for _ in range(10):
+            reader.step()
+        runner.bad, runner.gone, runner.late = readings[0].sequence, True, late
+        with pytest.raises(EngineBroken, match="the device fails"):
+            run(reader)
+
+
+@pytest.mark.parametrize("error", [KernelError("no such kernel"), RuntimeError("bad view")])
+def test_a_picture_that_cannot_be_encoded_fails_alone(
+    tiny_model: OcrModel, cases: list[Case], alone: dict[str, list[list[int]]],
+    monkeypatch: pytest.MonkeyPatch, error: Exception,
+) -> None:  # fmt: skip
+    reader = make_reader(tiny_model)
+    encode, bad = reader.vision.encode, cases[3][1]
+
+    def failing(pages: Sequence[PreparedPage]) -> list[torch.Tensor]:
+        if bad in pages:
+            raise error
+        return encode(pages)
+
+    monkeypatch.setattr(reader.vision, "encode", failing)
+    readings = submit(reader, [cases[index] for index in (0, 3, 5)])
+    failed = []
+    written: dict[PageInBatch, list[int]] = {reading: [] for reading in readings}
+    with torch.inference_mode():
+        while not reader.idle:
+            for reading, update in reader.step():
+                if isinstance(update, Token):
+                    written[reading].append(update.token)
+                failed += [reading] if isinstance(update, Failed) else []
+    assert failed == [readings[1]]
+    assert written[readings[0]] == alone["free"][0]
+    assert written[readings[2]] == alone["free"][5]
+    assert reader.scheduler.pool.used == 0
 
 
 def test_vision_runs_views_of_one_side_together(tiny_model: OcrModel, cases: list[Case]) -> None:
