@@ -6,35 +6,57 @@ killed process left behind is resumed or removed by the next.
 """
 
 import fcntl
+import importlib.util
 import logging
 import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from deepocr.errors import CheckpointError, DownloadError
 from deepocr.settings import Settings
-from deepocr.weights.folder import check_folder, is_plain_file
+from deepocr.weights.folder import check_folder
 from deepocr.weights.manifest import Manifest, load_manifest, manifest_problems
-from deepocr.weights.sources import WeightsSource, choose_source
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
 PROGRESS_EVERY_S = 10.0
 SPARE_BYTES = 64 << 20
-"""Free space wanted beyond the weights: tokenizer, header, and room to breathe."""
+"""Free space wanted beyond the weights, for the small files."""
 
 NEVER_RESUMED = re.compile(r"\.[0-9a-f]{8}\.incomplete$")
 """Later versions of huggingface_hub give what they fetch a random name and, killed, leave it
 behind; they keep whole files, but begin a half-fetched one anew."""
 
+FETCH_FROM_HUB = """
+import sys
+from huggingface_hub import snapshot_download
+repo, revision, folder, *names = sys.argv[1:]
+snapshot_download(repo, revision=revision, local_dir=folder, allow_patterns=names)
+"""
+
 MAX_ARCHIVE_DEPTH = 3
 """How many folders deep in an archive the checkpoint may lie."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where weights can be fetched from, as a command to run: a process of its own can be ended
+    when it stalls. `command` lacks the folder to fill, `names` follow it. `resumes` says whether a
+    second run goes on where the first one stopped, or must begin with an empty place."""
+
+    name: str
+    origin: str
+    command: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    resumes: bool = False
 
 
 def ensure_weights(settings: Settings, manifest: Manifest | None = None) -> Path:
@@ -42,10 +64,11 @@ def ensure_weights(settings: Settings, manifest: Manifest | None = None) -> Path
 
     Looks in `settings.checkpoints` itself, then in its subfolder with the manifest's name
     (`DeepSeek-OCR`); what is found there is used without touching the network, or refused, never
-    replaced. `manifest` is the published one unless given. Raises CheckpointError when what is
-    there is not whole or downloads are switched off, DownloadError when fetching fails.
+    replaced. `manifest` is that of `settings.weights_repo` unless given. Raises CheckpointError
+    when what is there is not whole or downloads are switched off, DownloadError when fetching
+    fails.
     """
-    manifest = manifest or load_manifest()
+    manifest = manifest or load_manifest(settings.weights_repo)
     home = settings.checkpoints / manifest.name
     found = find_weights(settings.checkpoints, home)
     if found is not None:
@@ -74,12 +97,31 @@ def ensure_weights(settings: Settings, manifest: Manifest | None = None) -> Path
 def find_weights(checkpoints: Path, home: Path) -> Path | None:
     """The folder with the checkpoint, or None. Raises CheckpointError for half of one."""
     if (checkpoints / "config.json").exists() or any(checkpoints.glob("*.safetensors")):
-        check_folder(checkpoints)
-        return checkpoints
-    if home.is_dir() and any(home.iterdir()):
-        check_folder(home)
-        return home
-    return None
+        home = checkpoints
+    elif not (home.is_dir() and any(home.iterdir())):
+        return None
+    check_folder(home)
+    return home
+
+
+def choose_source(settings: Settings, manifest: Manifest) -> Source:
+    """The first that is installed of those `settings.weights_source` allows; when it fails, the
+    other is not tried unasked. Raises DownloadError when none is."""
+    wanted = settings.weights_source
+    program = shutil.which("pget")
+    if wanted in ("auto", "pget") and program:
+        url = settings.weights_url
+        return Source("pget", url, (program, "-x", url))
+    if wanted in ("auto", "hub") and importlib.util.find_spec("huggingface_hub"):
+        repo, revision = settings.weights_repo, settings.weights_revision
+        # -P: what lies in the working folder must not be taken for the hub's modules
+        command = (sys.executable, "-P", "-c", FETCH_FROM_HUB, repo, revision)
+        return Source("hub", f"{repo} at {revision}", command, tuple(manifest.files), resumes=True)
+    raise DownloadError(
+        f"nothing to download weights with (DEEPOCR_WEIGHTS_SOURCE={wanted}): install pget, "
+        "or huggingface_hub with `pip install huggingface-hub`, or "
+        f"{by_hand(settings.checkpoints / manifest.name)}"
+    )
 
 
 @contextmanager
@@ -101,9 +143,7 @@ def only_one(lock: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def download(
-    source: WeightsSource, home: Path, manifest: Manifest, stall_s: float, lock_fd: int
-) -> None:
+def download(source: Source, home: Path, manifest: Manifest, stall_s: float, lock_fd: int) -> None:
     """Fetch, check, publish. Afterwards `home` is whole, or does not exist and this raised."""
     stage = home.with_name(f".partial-{home.name}")
     arrived = stage / source.name
@@ -111,13 +151,14 @@ def download(
     check_space(stage, arrived, manifest, home)
 
     log.info("weights: fetching %s with %s into %s", source.origin, source.name, home)
-    try:
-        fetch(source, arrived, stage / "fetch.log", manifest.weight_bytes, stall_s, lock_fd, home)
-    except DownloadError:
+    reason = fetch(source, arrived, manifest.weight_bytes, stall_s, lock_fd)
+    if reason:
         if not source.resumes or tree_bytes(arrived) == 0:
             shutil.rmtree(stage)
-        raise
-
+        raise DownloadError(
+            f"{source.name} could not fetch {source.origin}: {reason}. "
+            f"Check the network and the address, then try again, or {by_hand(home)}"
+        )
     whole = collect(arrived, stage / "whole", manifest)
     problems = manifest_problems(whole, manifest)
     if problems:
@@ -126,7 +167,10 @@ def download(
             f"what {source.name} fetched from {source.origin} is not {manifest.repo}: "
             f"{'; '.join(problems)}. It was removed; try again or {by_hand(home)}"
         )
-    publish(whole, home)
+    for path in [*whole.iterdir(), whole]:
+        sync(path)
+    whole.rename(home)
+    sync(home.parent)
     shutil.rmtree(stage)
     log.info("weights: %s is complete", home)
 
@@ -134,15 +178,13 @@ def download(
 def clear_stage(stage: Path, keep: Path | None) -> None:
     """An empty stage, except for what the source can resume from."""
     stage.mkdir(exist_ok=True)
-    if keep is not None:
-        for path in keep.rglob("*.incomplete"):
-            if NEVER_RESUMED.search(path.name):
-                path.unlink()
+    for path in stage.rglob("*.incomplete"):
+        if NEVER_RESUMED.search(path.name):
+            path.unlink()
     for path in stage.iterdir():
-        if path == keep:
-            continue
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            if path != keep:
+                shutil.rmtree(path)
         else:
             path.unlink()
 
@@ -159,18 +201,13 @@ def check_space(stage: Path, arrived: Path, manifest: Manifest, home: Path) -> N
 
 
 def fetch(
-    source: WeightsSource,
-    arrived: Path,
-    output: Path,
-    expected_bytes: int,
-    stall_s: float,
-    lock_fd: int,
-    home: Path,
-) -> None:
-    """Runs the source's command to its end. Raises DownloadError when it fails or stalls."""
+    source: Source, arrived: Path, expected_bytes: int, stall_s: float, lock_fd: int
+) -> str | None:
+    """Runs the source's command to its end. Returns why it failed, None when it did not."""
+    output = arrived.with_name("fetch.log")
     with output.open("wb") as file:
         process = subprocess.Popen(
-            source.command(arrived),
+            [*source.command, arrived, *source.names],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -182,18 +219,13 @@ def fetch(
     finally:
         process.kill()  # does nothing to one that has ended
         process.wait()
-    if stalled or process.returncode != 0:
-        reason = (
-            f"nothing arrived for {stall_s:g} s"
-            if stalled
-            else f"it ended with status {process.returncode}"
-        )
-        said = last_words(output)
-        raise DownloadError(
-            f"{source.name} could not fetch {source.origin}: {reason}"
-            + (f"; its last words: {said.rstrip('.')}" if said else "")
-            + f". Check the network and the address, then try again, or {by_hand(home)}"
-        )
+    if not stalled and process.returncode == 0:
+        return None
+    status = f"it ended with status {process.returncode}"
+    reason = f"nothing arrived for {stall_s:g} s" if stalled else status
+    lines = output.read_bytes()[-(1 << 16) :].decode(errors="replace").split("\n")
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "")[:400].rstrip(".")
+    return reason + (f"; its last words: {said}" if said else "")
 
 
 def watch(
@@ -219,24 +251,17 @@ def watch(
 def collect(arrived: Path, whole: Path, manifest: Manifest) -> Path:
     """Moves the files that the manifest names, and only those, into `whole`.
 
-    An archive may have the checkpoint at its top or some folders deep. Links are left behind.
+    An archive may have the checkpoint at its top or some folders deep. Links, which may lead
+    anywhere, are left behind.
     """
-    depths = ["/".join(["*"] * depth + ["config.json"]) for depth in range(MAX_ARCHIVE_DEPTH + 1)]
-    configs = [path for pattern in depths for path in sorted(arrived.glob(pattern))]
-    root = configs[0].parent if configs else arrived
+    patterns = ("*/" * depth + "config.json" for depth in range(MAX_ARCHIVE_DEPTH + 1))
+    configs = (path for pattern in patterns for path in sorted(arrived.glob(pattern)))
+    root = next(configs, arrived / "config.json").parent
     whole.mkdir()
     for name in manifest.files:
-        if is_plain_file(root / name):
+        if (root / name).is_file() and not (root / name).is_symlink():
             (root / name).rename(whole / name)
     return whole
-
-
-def publish(whole: Path, home: Path) -> None:
-    """Renames a checked folder into place once the disk has every byte of it."""
-    for path in [*whole.iterdir(), whole]:
-        sync(path)
-    whole.rename(home)
-    sync(home.parent)
 
 
 def sync(path: Path) -> None:
@@ -256,12 +281,6 @@ def tree_bytes(folder: Path) -> int:
             with suppress(FileNotFoundError):
                 total += (Path(root) / name).lstat().st_size
     return total
-
-
-def last_words(output: Path, most_chars: int = 400) -> str:
-    """The last line that a program wrote."""
-    lines = output.read_bytes()[-(1 << 16) :].decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")[:most_chars]
 
 
 def by_hand(home: Path) -> str:

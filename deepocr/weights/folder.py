@@ -1,12 +1,13 @@
 """Whether a folder holds a whole checkpoint, judged by the files themselves.
 
 A checkpoint that was put there by hand may be a fine-tune, in other shapes, types or shards than
-the published one. So it is held against its own headers and index, never against the manifest.
+the published one. So it is held against its own headers and index, never against a manifest.
 """
 
 import json
 import re
-import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from deepocr.errors import CheckpointError
 
 INDEX_NAME = "model.safetensors.index.json"
 NEEDED_JSON = ("config.json", "tokenizer.json")
+
+MAX_LISTED = 20
+"""Names listed of each kind of fault; the count is always given."""
+
+Tensor = tuple[str, tuple[int, ...]]
+"""Type as safetensors writes it, such as BF16, and shape."""
 
 
 def check_folder(folder: Path) -> None:
@@ -30,7 +37,12 @@ def check_folder(folder: Path) -> None:
         except CheckpointError as error:
             problems.append(str(error))
     try:
-        check_weights(folder)
+        for path, promised in weight_files(folder).items():
+            missing = promised - tensors_in(path).keys()
+            if missing:
+                problems.append(
+                    f"{path.name} lacks {len(missing)} tensors of its index, such as {min(missing)}"
+                )
     except CheckpointError as error:
         problems.append(str(error))
     if problems:
@@ -40,33 +52,20 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def check_weights(folder: Path) -> None:
-    """Every shard is as long as its header says and holds what the index promises.
+def weight_files(folder: Path) -> dict[Path, set[str]]:
+    """The safetensors files of a checkpoint, each with the tensors that the index says it has.
 
-    Raises CheckpointError.
+    Those of the index, or the only one there is. Raises CheckpointError when there is none, or no
+    telling which.
     """
-    promised: dict[str, set[str]] = {}
-    if (folder / INDEX_NAME).exists():
-        for tensor, file_name in read_weight_map(folder / INDEX_NAME).items():
-            promised.setdefault(file_name, set()).add(tensor)
-    for path in weight_files(folder):
-        missing = promised.get(path.name, set()) - tensors_in(path).keys()
-        if missing:
-            raise CheckpointError(
-                f"{path.name} lacks {len(missing)} tensors of its index, such as {min(missing)}"
-            )
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint: those of its index, or the only one there is.
-
-    Raises CheckpointError when there is none, or no telling which.
-    """
-    if (folder / INDEX_NAME).exists():
-        names = sorted(set(read_weight_map(folder / INDEX_NAME).values()))
-        return [folder / name for name in names]
+    index = folder / INDEX_NAME
+    if index.exists():
+        files: dict[Path, set[str]] = {}
+        for tensor, name in sorted(read_weight_map(index).items()):
+            files.setdefault(folder / name, set()).add(tensor)
+        return dict(sorted(files.items()))
     if (folder / "model.safetensors").exists():
-        return [folder / "model.safetensors"]
+        return {folder / "model.safetensors": set()}
     found = sorted(folder.glob("model*.safetensors"))
     if not found:
         raise CheckpointError("no model*.safetensors")
@@ -74,10 +73,10 @@ def weight_files(folder: Path) -> list[Path]:
     if len(found) > 1 or (shards and int(shards[1]) > 1):
         names_found = ", ".join(path.name for path in found[:4])
         raise CheckpointError(f"shards without {INDEX_NAME}: {names_found}")
-    return found
+    return {found[0]: set()}
 
 
-def read_weight_map(index: Path) -> dict[str, str]:
+def read_weight_map(index: Path) -> Mapping[str, str]:
     """Tensor name -> file name of a sharded checkpoint. Raises CheckpointError."""
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
@@ -89,24 +88,52 @@ def read_weight_map(index: Path) -> dict[str, str]:
     return weight_map
 
 
-def tensors_in(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name -> (type as safetensors writes it, such as BF16; shape), from the file's header.
-
-    Raises CheckpointError when the file is missing, damaged, or shorter or longer than its header
-    says.
-    """
+@contextmanager
+def open_weights(path: Path, framework: str = "np") -> Iterator[Any]:
+    """A memory-mapped safetensors file. Raises CheckpointError when it is missing, damaged, or
+    shorter or longer than its header says."""
     if not path.is_file():
         raise CheckpointError(f"{path.name} is missing")
     try:
-        with safe_open(path, framework="np") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            return {
-                name: (str(part.get_dtype()), tuple(part.get_shape()))
-                for name, part in slices.items()
-            }
+        with safe_open(path, framework=framework) as file:
+            yield file
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
-        raise CheckpointError(f"{path.name} ({size} bytes) is damaged: {error}") from error
+        raise CheckpointError(
+            f"{path.name} ({size} bytes) is damaged or cut short: {error}; fetch it again"
+        ) from error
+
+
+def tensors_in(path: Path) -> dict[str, Tensor]:
+    """What a safetensors file holds, from its header. Raises CheckpointError."""
+    with open_weights(path) as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        return {
+            name: (str(part.get_dtype()), tuple(part.get_shape())) for name, part in slices.items()
+        }
+
+
+def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Tensors, by name and what is told of them, that are missing, unexpected or other than they
+    should be: a line for each kind."""
+    kinds = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": [name for name in found if name not in expected],
+        "of another shape or type": [
+            f"{name} is {told}, not {expected[name]}"
+            for name, told in found.items()
+            if told != expected.get(name, told)
+        ],
+    }
+    return [
+        f"{len(names)} tensors {kind}: {listed(names)}" for kind, names in kinds.items() if names
+    ]
+
+
+def listed(names: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    shown = ", ".join(names[:MAX_LISTED])
+    return f"{shown} and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else shown
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -115,16 +142,8 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.name} is missing") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path.name} is not readable JSON: {error}") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path.name} is not a JSON object")
     return value
-
-
-def is_plain_file(path: Path) -> bool:
-    """A file itself, not a link: an unpacked archive may hold links to anywhere."""
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return False

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from deepocr.engines.deepseek import checkpoint, memory
 from deepocr.engines.deepseek.checkpoint import (
-    MAX_LISTED,
     SafetensorsFolder,
     load_model,
     published_places,
@@ -21,6 +20,7 @@ from deepocr.engines.deepseek.config import read_config
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import plain_ops
 from deepocr.errors import CheckpointError
+from deepocr.weights.folder import MAX_LISTED
 from measure.stand_in_weights import stand_in, stand_in_weights
 from tests.tiny_checkpoint import DATA
 
@@ -98,7 +98,7 @@ def test_shards_with_an_index(folder: Path) -> None:
         assert torch.equal(ours, theirs), name
 
     (folder / "model-00002-of-000002.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"lacks model-00002-of-000002\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"model-00002-of-000002\.safetensors is missing"):
         load(folder)
 
 
@@ -117,11 +117,13 @@ def test_everything_wrong_is_named_in_one_error(folder: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         load(folder)
     message = str(caught.value)
-    assert "2 missing" in message
+    assert "2 tensors missing" in message
     assert "model.norm.weight" in message
     assert "model.layers.1.mlp.experts.3.up_proj.weight" in message
-    assert "1 unexpected: model.surprise" in message
-    assert "1 misshapen: lm_head.weight is [10, 64], not [1024, 64]" in message
+    assert "1 tensors unexpected: model.surprise" in message
+    assert (
+        "1 tensors of another shape or type: lm_head.weight is [10, 64], not [1024, 64]" in message
+    )
 
 
 def test_long_lists_are_cut_and_counted(folder: Path) -> None:
@@ -130,7 +132,7 @@ def test_long_lists_are_cut_and_counted(folder: Path) -> None:
             del tensors[name]
 
     change(folder, edit)
-    with pytest.raises(CheckpointError, match=f"48 missing: .* and {48 - MAX_LISTED} more"):
+    with pytest.raises(CheckpointError, match=f"48 tensors missing: .* and {48 - MAX_LISTED} more"):
         load(folder)
 
 
@@ -138,7 +140,7 @@ def test_weights_of_another_size(folder: Path) -> None:
     raw = json.loads((folder / "config.json").read_text())
     raw["language_config"]["n_routed_experts"] = 16
     (folder / "config.json").write_text(json.dumps(raw))
-    with pytest.raises(CheckpointError, match=r"48 missing: .*2 misshapen"):
+    with pytest.raises(CheckpointError, match=r"48 tensors missing: .*2 tensors of another shape"):
         load(folder)
 
 
@@ -146,7 +148,9 @@ def test_weights_of_another_size(folder: Path) -> None:
 def test_a_truncated_file(folder: Path, keep: int) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged or cut short"):
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors \(\d+ bytes\) is damaged or cut short"
+    ):
         load(folder)
 
 
@@ -160,7 +164,7 @@ def test_quantized_weights_are_not_taken_for_plain_ones(folder: Path) -> None:
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no model"):
+    with pytest.raises(CheckpointError, match="no model"):
         SafetensorsFolder(tmp_path)
 
 
@@ -174,7 +178,8 @@ def test_a_damaged_index(folder: Path, content: str) -> None:
 def test_an_index_cannot_lead_out_of_its_folder(folder: Path) -> None:
     index = {"weight_map": {"lm_head.weight": "../../model.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert SafetensorsFolder(folder).files == [folder / "model.safetensors"]
+    with pytest.raises(CheckpointError, match="is no file of its folder"):
+        SafetensorsFolder(folder)
 
 
 def test_too_little_memory_is_said_before_loading(
@@ -194,7 +199,9 @@ def test_free_memory_heeds_the_containers_limit(
     (tmp_path / "memory.stat").write_text("anon 1000\ninactive_file 400\nactive_file 100\n")
     assert memory.free_bytes(torch.device("cpu")) == 2500
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.free_bytes(torch.device("cpu")) == memory.host_free_bytes()
+    # other processes take and give back memory between the two looks
+    free = memory.free_bytes(torch.device("cpu"))
+    assert free == pytest.approx(memory.host_free_bytes(), rel=0.5)
 
 
 def test_stand_in_weights_are_the_tiny_models() -> None:

@@ -29,6 +29,11 @@ def test_the_published_manifest_has_every_tensor() -> None:
     assert manifest.shapes["model.sam_model.blocks.3.attn.rel_pos_h"] == (27, 64)
 
 
+def test_a_manifest_is_found_by_the_repositorys_name() -> None:
+    for repo in ("deepseek-ai/DeepSeek-OCR", "someone/deepseek-ocr", "someone/mirror", "../../x"):
+        assert load_manifest(repo).repo == "deepseek-ai/DeepSeek-OCR"
+
+
 def test_folded_names() -> None:
     assert unfold_name("a.b") == ["a.b"]
     assert unfold_name("a.{2-3}.b.{0-1}") == ["a.2.b.0", "a.2.b.1", "a.3.b.0", "a.3.b.1"]
@@ -54,7 +59,7 @@ def test_whole_download_has_no_problems(tmp_path: Path) -> None:
         (
             SHARD,
             shard_bytes({**MANIFEST.shapes, "layers.1.weight": (32, 64)}),
-            "layers.1.weight BF16 [32, 64] (not BF16 [64, 32])",
+            "layers.1.weight is BF16 [32, 64], not BF16 [64, 32]",
         ),
         (SHARD, shard_bytes(dict(MANIFEST.shapes), "F32"), "4 tensors of another shape or type"),
         (
@@ -144,6 +149,10 @@ def indexed(weight_map: object) -> dict[str, bytes]:
         (indexed({"a": "../s1.safetensors"}), "'../s1.safetensors'"),
         (indexed(["a"]), "has no weight_map"),
         (small_checkpoint(model=shard_bytes({"a": (1, 1)})) | {"config.json": b"[]"}, "object"),
+        (
+            small_checkpoint(model=shard_bytes({"a": (1, 1)})) | {"config.json": b"[" * 200_000},
+            "config.json is not readable JSON",
+        ),
     ],
 )
 def test_hand_put_folders_that_do_not(tmp_path: Path, files: dict[str, bytes], said: str) -> None:

@@ -5,16 +5,14 @@ safetensors files, one at a time, and copied straight to their place on the devi
 stacks, q, k, v and gate, up into one matrix each. Nothing is ever unpickled.
 """
 
-import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from deepocr.engines.deepseek.config import OcrConfig
@@ -23,18 +21,14 @@ from deepocr.engines.deepseek.model.moe import Router
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import Ops
 from deepocr.errors import CheckpointError
+from deepocr.weights.folder import differences, listed, open_weights, tensors_in, weight_files
 
 log = logging.getLogger(__name__)
-
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
-MAX_LISTED = 20
-"""Names listed of each kind of fault; the count is always given."""
 
 UNUSED = frozenset({"model.vision_model.embeddings.patch_embedding.weight"})
 """Published, read by nothing: CLIP gets its patches from SAM."""
 
-FLOAT_TYPES = ("BF16", "F16", "F32")
+FLOATS = ("BF16", "F16", "F32")
 
 Shape = tuple[int, ...]
 
@@ -127,20 +121,14 @@ class SafetensorsFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.files = _weight_files(folder)
-        self._shapes: dict[str, Shape] = {}
-        other_types = []
-        for file in self.files:
-            with _opened(file) as handle:
-                for name in handle.offset_keys():
-                    view = handle.get_slice(name)
-                    self._shapes[name] = tuple(view.get_shape())
-                    if view.get_dtype() not in FLOAT_TYPES:
-                        other_types.append(f"{name} is {view.get_dtype()}")
-        if other_types:
+        self.files = list(weight_files(folder))
+        found = {name: what for file in self.files for name, what in tensors_in(file).items()}
+        self._shapes = {name: shape for name, (_, shape) in found.items()}
+        others = [f"{name} is {dtype}" for name, (dtype, _) in found.items() if dtype not in FLOATS]
+        if others:
             raise CheckpointError(
-                f"{folder} holds {len(other_types)} tensors that are not plain floating point: "
-                f"{_listed(other_types)}; use unquantized weights"
+                f"{folder} holds {len(others)} tensors that are not plain floating point: "
+                f"{listed(others)}; use unquantized weights"
             )
 
     def shapes(self) -> Mapping[str, Shape]:
@@ -148,42 +136,9 @@ class SafetensorsFolder:
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         for file in self.files:
-            with _opened(file) as handle:
+            with open_weights(file, "pt") as handle:
                 for name in handle.offset_keys():
                     yield name, handle.get_tensor(name)
-
-
-def _opened(file: Path) -> Any:
-    try:
-        return safe_open(file, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{file} is damaged or cut short ({file.stat().st_size} bytes: {error}); "
-            "delete it and fetch the weights again"
-        ) from error
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / INDEX_FILE
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise CheckpointError(f"{index} cannot be read: {error!r}; fetch it again") from error
-        # a name with a path in it could lead out of the folder
-        files = [folder / Path(str(name)).name for name in names]
-    elif (folder / SINGLE_FILE).is_file():
-        files = [folder / SINGLE_FILE]
-    else:
-        files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise CheckpointError(f"{folder} holds no model*.safetensors; fetch the weights into it")
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise CheckpointError(
-            f"{folder} lacks {_listed(missing)} named in {INDEX_FILE}; fetch the weights again"
-        )
-    return files
 
 
 def load_model(
@@ -217,15 +172,10 @@ def load_model(
 
 def check_shapes(places: Mapping[str, Place], found: Mapping[str, Shape]) -> None:
     """Raises one CheckpointError for all that does not fit."""
-    missing = [name for name in places if name not in found]
-    unexpected = [name for name in found if name not in places and name not in UNUSED]
-    misshapen = [
-        f"{name} is {list(found[name])}, not {list(place.shape)}"
-        for name, place in places.items()
-        if name in found and found[name] != place.shape
-    ]
-    kinds = (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
-    faults = [f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds if names]
+    faults = differences(
+        {name: str(list(place.shape)) for name, place in places.items()},
+        {name: str(list(shape)) for name, shape in found.items() if name not in UNUSED},
+    )
     if faults:
         raise CheckpointError(
             f"the weights do not fit config.json; {'; '.join(faults)}; "
@@ -241,8 +191,3 @@ def check_memory(need_bytes: int, device: torch.device) -> None:
             f"the weights need {need_bytes / 1e9:.1f} GB on {device} and {free / 1e9:.1f} GB are "
             "free; free memory, or set DEEPOCR_DEVICE or DEEPOCR_DTYPE to what fits"
         )
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:MAX_LISTED])
-    return f"{shown} and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else shown
