@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deepocr.allowance import Allowance
 from deepocr.book import stitch
 from deepocr.book.files import WorkspaceError
 from deepocr.book.inputs import InputFile, WatchedFile
@@ -202,27 +203,6 @@ async def stream(
                 group.create_task(read_many())
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
-
-
-class Allowance:
-    """An amount that is shared; who wants more than there is at all gets it alone."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._taken = 0
-        self._changed = asyncio.Condition()
-
-    async def take(self, amount: int) -> None:
-        async with self._changed:
-            await self._changed.wait_for(
-                lambda: self._taken == 0 or self._taken + amount <= self._total
-            )
-            self._taken += amount
-
-    async def give(self, amount: int) -> None:
-        async with self._changed:
-            self._taken -= amount
-            self._changed.notify_all()
 
 
 def _keep(workspace: Workspace, page: ReadPage, options: Options) -> None:

@@ -2,15 +2,16 @@
 
 import argparse
 import logging
+import math
 import signal
 import sys
-import threading
 
-from deepocr.errors import EngineUnavailable, SettingsError
+from deepocr.errors import EngineBroken, EngineUnavailable, SettingsError
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import TaskFiles
-from deepocr.service.work.exports import keep_export
-from deepocr.service.work.supervisor import EXIT_CANNOT_START, Supervisor
+from deepocr.service.work.exports import export_process
+from deepocr.service.work.supervisor import Supervisor
+from deepocr.service.work.threads import EXIT_CANNOT_START, EXIT_ENGINE_BROKEN, start_thread
 from deepocr.settings import load_settings_as
 
 log = logging.getLogger("deepocr.service")
@@ -33,10 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         log.error("%s", error)
         return EXIT_CANNOT_START
     if options.part == "worker-process":
-        return _worker_process(settings, options.alive_fd)
+        return _worker_process(settings, options)
     if options.part == "export-process":
-        keep_export(TaskFiles(settings.data_dir), options.task_id, options.kind)
-        return 0
+        return export_process(TaskFiles(settings.data_dir), options.task_id, options.kind)
     if options.part == "worker":
         return _worker(settings)
     return _serve(settings, options.host, options.port, with_worker=options.part == "all")
@@ -52,7 +52,10 @@ def _parser() -> argparse.ArgumentParser:
         part = parts.add_parser(name, help=text)
         _add_address(part)
     parts.add_parser("worker", help="one worker, kept alive")
-    parts.add_parser("worker-process").add_argument("alive_fd", type=int)
+    process = parts.add_parser("worker-process")
+    process.add_argument("worker_id")
+    process.add_argument("alive_fd", type=int)
+    process.add_argument("--probe", action="store_true")
     export = parts.add_parser("export-process")
     export.add_argument("task_id")
     export.add_argument("kind")
@@ -66,14 +69,17 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8000)
 
 
-def _worker_process(settings: ServiceSettings, alive_fd: int) -> int:
+def _worker_process(settings: ServiceSettings, options: argparse.Namespace) -> int:
     from deepocr.service.work.worker import run_worker
 
     try:
-        return run_worker(settings, alive_fd)
+        return run_worker(settings, options.worker_id, options.alive_fd, probe=options.probe)
     except EngineUnavailable as error:
         log.error("%s", error)
         return EXIT_CANNOT_START
+    except EngineBroken as error:
+        log.error("%s", error)
+        return EXIT_ENGINE_BROKEN
 
 
 def _worker(settings: ServiceSettings) -> int:
@@ -98,6 +104,7 @@ def _serve(settings: ServiceSettings, host: str, port: int, *, with_worker: bool
         access_log=False,
         # longer than clients and proxies keep a connection, so that they end it and not we
         timeout_keep_alive=75,
+        timeout_graceful_shutdown=math.ceil(settings.stop_timeout_s),
     )
     server = uvicorn.Server(config)
     supervisor = Supervisor(settings)
@@ -110,14 +117,12 @@ def _serve(settings: ServiceSettings, host: str, port: int, *, with_worker: bool
     # uvicorn handles these while it runs and raises them once more when it has stopped
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
-    thread = threading.Thread(target=supervise, name="supervisor")
-    if with_worker:
-        thread.start()
+    thread = start_thread(supervise, "supervisor") if with_worker else None
     try:
         server.run()
     finally:
         supervisor.stop()
-        if with_worker:
+        if thread is not None:
             thread.join()
     return EXIT_CANNOT_START if EXIT_CANNOT_START in codes else 0
 

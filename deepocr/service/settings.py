@@ -39,7 +39,12 @@ class ServiceSettings(Settings):
     page_grace_s: float = Field(
         default=10, gt=0, description="then the process that does not stop it is ended"
     )
-    page_tries: int = Field(default=2, ge=1, le=10, description="readings a page may take")
+    page_tries: int = Field(
+        default=2, ge=1, le=10, description="failures a page may take, and losses of its worker"
+    )
+    stop_timeout_s: float = Field(
+        default=60, gt=0, description="when stopping, pages in hand may take so long to finish"
+    )
     task_timeout_s: float = Field(default=6 * 3600, gt=0, description="limit for one task")
     sync_timeout_s: float = Field(default=600, gt=0, description="limit for requests that wait")
     visibility_timeout_s: float = Field(
@@ -73,7 +78,7 @@ class ServiceSettings(Settings):
     def redelivery_s(self) -> float:
         """When the broker gives an unacknowledged page to another worker.
 
-        A page waits for at most one hard limit before it starts and is stopped after another.
+        A page may wait for one hard limit before it starts and is stopped after another.
         """
         return self.visibility_timeout_s or 2 * self.page_limit_s() + 30
 

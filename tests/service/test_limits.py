@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,9 +23,11 @@ from deepocr.service.http.context import Service
 from deepocr.service.http.json_documents import MAX_REST_BYTES
 from deepocr.service.http.routes import health
 from deepocr.service.settings import ServiceSettings
-from deepocr.service.state.store import StoreUnavailableError
+from deepocr.service.state.store import WORKER_TTL_S, StoreUnavailableError
+from deepocr.service.work.queue import make_celery, waiting_messages
 from deepocr.service.work.sweeper import STUCK_S, Sweeper
 from tests.service.stack import Redis, book, eventually, free_port, picture, running
+from tests.service.test_store import record
 
 
 @contextmanager
@@ -40,6 +42,10 @@ def inside(client: TestClient) -> Service:
     found = client.app.state.service  # type: ignore[attr-defined]
     assert isinstance(found, Service)
     return found
+
+
+def sweeper_of(found: Service, store: Any) -> Sweeper:
+    return Sweeper(make_celery(found.settings), found.settings, store, found.files)
 
 
 def hand_in(client: TestClient, content: bytes | None = None, **more: Any) -> Any:
@@ -296,10 +302,10 @@ def test_results_are_deleted_after_their_time(tmp_path: Path) -> None:
         orphan = tmp_path / "tasks" / ("0" * 32)
         orphan.mkdir()
         found = inside(client)
-        sweeper = Sweeper(found.celery, found.settings, found.store, found.files)
+        sweeper = sweeper_of(found, found.store)
         sweeper.sweep(time.time())
         assert found.store.task(task_id) is not None
-        later = Sweeper(found.celery, found.settings, _always(found.store), found.files)
+        later = sweeper_of(found, _always(found.store))
         later.sweep(time.time() + 101)
         assert found.store.task(task_id) is None
         assert not list((tmp_path / "tasks").iterdir())
@@ -310,8 +316,8 @@ def test_a_task_has_a_time_limit(tmp_path: Path) -> None:
     with service(tmp_path, task_timeout_s=50) as client:
         task_id = hand_in(client).json()["task_id"]
         found = inside(client)
-        found.store.begin_page(task_id, 1)
-        sweeper = Sweeper(found.celery, found.settings, _always(found.store), found.files)
+        found.store.begin_page(task_id, 1, "w")
+        sweeper = sweeper_of(found, _always(found.store))
         sweeper.sweep(time.time())
         assert client.get(f"/api/v1/ocr/results/{task_id}").json()["status"] == "STARTED"
         sweeper.sweep(time.time() + 51)
@@ -324,26 +330,54 @@ def test_what_got_stuck_is_queued_again(tmp_path: Path) -> None:
     with service(tmp_path) as client:
         task_id = hand_in(client).json()["task_id"]
         found = inside(client)
-        with found.celery.connection_for_read() as connection, connection.channel() as channel:
+        app = make_celery(found.settings)
+        with app.connection_for_read() as connection, connection.channel() as channel:
             assert channel._purge("short") == 1
-        sweeper = Sweeper(found.celery, found.settings, _always(found.store), found.files)
-
-        def waiting() -> int:
-            with found.celery.connection_for_read() as link, link.channel() as channel:
-                return int(channel._size("short"))
-
+        sweeper = sweeper_of(found, _always(found.store))
         now_s = time.time()
         sweeper.sweep(now_s)
         sweeper.sweep(now_s + STUCK_S + 1)
-        assert waiting() == 0  # it may only be slow
+        assert waiting_messages(app) == 0  # it may only be slow
         sweeper.sweep(now_s + found.settings.redelivery_s() + 1)
-        assert waiting() == 1
+        assert waiting_messages(app) == 1
         # all pages there, and nobody stitched them
-        found.store.begin_page(task_id, 1)
+        found.store.begin_page(task_id, 1, "w")
         found.store.settle_page(task_id, 1, "ok")
         sweeper.sweep(now_s)
         sweeper.sweep(now_s + STUCK_S + 1)
-        assert waiting() == 2
+        assert waiting_messages(app) == 2
+
+
+def test_a_book_is_queued_though_the_api_was_lost_meanwhile(tmp_path: Path) -> None:
+    with service(tmp_path) as client:
+        found = inside(client)
+        app = make_celery(found.settings)
+        numbers = tuple(range(1, 121))
+        task = record(task_id="a" * 32, numbers=numbers, num_pages=120)
+        found.store.create(task, max_client_tasks=9, max_tasks=9, ttl_s=100)
+        # the API that took it was killed before it queued a page; another one sees to it
+        eventually(lambda: waiting_messages(app) == 120, 20, "all pages")
+        assert found.store.unsent() == []
+
+
+def test_pages_of_a_machine_that_is_gone_are_queued_again(tmp_path: Path) -> None:
+    with service(tmp_path) as client:
+        task_id = hand_in(client).json()["task_id"]
+        found = inside(client)
+        app = make_celery(found.settings)
+        with app.connection_for_read() as connection, connection.channel() as channel:
+            assert channel._purge("short") == 1
+        found.store.begin_page(task_id, 1, "gone")
+        sweeper = sweeper_of(found, _always(found.store))
+        now_s = time.time()
+        sweeper.sweep(now_s)
+        sweeper.sweep(now_s + WORKER_TTL_S - 1)
+        assert waiting_messages(app) == 0
+        sweeper.sweep(now_s + WORKER_TTL_S + 1)
+        assert waiting_messages(app) == 1
+        suspicion = found.store.look_at_page(task_id, 1)
+        assert suspicion is not None
+        assert (suspicion.strikes, suspicion.together) == (1, 1)
 
 
 def _always(store: Any) -> Any:
@@ -363,33 +397,54 @@ def _always(store: Any) -> Any:
 
 
 class Hook(BaseHTTPRequestHandler):
-    """Fails once, then takes the message."""
+    """Fails once, then takes the message. `/endless` answers without an end."""
 
     received: ClassVar[list[tuple[dict[str, str], bytes]]] = []
+    endless: ClassVar[list[bool]] = []
     answers = (503, 204)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/endless":
+            self._write_until_cut()
+            return
         self.received.append((dict(self.headers), body))
         self.send_response(self.answers[min(len(self.received), 2) - 1])
         self.end_headers()
+
+    def _write_until_cut(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        try:
+            while True:
+                self.wfile.write(b"x" * 65536)
+        except OSError:
+            self.endless.append(True)
 
     def log_message(self, *_: object) -> None:
         pass
 
 
-def test_webhook_is_signed_and_sent_again(tmp_path: Path) -> None:
-    server = HTTPServer(("127.0.0.1", 0), Hook)
+def test_webhooks_are_signed_and_sent_again(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://localhost:{server.server_port}/done"
+    url = f"http://localhost:{server.server_port}"
     settings = {"webhook_secret": "w3bh00k", "webhook_hosts": "localhost"}
     try:
         with running(tmp_path, **settings) as stack:
             stack.submit(picture(), webhook_url="http://169.254.169.254/", expect=422)
             stack.submit(picture(), webhook_url="http://127.0.0.1/", expect=422)
-            task_id = stack.submit(picture(), webhook_url=url)
+            endless = stack.submit(picture(), webhook_url=f"{url}/endless")
+            task_id = stack.submit(picture(), webhook_url=f"{url}/done")
+            stack.finished(endless)
             stack.finished(task_id)
-            eventually(lambda: len(Hook.received) == 2, 20, "the second try")
+            eventually(lambda: Hook.received, 20, "the first try")
+            # its next try is due: a service that is killed and started again still knows it
+            stack.processes["all"].kill()
+            stack.processes["all"].wait()
+            stack.start("all")
+            eventually(lambda: len(Hook.received) == 2, 40, "the second try")
+            eventually(lambda: Hook.endless == [True], 20, "the end of the endless answer")
             assert "w3bh00k" not in stack.logs()
     finally:
         server.shutdown()
@@ -397,6 +452,8 @@ def test_webhook_is_signed_and_sent_again(tmp_path: Path) -> None:
     stamp, digest = (part.split("=")[1] for part in headers["X-DeepOCR-Signature"].split(","))
     expected = hmac.new(b"w3bh00k", f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
     assert hmac.compare_digest(digest, expected)
+    assert headers["webhook-id"] == task_id
+    assert headers["webhook-signature"].startswith("v1,")
     content = json.loads(body)
     assert (content["task_id"], content["status"], content["pages"]) == (task_id, "SUCCESS", 1)
 

@@ -1,5 +1,10 @@
 """Parts of the service by themselves."""
 
+import asyncio
+import base64
+import hashlib
+import hmac
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -14,13 +19,16 @@ from deepocr.service.http import fetch
 from deepocr.service.http.chat import task_of
 from deepocr.service.http.fetch import AddressRefused, is_public, pin
 from deepocr.service.http.uploads import clean_name
+from deepocr.service.http.watcher import Watcher
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import NoRoomError, TaskFiles, new_task_id
+from deepocr.service.state.records import TaskProgress
 from deepocr.service.work import broker
-from deepocr.service.work.gate import Gate, GateBusyError
+from deepocr.service.work.gate import Gate
 from deepocr.service.work.queue import make_celery
-from deepocr.service.work.webhooks import sign
+from deepocr.service.work.webhooks import headers_of
 from deepocr.types import PageResult
+from tests.service.stack import eventually
 
 # --- addresses
 
@@ -31,7 +39,8 @@ from deepocr.types import PageResult
         "127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "0.0.0.0",
         "100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1%eth0", "fc00::1",
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1",
-        "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2", "::127.0.0.1", "::ffff:0:127.0.0.1", "::8.8.8.8",
+        "64:ff9b::a9fe:a9fe", "64:ff9b:1::7f00:1", "2002:a9fe:a9fe::",
     ],
 )  # fmt: skip
 def test_private_addresses(address: str) -> None:
@@ -171,41 +180,108 @@ def test_no_room_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyP
 # --- the gate
 
 
-def test_alone_means_alone() -> None:
-    gate = Gate()
-    order: list[str] = []
+class Inside:
+    """Threads in a gate, each until it is told to leave."""
 
-    def alone() -> None:
-        with gate.enter(alone=True, timeout_s=5):
-            order.append("alone begins")
-            time.sleep(0.1)
-            order.append("alone ends")
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.names: set[str] = set()
+        self._leave: dict[str, threading.Event] = {}
+        self._threads: dict[str, threading.Thread] = {}
 
-    def beside() -> None:
-        with gate.enter(alone=False, timeout_s=5):
-            order.append("beside")
+    def enter(self, name: str, most: int | None) -> None:
+        self._leave[name] = threading.Event()
 
-    with gate.enter(alone=False, timeout_s=1), gate.enter(alone=False, timeout_s=1):
-        first = threading.Thread(target=alone)
-        first.start()
-        time.sleep(0.1)
-        second = threading.Thread(target=beside)
-        second.start()
-        time.sleep(0.1)
-        assert order == []
-    first.join()
-    second.join()
-    assert order == ["alone begins", "alone ends", "beside"]
+        def stay() -> None:
+            with self.gate.enter(most):
+                self.names.add(name)
+                self._leave[name].wait(30)
+                self.names.remove(name)
+
+        self._threads[name] = threading.Thread(target=stay, daemon=True)
+        self._threads[name].start()
+
+    def leave(self, *names: str) -> None:
+        for name in names:
+            self._leave[name].set()
+            self._threads[name].join(10)
+
+    def become(self, *names: str) -> None:
+        eventually(lambda: self.names == set(names), 10, f"{names}, not {self.names},")
+        time.sleep(0.05)
+        assert self.names == set(names)
 
 
-def test_gate_does_not_wait_for_ever() -> None:
-    gate = Gate()
-    with gate.enter(alone=False, timeout_s=1):
-        with pytest.raises(GateBusyError), gate.enter(alone=True, timeout_s=0.05):
-            pass
-        # who gave up does not hold up others
-        with gate.enter(alone=False, timeout_s=1):
-            pass
+def test_suspects_are_among_themselves_and_half_as_many() -> None:
+    inside = Inside()
+    inside.enter("a", None)
+    inside.enter("b", None)
+    inside.become("a", "b")
+    for name in ("s1", "s2", "s3"):
+        inside.enter(name, 2)
+    inside.enter("c", None)  # waits until no suspect is left
+    inside.become("a", "b")
+    inside.leave("a", "b")
+    eventually(lambda: len(inside.names) == 2, 10)
+    first = sorted(inside.names)
+    assert set(first) < {"s1", "s2", "s3"}
+    inside.enter("alone", 1)
+    inside.leave(first[0])
+    eventually(lambda: len(inside.names) == 2, 10)
+    inside.leave(*inside.names)
+    inside.become("alone")
+    inside.leave("alone")
+    inside.become("c")
+    inside.leave("c")
+
+
+# --- waiting
+
+
+class OneTask:
+    """A store with one task, whose progress is set by hand."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.changed = threading.Event()
+
+    def wait_for_change(self, timeout_s: float) -> None:
+        self.changed.wait(timeout_s)
+        self.changed.clear()
+
+    def progress(self, task_ids: Any) -> dict[str, TaskProgress]:
+        return {task_id: TaskProgress("STARTED", self.done) for task_id in task_ids}
+
+    def settle(self) -> None:
+        self.done += 1
+        self.changed.set()
+
+
+async def test_a_long_poll_waits_though_another_one_was_answered() -> None:
+    store = OneTask()
+    watcher = Watcher(store)  # type: ignore[arg-type]
+    stop = threading.Event()
+    run = asyncio.to_thread(watcher.run, asyncio.get_running_loop(), stop)
+    running = asyncio.create_task(run)
+    try:
+        first = asyncio.create_task(watcher.changed("t", TaskProgress("STARTED", 0), 20))
+        await asyncio.sleep(0.2)
+        store.settle()
+        assert await first == TaskProgress("STARTED", 1)
+        store.done = 2  # and nobody was waiting
+        # what the watcher saw for the first request says nothing about the next
+        poll = asyncio.create_task(watcher.changed("t", TaskProgress("STARTED", 2), 1))
+        done, _ = await asyncio.wait((poll,), timeout=0.5)
+        assert not done
+        assert await poll == TaskProgress("STARTED", 2)
+        # and a change before it begins to wait is seen at once
+        assert await watcher.changed("t", TaskProgress("STARTED", 1), 20) == TaskProgress(
+            "STARTED", 2
+        )
+    finally:
+        stop.set()
+        store.changed.set()
+        await running
 
 
 # --- the embedded broker
@@ -235,14 +311,50 @@ def test_messages_outlive_whoever_took_them(tmp_path: Path) -> None:
         assert channel._purge("short") == 1
 
 
+def test_a_full_disk_costs_no_place_in_the_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Any, tag: str) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    app = app_on(tmp_path)
+    for number in range(2):
+        app.signature("job", args=(number,), queue="short").apply_async()
+    with app.connection_for_read() as connection, connection.channel() as channel:
+        channel.basic_qos(0, 1, False)
+        first = channel.basic_get("short")
+        channel.qos.append(first, first.delivery_tag)
+        assert not channel.qos.can_consume()
+        with monkeypatch.context() as patched:
+            patched.setattr(broker.Channel, "forget", full)
+            with pytest.raises(sqlite3.OperationalError):
+                channel.basic_ack(first.delivery_tag)
+        assert channel.qos.can_consume()
+        assert channel.basic_get("short") is not None
+
+
 # --- the rest
 
 
-def test_signature_of_a_webhook() -> None:
-    first = sign("secret", 1700000000, b"{}")
-    assert first == sign("secret", 1700000000, b"{}")
-    assert first.startswith("t=1700000000,v1=")
-    assert len({first, sign("other", 1700000000, b"{}"), sign("secret", 1700000001, b"{}")}) == 3
+@pytest.mark.parametrize("secret", ["plain secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+def test_signature_of_a_webhook(secret: str) -> None:
+    body = b'{"test": 2432232314}'
+    headers = headers_of(secret, "msg_1", 1700000000, body)
+    key = secret.encode()
+    if secret.startswith("whsec_"):
+        key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = hmac.new(key, b"msg_1.1700000000." + body, hashlib.sha256).digest()
+    assert headers["webhook-signature"] == "v1," + base64.b64encode(signed).decode()
+    assert (headers["webhook-id"], headers["webhook-timestamp"]) == ("msg_1", "1700000000")
+    own = hmac.new(secret.encode(), b"1700000000." + body, hashlib.sha256).hexdigest()
+    assert headers["X-DeepOCR-Signature"] == f"t=1700000000,v1={own}"
+
+
+def test_signature_as_in_the_published_example() -> None:
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    body = b'{"test": 2432232314}'
+    headers = headers_of(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
 @pytest.mark.parametrize(

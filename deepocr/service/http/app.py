@@ -20,9 +20,15 @@ from deepocr.service.http.routes import batch, health, mistral, openai, paddle, 
 from deepocr.service.http.watcher import Watcher, Workers
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import TaskFiles
-from deepocr.service.state.store import Store, open_store
+from deepocr.service.state.opening import open_store
+from deepocr.service.state.store import Store
+from deepocr.service.work.exports import Exports
 from deepocr.service.work.queue import make_celery
 from deepocr.service.work.sweeper import Sweeper
+from deepocr.service.work.threads import start_thread
+from deepocr.service.work.webhooks import WebhookSender
+
+STOP_S = 3.0
 
 DESCRIPTION = """Reads pictures and PDFs: text, Markdown, tables, and where each stands.
 
@@ -38,11 +44,13 @@ ROUTERS = tuple(api.router for api in (tasks, batch, paddle, openai, mistral, he
 def create_app(settings: ServiceSettings) -> FastAPI:
     """The API and web page; workers are processes of their own."""
     store = open_store(settings)
+    files = TaskFiles(settings.data_dir)
     service = Service(
         settings=settings,
         store=store,
-        files=TaskFiles(settings.data_dir),
-        celery=make_celery(settings),
+        files=files,
+        sweeper=Sweeper(make_celery(settings), settings, store, files),
+        exports=Exports(files),
         watcher=Watcher(store),
         workers=Workers(store),
         helpers=Helpers(HELPER_PROCESSES),
@@ -81,15 +89,17 @@ def _add_metrics(app: FastAPI, store: Store) -> None:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
-    sweeper = Sweeper(service.celery, service.settings, service.store, service.files)
     stop = threading.Event()
-    thread = threading.Thread(target=sweeper.run, args=(stop,), name="sweeper", daemon=True)
-    thread.start()
-    watching = asyncio.create_task(service.watcher.run())
+    webhooks = WebhookSender(service.settings, service.store)
+    loop = asyncio.get_running_loop()
+    threads = [
+        start_thread(lambda: service.sweeper.run(stop), "sweeper"),
+        start_thread(lambda: webhooks.run(stop), "webhooks"),
+        start_thread(lambda: service.watcher.run(loop, stop), "watcher"),
+    ]
     try:
         yield
     finally:
         stop.set()
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
+        for thread in threads:
+            await asyncio.to_thread(thread.join, STOP_S)

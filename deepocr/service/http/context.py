@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from anyio import CapacityLimiter
-from celery import Celery
 from fastapi import Request
 
 from deepocr.errors import UnsupportedTask
@@ -12,6 +11,8 @@ from deepocr.service.http.watcher import Watcher, Workers
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import TaskFiles
 from deepocr.service.state.store import Store
+from deepocr.service.work.exports import Exports
+from deepocr.service.work.sweeper import Sweeper
 from deepocr.types import Job
 
 
@@ -22,7 +23,8 @@ class Service:
     settings: ServiceSettings
     store: Store
     files: TaskFiles
-    celery: Celery
+    sweeper: Sweeper
+    exports: Exports
     watcher: Watcher
     workers: Workers
     helpers: Helpers

@@ -9,11 +9,9 @@ from fastapi.responses import FileResponse
 from deepocr.service.http.context import Service
 from deepocr.service.http.problems import Problem
 from deepocr.service.state.records import Snapshot
-from deepocr.service.work import queue
-from deepocr.service.work.exports import EXPORTS
+from deepocr.service.work.exports import EXPORTS, ExportFailed, make_export
 
 EXPORT_WAIT_S = 30.0
-EXPORT_LOOK_S = 0.2
 
 
 async def download_of(service: Service, task: Snapshot, kind: str) -> Response:
@@ -26,31 +24,19 @@ async def download_of(service: Service, task: Snapshot, kind: str) -> Response:
     if not task.final:
         raise Problem(409, "task-not-final", "the task is not finished; ask again later")
     headers = {"Content-Disposition": _attachment(task.record.name + export.suffix)}
-    if export.heavy:
-        return await _heavy(service, task_id, kind, headers)
-    document = await asyncio.to_thread(service.files.document, task_id)
-    if document is None:
+    if not service.files.has_document(task_id):
         raise Problem(404, "no-document", "the task ended before its pages were put together")
-    content = await asyncio.to_thread(export.make, service.files, task_id, document)
-    return Response(content, media_type=export.media_type, headers=headers)
-
-
-async def _heavy(service: Service, task_id: str, kind: str, headers: dict[str, str]) -> Response:
-    export = EXPORTS[kind]
-    path = service.files.folder(task_id) / f"document{export.suffix}"
-    if not path.exists():
-        if await asyncio.to_thread(service.files.document, task_id) is None:
-            raise Problem(404, "no-document", "the task ended before its pages were put together")
-        # many requests for one file make one job
-        if await asyncio.to_thread(service.store.once, f"export:{kind}:{task_id}", 300):
-            await asyncio.to_thread(queue.export, service.celery, task_id, kind)
-        for _ in range(int(EXPORT_WAIT_S / EXPORT_LOOK_S)):
-            await asyncio.sleep(EXPORT_LOOK_S)
-            if path.exists():
-                break
-        else:
+    if export.heavy:
+        try:
+            path = await service.exports.path(task_id, kind, EXPORT_WAIT_S)
+        except ExportFailed as error:
+            detail = f"the {kind} file cannot be made: {error}"
+            raise Problem(500, "export-failed", detail) from error
+        if path is None:
             return Response(status_code=202, headers={"Retry-After": "5"})
-    return FileResponse(path, media_type=export.media_type, headers=headers)
+        return FileResponse(path, media_type=export.media_type, headers=headers)
+    content = await asyncio.to_thread(make_export, service.files, task_id, kind)
+    return Response(content, media_type=export.media_type, headers=headers)
 
 
 def _attachment(name: str) -> str:

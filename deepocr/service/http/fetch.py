@@ -24,8 +24,13 @@ MAX_URL_CHARS = 4000
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
-# networks that stand for others: what they lead to cannot be judged from the address
-_GATEWAYS = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16")))
+# networks that stand for others: NAT64, 6to4, and IPv4 addresses written in IPv6's ways
+_GATEWAYS = tuple(
+    map(
+        ipaddress.ip_network,
+        ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "::/96", "::ffff:0:0:0/96"),
+    )
+)
 
 
 class AddressRefused(InvalidInput):
@@ -111,7 +116,9 @@ async def post(url: str, body: bytes, headers: dict[str, str], trusted: frozense
     pinned, host = await pin(url, trusted_hosts=trusted)
     async with _client() as client:
         request = _request(client, "POST", pinned, host, url, content=body, headers=headers)
-        response = await client.send(request)
+        # only the status counts: a body without end is never read
+        response = await client.send(request, stream=True)
+        await response.aclose()
         if not response.is_success:
             raise httpx.HTTPStatusError(
                 f"answered {response.status_code}", request=request, response=response

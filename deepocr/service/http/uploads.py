@@ -24,7 +24,6 @@ from deepocr.service.http.problems import Problem, UnknownMediaType
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import NoRoomError, new_task_id
 from deepocr.service.state.records import TaskRecord
-from deepocr.service.work import queue
 from deepocr.types import Job
 
 COPY_BYTES = 1 << 20
@@ -222,7 +221,7 @@ def _accept(service: Service, record: TaskRecord) -> TaskRecord:
             )
         return accepted
     try:
-        queue.dispatch(service.celery, record)
+        service.sweeper.submit(record)
     except BaseException:
         # the client is told that it failed, so nothing of it may run later
         service.store.delete(record.task_id)

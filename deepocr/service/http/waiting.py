@@ -13,7 +13,7 @@ from deepocr.service.http.context import Service
 from deepocr.service.http.problems import Problem
 from deepocr.service.http.uploads import Wanted, submit, submit_url
 from deepocr.service.state.records import FINAL, TaskRecord
-from deepocr.service.work.jobs import finish_task
+from deepocr.service.work.stitching import finish_task
 from deepocr.types import PageResult
 
 GONE_LOOK_S = 0.5
@@ -98,6 +98,6 @@ def _discard(service: Service, records: Sequence[TaskRecord]) -> None:
     for record in records:
         snapshot = service.store.task(record.task_id)
         if snapshot is not None:
-            finish_task(service.celery, service.store, service.files, snapshot, "CANCELED")
+            finish_task(service.store, service.files, snapshot.record, "CANCELED")
         service.files.delete(record.task_id)
         service.store.delete(record.task_id)

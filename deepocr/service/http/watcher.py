@@ -1,9 +1,10 @@
-"""Many requests that wait for tasks, and one look at the store for all of them."""
+"""Many requests that wait for tasks: the store tells of a change, one look is for all of them."""
 
 import asyncio
 import logging
+import threading
 import time
-from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import Any
 
 from deepocr.service.state.records import FINAL, TaskProgress
@@ -11,7 +12,10 @@ from deepocr.service.state.store import Store, StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.1
+TICK_S = 1.0
+REST_S = 0.05
+"""Between looks, so that a busy service does not look without a pause."""
+
 WORKERS_S = 2.0
 
 
@@ -33,50 +37,61 @@ class Workers:
         return self._known
 
 
+@dataclass(eq=False)
+class Waiter:
+    """A request that waits for a task to become another than it is `known` to be."""
+
+    task_id: str
+    known: TaskProgress
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Watcher:
-    """`run` looks; `changed` and `final` wait. All in one event loop."""
+    """`run` looks, in a thread of its own; `changed` and `final` wait, in the event loop."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._waiting: dict[str, int] = defaultdict(int)
-        self._progress: dict[str, TaskProgress | None] = {}
-        self._looked = asyncio.Condition()
+        self._waiters: set[Waiter] = set()
 
-    async def run(self) -> None:
-        """Look at all tasks that somebody waits for, until canceled."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            if not self._waiting:
-                continue
-            wanted = list(self._waiting)
+    def run(self, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
+        """Look at the tasks that somebody waits for whenever something changed. Blocking."""
+        while not stop.wait(REST_S):
             try:
-                found = await asyncio.to_thread(self._store.progress, wanted)
+                self._store.wait_for_change(TICK_S)
+                waiters = list(self._waiters)
+                found = self._store.progress({waiter.task_id for waiter in waiters})
             except StoreUnavailableError as error:
                 log.warning("waiting requests wait on: %s", error)
+                stop.wait(TICK_S)
                 continue
-            self._progress = {task_id: found.get(task_id) for task_id in wanted}
-            async with self._looked:
-                self._looked.notify_all()
+            for waiter in waiters:
+                if found.get(waiter.task_id) != waiter.known and not stop.is_set():
+                    loop.call_soon_threadsafe(waiter.changed.set)
 
     async def changed(
         self, task_id: str, known: TaskProgress, timeout_s: float
     ) -> TaskProgress | None:
         """The progress as soon as it is another than `known`, or as it is after the time.
 
-        None when the task is gone.
+        None when the task is gone. Raises StoreUnavailableError.
         """
-        self._waiting[task_id] += 1
+        waiter = Waiter(task_id, known)
+        self._waiters.add(waiter)
+        progress: TaskProgress | None = known
         try:
-            async with asyncio.timeout(timeout_s), self._looked:
-                while self._progress.get(task_id, known) == known:
-                    await self._looked.wait()
+            async with asyncio.timeout(timeout_s):
+                # the first look is for what changed before this request began to wait
+                while progress == known:
+                    found = await asyncio.to_thread(self._store.progress, [task_id])
+                    progress = found.get(task_id)
+                    if progress == known:
+                        await waiter.changed.wait()
+                        waiter.changed.clear()
         except TimeoutError:
             pass
         finally:
-            self._waiting[task_id] -= 1
-            if not self._waiting[task_id]:
-                del self._waiting[task_id]
-        return self._progress.get(task_id, known)
+            self._waiters.discard(waiter)
+        return progress
 
     async def final(self, task_id: str, timeout_s: float) -> TaskProgress | None:
         """The progress once the task is final, or as it is after the time."""

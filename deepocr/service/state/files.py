@@ -19,6 +19,7 @@ from pathlib import Path
 from PIL import Image
 from pydantic import TypeAdapter
 
+from deepocr.errors import StorageError
 from deepocr.types import DocumentResult, PageResult
 
 _PAGE = TypeAdapter(PageResult)
@@ -28,7 +29,7 @@ _TASK_ID = re.compile(r"[0-9a-f]{32}")
 PICTURE_QUALITY = 88
 
 
-class NoRoomError(Exception):
+class NoRoomError(StorageError):
     """The data folder cannot take any more: disk full, quota or a read-only file system."""
 
 
@@ -110,6 +111,9 @@ class TaskFiles:
 
     def picture(self, task_id: str, number: int) -> Path:
         return self.folder(task_id) / f"{_page(number)}.jpg"
+
+    def has_document(self, task_id: str) -> bool:
+        return (self.folder(task_id) / "document.result").exists()
 
     def write_document(self, task_id: str, document: DocumentResult) -> None:
         self.write(task_id, "document.result", _DOCUMENT.dump_json(document))

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from deepocr.errors import DeepOCRError
 from deepocr.types import Job
 
 State = Literal["PENDING", "STARTED", "SUCCESS", "FAILURE", "CANCELED"]
@@ -58,7 +59,6 @@ class Snapshot:
     finished_s: float | None = None
     error: str | None = None
     settled: Mapping[int, str] = field(default_factory=dict)
-    attempts: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def final(self) -> bool:
@@ -78,9 +78,21 @@ class TaskProgress:
     done: int
 
 
-class TooManyTasksError(Exception):
+@dataclass(frozen=True)
+class Suspicion:
+    """What is held against a page: a worker was lost `strikes` times while it had it in hand.
+
+    `together` is how many pages it had in hand the last time, `reason` how that worker ended.
+    """
+
+    strikes: int = 0
+    together: int = 0
+    reason: str = ""
+
+
+class TooManyTasksError(DeepOCRError):
     """The client has as many unfinished tasks as one may have."""
 
 
-class QueueFullError(Exception):
+class QueueFullError(DeepOCRError):
     """All clients together have as many unfinished tasks as the service takes."""

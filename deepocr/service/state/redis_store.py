@@ -1,40 +1,51 @@
 """Task states in Redis, for several machines.
 
-task:ID            hash: record, lane, state, started_s, finished_s, error
-task:ID:attempts   hash: page number -> readings begun
+task:ID            hash: record, lane, pages, missing, sent, state, started_s, finished_s, error
 task:ID:settled    hash: page number -> status
+task:ID:reader     hash: page number -> the worker that has it in hand
+task:ID:suspected  hash: page number -> strikes, together, reason (JSON)
 task:ID:live       hash: page number -> text so far
 waiting:LANE       sorted set of PENDING tasks by order of arrival
 unfinished, expiry sorted sets of tasks by arrival and by end of life
+unsent             sorted set of tasks with pages that were never sent to the queue
 client:C           set of a client's unfinished tasks
 owner:O            sorted set of an owner's tasks by arrival
 key:O:K            a task by idempotency key
+hand:W, readers    sets: the pages (ID:NUMBER) a worker has in hand; workers that have some
+webhooks           sorted set of tasks by when their webhook is due; webhooks:tries hash
+changed            channel on which a task's changes are told
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import redis
-from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from deepocr.service.state.records import (
     QueueFullError,
     Snapshot,
     State,
+    Suspicion,
     TaskProgress,
     TaskRecord,
     TooManyTasksError,
 )
-from deepocr.service.state.store import WORKER_TTL_S, StoreUnavailableError
+from deepocr.service.state.store import (
+    ANSWER_S,
+    WORKER_TTL_S,
+    Store,
+    StoreUnavailableError,
+    is_open,
+    snapshot_of,
+)
 
-PREFIX = "deepocr:"
-SOCKET_TIMEOUT_S = 5.0
-PATIENT_TRIES = 120
-"""With waits of up to 2 s: a worker holds on to a page's result for about four minutes."""
+PREFIX = "deepocr:2:"
 
 # KEYS[1] the prefix; ARGV as named. Every script checks and changes in one step.
 _CREATE = """
@@ -50,61 +61,114 @@ if redis.call('SCARD', p .. 'client:' .. client) >= tonumber(ARGV[5]) then retur
 if redis.call('ZCARD', p .. 'unfinished') >= tonumber(ARGV[6]) then return 'FULL' end
 local seq = redis.call('INCR', p .. 'seq')
 redis.call('HSET', p .. 'task:' .. id, 'record', ARGV[7], 'lane', ARGV[8], 'state', 'PENDING',
-  'client', client, 'owner', owner, 'key', key)
+  'client', client, 'owner', owner, 'key', key, 'pages', ARGV[10],
+  'missing', ARGV[10], 'sent', 0, 'webhook', ARGV[11])
 redis.call('SADD', p .. 'client:' .. client, id)
-redis.call('ZADD', p .. 'unfinished', seq, id)
-redis.call('ZADD', p .. 'waiting:' .. ARGV[8], seq, id)
-redis.call('ZADD', p .. 'owner:' .. owner, seq, id)
+for _, set in ipairs({'unfinished', 'unsent', 'waiting:' .. ARGV[8], 'owner:' .. owner}) do
+  redis.call('ZADD', p .. set, seq, id)
+end
 redis.call('ZADD', p .. 'expiry', ARGV[9], id)
 if key ~= '' then redis.call('SET', p .. 'key:' .. owner .. ':' .. key, id) end
 return 'NEW'
 """
 
-_OPEN = """
+_OPEN_TASK = """
 local p, id, number = KEYS[1], ARGV[1], ARGV[2]
 local task = p .. 'task:' .. id
 local state = redis.call('HGET', task, 'state')
-if state ~= 'PENDING' and state ~= 'STARTED' then return 0 end
-if redis.call('HEXISTS', task .. ':settled', number) == 1 then return 0 end
+if state ~= 'PENDING' and state ~= 'STARTED' then return nil end
 """
 
+_OPEN_PAGE = (
+    _OPEN_TASK
+    + """
+if redis.call('HEXISTS', task .. ':settled', number) == 1 then return nil end
+"""
+)
+
+_TAKE_UNSENT = (
+    _OPEN_TASK
+    + """
+local sent, pages = tonumber(redis.call('HGET', task, 'sent')), redis.call('HGET', task, 'pages')
+if sent + ARGV[2] >= tonumber(pages) then redis.call('ZREM', p .. 'unsent', id) end
+if sent >= tonumber(pages) then return nil end
+redis.call('HINCRBY', task, 'sent', ARGV[2])
+return sent
+"""
+)
+
 _BEGIN = (
-    _OPEN
+    _OPEN_PAGE
     + """
 if state == 'PENDING' then
-  redis.call('HSET', task, 'state', 'STARTED', 'started_s', ARGV[3])
+  redis.call('HSET', task, 'state', 'STARTED', 'started_s', ARGV[4])
   redis.call('ZREM', p .. 'waiting:' .. redis.call('HGET', task, 'lane'), id)
+  redis.call('PUBLISH', p .. 'changed', id)
 end
 redis.call('HDEL', task .. ':live', number)
-return redis.call('HINCRBY', task .. ':attempts', number, 1)
+redis.call('HSET', task .. ':reader', number, ARGV[3])
+redis.call('SADD', p .. 'hand:' .. ARGV[3], id .. ':' .. number)
+redis.call('SADD', p .. 'readers', ARGV[3])
+return 1
 """
 )
 
 _SETTLE = (
-    _OPEN
+    _OPEN_PAGE
     + """
 redis.call('HSET', task .. ':settled', number, ARGV[3])
 redis.call('HDEL', task .. ':live', number)
+local reader = redis.call('HGET', task .. ':reader', number)
+if reader then
+  redis.call('HDEL', task .. ':reader', number)
+  redis.call('SREM', p .. 'hand:' .. reader, id .. ':' .. number)
+end
 for i = 4, #ARGV, 2 do
   redis.call('HINCRBYFLOAT', p .. 'counters', ARGV[i], ARGV[i + 1])
 end
-return 1
+redis.call('PUBLISH', p .. 'changed', id)
+return redis.call('HINCRBY', task, 'missing', -1)
 """
 )
 
-_FINISH = """
-local p, id = KEYS[1], ARGV[1]
-local task = p .. 'task:' .. id
-local state = redis.call('HGET', task, 'state')
-if state ~= 'PENDING' and state ~= 'STARTED' then return 0 end
+_RELEASE = """
+local p, worker, reason = KEYS[1], ARGV[1], ARGV[2]
+local held = {}
+for _, page in ipairs(redis.call('SMEMBERS', p .. 'hand:' .. worker)) do
+  local id, number = string.match(page, '^(.*):(%d+)$')
+  if redis.call('HGET', p .. 'task:' .. id .. ':reader', number) == worker then
+    redis.call('HDEL', p .. 'task:' .. id .. ':reader', number)
+    held[#held + 1] = {id, number}
+  end
+end
+for _, page in ipairs(held) do
+  local suspected = p .. 'task:' .. page[1] .. ':suspected'
+  if reason ~= '' then
+    local known = redis.call('HGET', suspected, page[2])
+    local strikes = known and cjson.decode(known)[1] or 0
+    redis.call('HSET', suspected, page[2], cjson.encode({strikes + 1, #held, reason}))
+  end
+end
+redis.call('DEL', p .. 'hand:' .. worker)
+redis.call('SREM', p .. 'readers', worker)
+return held
+"""
+
+_FINISH = (
+    _OPEN_TASK
+    + """
 redis.call('HSET', task, 'state', ARGV[2], 'finished_s', ARGV[3])
 if ARGV[4] ~= '' then redis.call('HSET', task, 'error', ARGV[4]) end
 redis.call('ZREM', p .. 'waiting:' .. redis.call('HGET', task, 'lane'), id)
 redis.call('ZREM', p .. 'unfinished', id)
+redis.call('ZREM', p .. 'unsent', id)
 redis.call('SREM', p .. 'client:' .. redis.call('HGET', task, 'client'), id)
-redis.call('DEL', task .. ':live')
+redis.call('DEL', task .. ':live', task .. ':reader')
+if redis.call('HGET', task, 'webhook') == '1' then redis.call('ZADD', p .. 'webhooks', 0, id) end
+redis.call('PUBLISH', p .. 'changed', id)
 return 1
 """
+)
 
 _DELETE = """
 local p, id = KEYS[1], ARGV[1]
@@ -117,10 +181,22 @@ if lane then
   redis.call('ZREM', p .. 'owner:' .. owner, id)
   if key ~= '' then redis.call('DEL', p .. 'key:' .. owner .. ':' .. key) end
 end
-redis.call('ZREM', p .. 'unfinished', id)
-redis.call('ZREM', p .. 'expiry', id)
-redis.call('DEL', task, task .. ':attempts', task .. ':settled', task .. ':live')
-return 1
+for _, set in ipairs({'unfinished', 'unsent', 'expiry', 'webhooks'}) do
+  redis.call('ZREM', p .. set, id)
+end
+redis.call('HDEL', p .. 'webhooks:tries', id)
+for _, part in ipairs({'', ':settled', ':reader', ':suspected', ':live'}) do
+  redis.call('DEL', task .. part)
+end
+redis.call('PUBLISH', p .. 'changed', id)
+"""
+
+_TAKE_WEBHOOK = """
+local p = KEYS[1]
+local id = redis.call('ZRANGEBYSCORE', p .. 'webhooks', '-inf', ARGV[1], 'LIMIT', 0, 1)[1]
+if not id then return nil end
+redis.call('ZADD', p .. 'webhooks', ARGV[2], id)
+return {id, redis.call('HINCRBY', p .. 'webhooks:tries', id, 1)}
 """
 
 P = ParamSpec("P")
@@ -146,44 +222,54 @@ def _told(method: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-class RedisStore:
+class RedisStore(Store):
     """`url` as redis-py takes it: redis://[:password@]host:port/db."""
 
-    def __init__(self, url: str, *, patient: bool = False) -> None:
-        backoff = ExponentialBackoff(cap=2, base=0.05) if patient else NoBackoff()
+    def __init__(self, url: str) -> None:
         self._redis: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            socket_connect_timeout=SOCKET_TIMEOUT_S,
-            retry=Retry(backoff, PATIENT_TRIES if patient else 1),
-            retry_on_error=[
-                redis.ConnectionError,
-                redis.TimeoutError,
-                redis.exceptions.BusyLoadingError,
-            ],
+            socket_timeout=ANSWER_S,
+            socket_connect_timeout=ANSWER_S / 2,
+            # once more at once: the first call after a restart of Redis finds a closed connection
+            retry=Retry(NoBackoff(), 1),
+            retry_on_error=[redis.ConnectionError],
         )
-        script = self._redis.register_script
-        self._create, self._begin = script(_CREATE), script(_BEGIN)
-        self._settle, self._finish, self._delete = script(_SETTLE), script(_FINISH), script(_DELETE)
+        self._local = threading.local()
+        self._scripts = {
+            name: self._redis.register_script(text)
+            for name, text in {
+                "create": _CREATE,
+                "take_unsent": _TAKE_UNSENT,
+                "begin": _BEGIN,
+                "settle": _SETTLE,
+                "release": _RELEASE,
+                "finish": _FINISH,
+                "delete": _DELETE,
+                "take_webhook": _TAKE_WEBHOOK,
+            }.items()
+        }
+
+    def _run(self, name: str, *arguments: str | float) -> Any:
+        return self._scripts[name](keys=[PREFIX], args=arguments)
 
     @_told
     def create(
         self, record: TaskRecord, *, max_client_tasks: int, max_tasks: int, ttl_s: float
     ) -> TaskRecord:
-        answer = self._create(
-            keys=[PREFIX],
-            args=[
-                record.task_id,
-                record.owner,
-                record.client,
-                record.idempotency_key or "",
-                max_client_tasks,
-                max_tasks,
-                record.model_dump_json(),
-                record.lane,
-                record.created_s + ttl_s,
-            ],
+        answer = self._run(
+            "create",
+            record.task_id,
+            record.owner,
+            record.client,
+            record.idempotency_key or "",
+            max_client_tasks,
+            max_tasks,
+            record.model_dump_json(),
+            record.lane,
+            record.created_s + ttl_s,
+            len(record.numbers),
+            int(record.webhook is not None),
         )
         if answer == "CLIENT":
             raise TooManyTasksError
@@ -192,28 +278,31 @@ class RedisStore:
         return record if answer == "NEW" else TaskRecord.model_validate_json(answer)
 
     @_told
-    def task(self, task_id: str) -> Snapshot | None:
-        return self._snapshots([task_id]).get(task_id)
+    def tasks(self, task_ids: Sequence[str]) -> dict[str, Snapshot]:
+        pipe = self._redis.pipeline(transaction=False)
+        for task_id in task_ids:
+            pipe.hgetall(_task(task_id))
+            pipe.hgetall(f"{_task(task_id)}:settled")
+        answers = iter(pipe.execute())
+        found = {}
+        for task_id in task_ids:
+            fields, settled = next(answers), next(answers)
+            if "record" in fields:
+                found[task_id] = snapshot_of(fields, settled)
+        return found
 
     @_told
     def tasks_of(self, owner: str, limit: int) -> list[Snapshot]:
         task_ids = self._redis.zrevrange(f"{PREFIX}owner:{owner}", 0, limit - 1)
-        return list(self._snapshots(task_ids).values())
-
-    @_told
-    def begin_page(self, task_id: str, number: int) -> int:
-        return int(self._begin(keys=[PREFIX], args=[task_id, number, time.time()]))
-
-    @_told
-    def settle_page(
-        self, task_id: str, number: int, status: str, counts: Sequence[tuple[str, float]] = ()
-    ) -> bool:
-        amounts = [part for count in counts for part in count]
-        return bool(self._settle(keys=[PREFIX], args=[task_id, number, status, *amounts]))
+        return list(self.tasks(task_ids).values())
 
     @_told
     def finish(self, task_id: str, state: State, error: str | None = None) -> bool:
-        return bool(self._finish(keys=[PREFIX], args=[task_id, state, time.time(), error or ""]))
+        return bool(self._run("finish", task_id, state, time.time(), error or ""))
+
+    @_told
+    def delete(self, task_id: str) -> None:
+        self._run("delete", task_id)
 
     @_told
     def ahead(self, task_id: str) -> int:
@@ -230,27 +319,82 @@ class RedisStore:
         return list(self._redis.zrange(f"{PREFIX}unfinished", 0, -1))
 
     @_told
-    def progress(self, task_ids: Iterable[str]) -> dict[str, TaskProgress]:
-        wanted = list(task_ids)
-        pipe = self._redis.pipeline(transaction=False)
-        for task_id in wanted:
-            pipe.hget(_task(task_id), "state")
-            pipe.hlen(f"{_task(task_id)}:settled")
-        answers = iter(pipe.execute())
-        found = {}
-        for task_id in wanted:
-            state, done = next(answers), next(answers)
-            if state:
-                found[task_id] = TaskProgress(state, done)
-        return found
-
-    @_told
     def expired(self, now_s: float) -> list[str]:
         return list(self._redis.zrangebyscore(f"{PREFIX}expiry", 0, now_s))
 
     @_told
-    def delete(self, task_id: str) -> None:
-        self._delete(keys=[PREFIX], args=[task_id])
+    def progress(self, task_ids: Iterable[str]) -> dict[str, TaskProgress]:
+        wanted = list(task_ids)
+        pipe = self._redis.pipeline(transaction=False)
+        for task_id in wanted:
+            pipe.hmget(_task(task_id), "state", "pages", "missing")
+        answers = zip(wanted, pipe.execute(), strict=True)
+        return {
+            task_id: TaskProgress(state, int(pages) - int(missing))
+            for task_id, (state, pages, missing) in answers
+            if state
+        }
+
+    @_told
+    def wait_for_change(self, timeout_s: float) -> None:
+        listener = getattr(self._local, "listener", None)
+        if listener is None:
+            listener = self._redis.pubsub(ignore_subscribe_messages=True)
+            listener.subscribe(f"{PREFIX}changed")
+            self._local.listener = listener
+            return
+        try:
+            deadline_s = time.monotonic() + timeout_s
+            while (left_s := deadline_s - time.monotonic()) > 0:
+                if listener.get_message(timeout=left_s):
+                    break
+            while listener.get_message(timeout=0):
+                pass
+        except redis.RedisError:
+            self._local.listener = None
+            listener.close()
+            raise
+
+    @_told
+    def unsent(self) -> list[str]:
+        return list(self._redis.zrange(f"{PREFIX}unsent", 0, -1))
+
+    @_told
+    def take_unsent(self, task_id: str, count: int) -> int | None:
+        first: int | None = self._run("take_unsent", task_id, count)
+        return first
+
+    @_told
+    def look_at_page(self, task_id: str, number: int) -> Suspicion | None:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hget(_task(task_id), "state")
+        pipe.hget(f"{_task(task_id)}:settled", number)
+        pipe.hget(f"{_task(task_id)}:suspected", number)
+        state, status, suspected = pipe.execute()
+        if not is_open(state, status):
+            return None
+        return Suspicion(*json.loads(suspected)) if suspected else Suspicion()
+
+    @_told
+    def begin_page(self, task_id: str, number: int, worker_id: str) -> bool:
+        return self._run("begin", task_id, number, worker_id, time.time()) is not None
+
+    @_told
+    def settle_page(
+        self, task_id: str, number: int, status: str, counts: Sequence[tuple[str, float]] = ()
+    ) -> int | None:
+        amounts = [part for count in counts for part in count]
+        missing: int | None = self._run("settle", task_id, number, status, *amounts)
+        return missing
+
+    @_told
+    def release(self, worker_id: str, reason: str | None) -> list[tuple[str, int]]:
+        held = self._run("release", worker_id, reason or "")
+        return [(task_id, int(number)) for task_id, number in held]
+
+    @_told
+    def readers(self) -> set[str]:
+        return set(self._redis.smembers(f"{PREFIX}readers"))
 
     @_told
     def write_live(self, task_id: str, number: int, text: str) -> None:
@@ -263,22 +407,30 @@ class RedisStore:
         return self._redis.hget(f"{_task(task_id)}:live", number) or ""
 
     @_told
+    def take_webhook(self, now_s: float, again_s: float) -> tuple[str, int] | None:
+        taken = self._run("take_webhook", now_s, again_s)
+        return (taken[0], taken[1]) if taken else None
+
+    @_told
+    def put_webhook(self, task_id: str, due_s: float | None) -> None:
+        if due_s is None:
+            self._redis.zrem(f"{PREFIX}webhooks", task_id)
+            self._redis.hdel(f"{PREFIX}webhooks:tries", task_id)
+        else:
+            self._redis.zadd(f"{PREFIX}webhooks", {task_id: due_s}, xx=True)
+
+    @_told
     def beat(self, worker_id: str, info: Mapping[str, Any]) -> None:
         self._redis.set(f"{PREFIX}worker:{worker_id}", json.dumps(dict(info)), ex=int(WORKER_TTL_S))
         self._redis.zadd(f"{PREFIX}workers", {worker_id: time.time()})
         self._redis.zremrangebyscore(f"{PREFIX}workers", 0, time.time() - WORKER_TTL_S)
 
     @_told
-    def workers(self) -> dict[str, dict[str, Any]]:
+    def _beats(self) -> Iterable[tuple[str, str]]:
         ids = self._redis.zrange(f"{PREFIX}workers", 0, -1)
-        infos = (
-            self._redis.mget([f"{PREFIX}worker:{worker_id}" for worker_id in ids]) if ids else []
-        )
-        return {
-            worker_id: json.loads(info)
-            for worker_id, info in zip(ids, infos, strict=True)
-            if info is not None
-        }
+        keys = [f"{PREFIX}worker:{worker_id}" for worker_id in ids]
+        infos = self._redis.mget(keys) if keys else []
+        return [pair for pair in zip(ids, infos, strict=True) if pair[1] is not None]
 
     @_told
     def forget_worker(self, worker_id: str) -> None:
@@ -304,35 +456,6 @@ class RedisStore:
     def close(self) -> None:
         self._redis.close()
 
-    def _snapshots(self, task_ids: Sequence[str]) -> dict[str, Snapshot]:
-        pipe = self._redis.pipeline(transaction=False)
-        for task_id in task_ids:
-            pipe.hgetall(_task(task_id))
-            pipe.hgetall(f"{_task(task_id)}:settled")
-            pipe.hgetall(f"{_task(task_id)}:attempts")
-        answers = iter(pipe.execute())
-        found = {}
-        for task_id in task_ids:
-            fields, settled, attempts = next(answers), next(answers), next(answers)
-            if "record" in fields:
-                found[task_id] = _snapshot(fields, settled, attempts)
-        return found
-
 
 def _task(task_id: str) -> str:
     return f"{PREFIX}task:{task_id}"
-
-
-def _snapshot(
-    fields: Mapping[str, str], settled: Mapping[str, str], attempts: Mapping[str, str]
-) -> Snapshot:
-    started_s, finished_s = fields.get("started_s"), fields.get("finished_s")
-    return Snapshot(
-        record=TaskRecord.model_validate_json(fields["record"]),
-        state=fields["state"],  # type: ignore[arg-type]
-        started_s=float(started_s) if started_s else None,
-        finished_s=float(finished_s) if finished_s else None,
-        error=fields.get("error"),
-        settled={int(number): status for number, status in settled.items()},
-        attempts={int(number): int(count) for number, count in attempts.items()},
-    )

@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from deepocr.service.state.records import (
-    FINAL,
     QueueFullError,
     Snapshot,
     State,
+    Suspicion,
     TaskProgress,
     TaskRecord,
     TooManyTasksError,
 )
-from deepocr.service.state.store import WORKER_TTL_S, StoreUnavailableError
+from deepocr.service.state.store import (
+    ANSWER_S,
+    WORKER_TTL_S,
+    Store,
+    StoreUnavailableError,
+    is_open,
+    snapshot_of,
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tasks (
@@ -29,10 +36,14 @@ CREATE TABLE IF NOT EXISTS tasks (
     idempotency_key TEXT,
     lane TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'PENDING',
+    pages INTEGER NOT NULL,
+    missing INTEGER NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 0,
     started_s REAL,
     finished_s REAL,
     expires_s REAL NOT NULL,
     error TEXT,
+    webhook INTEGER NOT NULL,
     record TEXT NOT NULL,
     UNIQUE (owner, idempotency_key)
 );
@@ -41,11 +52,18 @@ CREATE INDEX IF NOT EXISTS tasks_by_client ON tasks (client, state);
 CREATE TABLE IF NOT EXISTS pages (
     task_id TEXT NOT NULL,
     number INTEGER NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
     status TEXT,
     live TEXT NOT NULL DEFAULT '',
+    reader TEXT,
+    strikes INTEGER NOT NULL DEFAULT 0,
+    together INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (task_id, number)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS pages_by_reader ON pages (reader) WHERE reader IS NOT NULL;
+CREATE TABLE IF NOT EXISTS webhooks (
+    task_id TEXT PRIMARY KEY, due_s REAL NOT NULL, tries INTEGER NOT NULL DEFAULT 0
+);
 CREATE TABLE IF NOT EXISTS workers (worker_id TEXT PRIMARY KEY, beat_s REAL, info TEXT);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS turns (name TEXT PRIMARY KEY, until_s REAL NOT NULL);
@@ -55,10 +73,11 @@ _COUNT = """
 INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value
 """
 _UNFINISHED = "state IN ('PENDING', 'STARTED')"
-_COLUMNS = "record, state, started_s, finished_s, error, task_id"
+_FIELDS = ("task_id", "record", "state", "started_s", "finished_s", "error")
+LOOK_S = 0.05
 
 
-class SqliteStore:
+class SqliteStore(Store):
     """A connection per thread; writers wait for one another."""
 
     def __init__(self, path: Path) -> None:
@@ -88,69 +107,55 @@ class SqliteStore:
                 raise TooManyTasksError
             if rows.execute(count).fetchone()[0] >= max_tasks:
                 raise QueueFullError
+            values = {
+                "task_id": record.task_id,
+                "client": record.client,
+                "owner": record.owner,
+                "idempotency_key": record.idempotency_key,
+                "lane": record.lane,
+                "pages": len(record.numbers),
+                "missing": len(record.numbers),
+                "expires_s": record.created_s + ttl_s,
+                "webhook": record.webhook is not None,
+                "record": record.model_dump_json(),
+            }
+            places = ", ".join("?" * len(values))
             rows.execute(
-                "INSERT INTO tasks (task_id, client, owner, idempotency_key, lane, expires_s, "
-                "record) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    record.task_id,
-                    record.client,
-                    record.owner,
-                    record.idempotency_key,
-                    record.lane,
-                    record.created_s + ttl_s,
-                    record.model_dump_json(),
-                ),
+                f"INSERT INTO tasks ({', '.join(values)}) VALUES ({places})", (*values.values(),)
             )
         return record
 
-    def task(self, task_id: str) -> Snapshot | None:
-        row = self._one(f"SELECT {_COLUMNS} FROM tasks WHERE task_id = ?", task_id)
-        return self._snapshot(row) if row else None
+    def tasks(self, task_ids: Sequence[str]) -> dict[str, Snapshot]:
+        found = {}
+        for task_id in task_ids:
+            row = self._one(f"SELECT {', '.join(_FIELDS)} FROM tasks WHERE task_id = ?", task_id)
+            if row:
+                pages = "SELECT number, status FROM pages WHERE task_id = ? AND status IS NOT NULL"
+                settled = dict(self._all(pages, task_id))
+                found[task_id] = snapshot_of(dict(zip(_FIELDS, row, strict=True)), settled)
+        return found
 
     def tasks_of(self, owner: str, limit: int) -> list[Snapshot]:
-        rows = self._all(
-            f"SELECT {_COLUMNS} FROM tasks WHERE owner = ? ORDER BY seq DESC LIMIT ?", owner, limit
-        )
-        return [self._snapshot(row) for row in rows]
-
-    def begin_page(self, task_id: str, number: int) -> int:
-        with self._write() as rows:
-            if not _open_page(rows, task_id, number):
-                return 0
-            rows.execute(
-                "UPDATE tasks SET state = 'STARTED', started_s = ? "
-                "WHERE task_id = ? AND state = 'PENDING'",
-                (time.time(), task_id),
-            )
-            attempts = rows.execute(
-                "INSERT INTO pages (task_id, number, attempts) VALUES (?, ?, 1) "
-                "ON CONFLICT DO UPDATE SET attempts = attempts + 1, live = '' RETURNING attempts",
-                (task_id, number),
-            ).fetchone()
-            return int(attempts[0])
-
-    def settle_page(
-        self, task_id: str, number: int, status: str, counts: Sequence[tuple[str, float]] = ()
-    ) -> bool:
-        with self._write() as rows:
-            if not _open_page(rows, task_id, number):
-                return False
-            rows.execute(
-                "INSERT INTO pages (task_id, number, status) VALUES (?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET status = excluded.status, live = ''",
-                (task_id, number, status),
-            )
-            rows.executemany(_COUNT, counts)
-            return True
+        query = "SELECT task_id FROM tasks WHERE owner = ? ORDER BY seq DESC LIMIT ?"
+        return list(self.tasks(self._column(query, owner, limit)).values())
 
     def finish(self, task_id: str, state: State, error: str | None = None) -> bool:
         with self._write() as rows:
-            changed = rows.execute(
+            done = rows.execute(
                 "UPDATE tasks SET state = ?, error = ?, finished_s = ? "
-                f"WHERE task_id = ? AND {_UNFINISHED}",
+                f"WHERE task_id = ? AND {_UNFINISHED} RETURNING webhook",
                 (state, error, time.time(), task_id),
-            )
-            return changed.rowcount == 1
+            ).fetchone()
+            if done and done[0]:
+                rows.execute(
+                    "INSERT OR IGNORE INTO webhooks (task_id, due_s) VALUES (?, 0)", (task_id,)
+                )
+            return done is not None
+
+    def delete(self, task_id: str) -> None:
+        with self._write() as rows:
+            for table in ("tasks", "pages", "webhooks"):
+                rows.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
 
     def ahead(self, task_id: str) -> int:
         row = self._one(
@@ -158,7 +163,7 @@ class SqliteStore:
             "WHERE other.state = 'PENDING' AND other.lane = mine.lane AND other.seq < mine.seq",
             task_id,
         )
-        return int(row[0]) if row else 0
+        return int(row[0])
 
     def pending(self) -> Mapping[str, int]:
         found = dict(
@@ -167,30 +172,105 @@ class SqliteStore:
         return {"short": 0, "long": 0, **found}
 
     def unfinished(self) -> list[str]:
-        return [
-            row[0]
-            for row in self._all(f"SELECT task_id FROM tasks WHERE {_UNFINISHED} ORDER BY seq")
-        ]
+        return self._column(f"SELECT task_id FROM tasks WHERE {_UNFINISHED} ORDER BY seq")
+
+    def expired(self, now_s: float) -> list[str]:
+        return self._column("SELECT task_id FROM tasks WHERE expires_s < ?", now_s)
 
     def progress(self, task_ids: Iterable[str]) -> dict[str, TaskProgress]:
         found = {}
         for task_id in task_ids:
-            row = self._one(
-                "SELECT state, (SELECT count(*) FROM pages WHERE pages.task_id = tasks.task_id "
-                "AND status IS NOT NULL) FROM tasks WHERE task_id = ?",
-                task_id,
-            )
+            row = self._one("SELECT state, pages - missing FROM tasks WHERE task_id = ?", task_id)
             if row:
                 found[task_id] = TaskProgress(row[0], row[1])
         return found
 
-    def expired(self, now_s: float) -> list[str]:
-        return [row[0] for row in self._all("SELECT task_id FROM tasks WHERE expires_s < ?", now_s)]
+    def wait_for_change(self, timeout_s: float) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            # counts what other connections than this thread's have written
+            version = self._one("PRAGMA data_version")[0]
+            if version != getattr(self._local, "version", None) or time.monotonic() > deadline_s:
+                self._local.version = version
+                return
+            time.sleep(LOOK_S)
 
-    def delete(self, task_id: str) -> None:
+    def unsent(self) -> list[str]:
+        query = f"SELECT task_id FROM tasks WHERE {_UNFINISHED} AND sent < pages ORDER BY seq"
+        return self._column(query)
+
+    def take_unsent(self, task_id: str, count: int) -> int | None:
         with self._write() as rows:
-            rows.execute("DELETE FROM tasks WHERE task_id = ?", (task_id,))
-            rows.execute("DELETE FROM pages WHERE task_id = ?", (task_id,))
+            first = rows.execute(
+                f"SELECT sent FROM tasks WHERE task_id = ? AND {_UNFINISHED} AND sent < pages",
+                (task_id,),
+            ).fetchone()
+            rows.execute(
+                "UPDATE tasks SET sent = min(sent + ?, pages) WHERE task_id = ?", (count, task_id)
+            )
+            return first[0] if first else None
+
+    def look_at_page(self, task_id: str, number: int) -> Suspicion | None:
+        row = self._one(
+            "SELECT state, status, strikes, together, reason FROM tasks LEFT JOIN pages "
+            "ON pages.task_id = tasks.task_id AND number = ? WHERE tasks.task_id = ?",
+            number,
+            task_id,
+        )
+        if row is None or not is_open(row[0], row[1]):
+            return None
+        return Suspicion(row[2] or 0, row[3] or 0, row[4] or "")
+
+    def begin_page(self, task_id: str, number: int, worker_id: str) -> bool:
+        with self._write() as rows:
+            if not _open_page(rows, task_id, number):
+                return False
+            rows.execute(
+                "UPDATE tasks SET state = 'STARTED', started_s = ? "
+                "WHERE task_id = ? AND state = 'PENDING'",
+                (time.time(), task_id),
+            )
+            rows.execute(
+                "INSERT INTO pages (task_id, number, reader) VALUES (?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET reader = excluded.reader, live = ''",
+                (task_id, number, worker_id),
+            )
+            return True
+
+    def settle_page(
+        self, task_id: str, number: int, status: str, counts: Sequence[tuple[str, float]] = ()
+    ) -> int | None:
+        with self._write() as rows:
+            if not _open_page(rows, task_id, number):
+                return None
+            rows.execute(
+                "INSERT INTO pages (task_id, number, status) VALUES (?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET status = excluded.status, live = '', reader = NULL",
+                (task_id, number, status),
+            )
+            rows.executemany(_COUNT, counts)
+            missing = rows.execute(
+                "UPDATE tasks SET missing = missing - 1 WHERE task_id = ? RETURNING missing",
+                (task_id,),
+            ).fetchone()
+            return int(missing[0])
+
+    def release(self, worker_id: str, reason: str | None) -> list[tuple[str, int]]:
+        with self._write() as rows:
+            pages = rows.execute(
+                "SELECT task_id, number FROM pages WHERE reader = ? AND status IS NULL",
+                (worker_id,),
+            ).fetchall()
+            rows.execute(
+                "UPDATE pages SET strikes = strikes + ?, together = iif(?, ?, together), "
+                "reason = ifnull(?, reason) WHERE reader = ? AND status IS NULL",
+                (reason is not None, reason is not None, len(pages), reason, worker_id),
+            )
+            rows.execute("UPDATE pages SET reader = NULL WHERE reader = ?", (worker_id,))
+        return pages
+
+    def readers(self) -> set[str]:
+        return set(self._column("SELECT DISTINCT reader FROM pages WHERE reader IS NOT NULL"))
 
     def write_live(self, task_id: str, number: int, text: str) -> None:
         with self._write() as rows:
@@ -203,6 +283,25 @@ class SqliteStore:
         row = self._one("SELECT live FROM pages WHERE task_id = ? AND number = ?", task_id, number)
         return str(row[0]) if row else ""
 
+    def take_webhook(self, now_s: float, again_s: float) -> tuple[str, int] | None:
+        due = "SELECT task_id FROM webhooks WHERE due_s <= ? ORDER BY due_s LIMIT 1"
+        if self._one(due, now_s) is None:
+            return None
+        with self._write() as rows:
+            taken: tuple[str, int] | None = rows.execute(
+                f"UPDATE webhooks SET due_s = ?, tries = tries + 1 WHERE task_id = ({due}) "
+                "RETURNING task_id, tries",
+                (again_s, now_s),
+            ).fetchone()
+            return taken
+
+    def put_webhook(self, task_id: str, due_s: float | None) -> None:
+        with self._write() as rows:
+            if due_s is None:
+                rows.execute("DELETE FROM webhooks WHERE task_id = ?", (task_id,))
+            else:
+                rows.execute("UPDATE webhooks SET due_s = ? WHERE task_id = ?", (due_s, task_id))
+
     def beat(self, worker_id: str, info: Mapping[str, Any]) -> None:
         with self._write() as rows:
             rows.execute(
@@ -211,10 +310,9 @@ class SqliteStore:
             )
             rows.execute("DELETE FROM workers WHERE beat_s < ?", (time.time() - WORKER_TTL_S,))
 
-    def workers(self) -> dict[str, dict[str, Any]]:
+    def _beats(self) -> Iterable[tuple[str, str]]:
         oldest_s = time.time() - WORKER_TTL_S
-        rows = self._all("SELECT worker_id, info FROM workers WHERE beat_s >= ?", oldest_s)
-        return {worker_id: json.loads(info) for worker_id, info in rows}
+        return self._all("SELECT worker_id, info FROM workers WHERE beat_s >= ?", oldest_s)
 
     def forget_worker(self, worker_id: str) -> None:
         with self._write() as rows:
@@ -244,63 +342,53 @@ class SqliteStore:
             connection.close()
             self._local.connection = None
 
-    def _snapshot(self, row: Any) -> Snapshot:
-        record, state, started_s, finished_s, error, task_id = row
-        pages = self._all("SELECT number, attempts, status FROM pages WHERE task_id = ?", task_id)
-        return Snapshot(
-            record=TaskRecord.model_validate_json(record),
-            state=state,
-            started_s=started_s,
-            finished_s=finished_s,
-            error=error,
-            settled={number: status for number, _, status in pages if status is not None},
-            attempts={number: attempts for number, attempts, _ in pages},
-        )
-
-    @property
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            try:
-                connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """This thread's connection; its troubles as StoreUnavailableError."""
+        try:
+            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = sqlite3.connect(self._path, timeout=ANSWER_S, isolation_level=None)
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
-            except sqlite3.Error as error:
-                raise StoreUnavailableError(f"{self._path}: {error}") from error
-            self._local.connection = connection
-        return connection
+                self._local.connection = connection
+            yield connection
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailableError(f"the file of states cannot be used: {error}") from error
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection
-        try:
-            with self._writing:
+        with self._connected() as connection:
+            if not self._writing.acquire(timeout=ANSWER_S):
+                raise StoreUnavailableError("other threads have been writing for too long")
+            try:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection
+                    connection.execute("COMMIT")
                 except BaseException:
-                    connection.execute("ROLLBACK")
+                    if connection.in_transaction:  # a full disk rolls back by itself
+                        connection.execute("ROLLBACK")
                     raise
-                connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise StoreUnavailableError(f"{self._path}: {error}") from error
+            finally:
+                self._writing.release()
 
     def _all(self, query: str, *values: Any) -> list[Any]:
-        try:
-            return self._connection.execute(query, values).fetchall()
-        except sqlite3.OperationalError as error:
-            raise StoreUnavailableError(f"{self._path}: {error}") from error
+        with self._connected() as connection:
+            return connection.execute(query, values).fetchall()
 
     def _one(self, query: str, *values: Any) -> Any:
         found = self._all(query, *values)
         return found[0] if found else None
 
+    def _column(self, query: str, *values: Any) -> list[str]:
+        return [row[0] for row in self._all(query, *values)]
+
 
 def _open_page(rows: sqlite3.Connection, task_id: str, number: int) -> bool:
-    """Whether there is anything left to do for a page."""
     row = rows.execute(
-        "SELECT state, (SELECT status FROM pages WHERE pages.task_id = tasks.task_id "
-        "AND number = ?) FROM tasks WHERE task_id = ?",
+        "SELECT state, status FROM tasks LEFT JOIN pages "
+        "ON pages.task_id = tasks.task_id AND number = ? WHERE tasks.task_id = ?",
         (number, task_id),
     ).fetchone()
-    return row is not None and row[0] not in FINAL and row[1] is None
+    return row is not None and is_open(*row)

@@ -1,25 +1,40 @@
-"""Where tasks' states are kept: one contract, a file for one machine and Redis for several."""
+"""Where tasks' states are kept: one contract for a file and for Redis, and what they share."""
 
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from deepocr.service.settings import ServiceSettings
-from deepocr.service.state.records import Snapshot, State, TaskProgress, TaskRecord
+from deepocr.errors import StorageError
+from deepocr.service.state.records import (
+    FINAL,
+    Snapshot,
+    State,
+    Suspicion,
+    TaskProgress,
+    TaskRecord,
+)
 
 WORKER_TTL_S = 30.0
 """A worker that has not been heard of for so long is gone."""
 
+ANSWER_S = 2.0
+"""A store that has not answered after so long is told as unavailable."""
 
-class StoreUnavailableError(Exception):
-    """The store cannot be reached just now."""
+
+class StoreUnavailableError(StorageError):
+    """The store or the queue cannot be reached just now."""
 
 
-class Store(Protocol):
+class Store(ABC):
     """Every change is atomic and may be asked for twice. Blocking, safe from any thread.
 
     All methods raise StoreUnavailableError when the store cannot be reached.
     """
 
+    # tasks
+
+    @abstractmethod
     def create(
         self, record: TaskRecord, *, max_client_tasks: int, max_tasks: int, ttl_s: float
     ) -> TaskRecord:
@@ -27,90 +42,161 @@ class Store(Protocol):
 
         Raises TooManyTasksError or QueueFullError.
         """
-        ...
 
-    def task(self, task_id: str) -> Snapshot | None: ...
+    def task(self, task_id: str) -> Snapshot | None:
+        return self.tasks([task_id]).get(task_id)
 
+    @abstractmethod
+    def tasks(self, task_ids: Sequence[str]) -> dict[str, Snapshot]:
+        """Of many tasks; those that are gone are left out."""
+
+    @abstractmethod
     def tasks_of(self, owner: str, limit: int) -> list[Snapshot]:
         """The newest first."""
-        ...
 
-    def begin_page(self, task_id: str, number: int) -> int:
-        """Count a reading of the page and start the task; the how-manieth it is, from 1.
-
-        0 when there is nothing to do: the page is settled, or the task is final or gone.
-        """
-        ...
-
-    def settle_page(
-        self, task_id: str, number: int, status: str, counts: Sequence[tuple[str, float]] = ()
-    ) -> bool:
-        """The page is done, and `counts` are added to the counters.
-
-        False, and nothing is counted, when it was already, or the task is final or gone.
-        """
-        ...
-
+    @abstractmethod
     def finish(self, task_id: str, state: State, error: str | None = None) -> bool:
-        """Make the task final. False when it was already, or is gone."""
-        ...
+        """Make the task final, and its webhook due. False when it was final already, or is gone."""
 
-    def ahead(self, task_id: str) -> int:
-        """How many waiting tasks of the same lane come before this one."""
-        ...
-
-    def pending(self) -> Mapping[str, int]:
-        """Waiting tasks by lane."""
-        ...
-
-    def unfinished(self) -> list[str]: ...
-
-    def progress(self, task_ids: Iterable[str]) -> dict[str, TaskProgress]:
-        """Of many tasks at once; those that are gone are left out."""
-        ...
-
-    def expired(self, now_s: float) -> list[str]: ...
-
+    @abstractmethod
     def delete(self, task_id: str) -> None: ...
 
+    @abstractmethod
+    def ahead(self, task_id: str) -> int:
+        """How many waiting tasks of the same lane come before this one."""
+
+    @abstractmethod
+    def pending(self) -> Mapping[str, int]:
+        """Waiting tasks by lane."""
+
+    @abstractmethod
+    def unfinished(self) -> list[str]: ...
+
+    @abstractmethod
+    def expired(self, now_s: float) -> list[str]: ...
+
+    @abstractmethod
+    def progress(self, task_ids: Iterable[str]) -> dict[str, TaskProgress]:
+        """Of many tasks at once; those that are gone are left out."""
+
+    @abstractmethod
+    def wait_for_change(self, timeout_s: float) -> None:
+        """Return when a task may have changed since this thread's last call, or after the time."""
+
+    # sending pages to the queue
+
+    @abstractmethod
+    def unsent(self) -> list[str]:
+        """Unfinished tasks with pages that were never sent to the queue."""
+
+    @abstractmethod
+    def take_unsent(self, task_id: str, count: int) -> int | None:
+        """Claim the next `count` places of the task's `numbers` for sending; the first of them.
+
+        None when all are sent, or the task is final or gone.
+        """
+
+    # pages
+
+    @abstractmethod
+    def look_at_page(self, task_id: str, number: int) -> Suspicion | None:
+        """What is held against the page; None when it is settled, or the task is final or gone."""
+
+    @abstractmethod
+    def begin_page(self, task_id: str, number: int, worker_id: str) -> bool:
+        """The worker has the page in hand, and the task is started. False: nothing to do."""
+
+    @abstractmethod
+    def settle_page(
+        self, task_id: str, number: int, status: str, counts: Sequence[tuple[str, float]] = ()
+    ) -> int | None:
+        """The page is done, and `counts` are added to the counters: how many pages are missing.
+
+        None, and nothing is counted, when it was done already, or the task is final or gone.
+        """
+
+    @abstractmethod
+    def release(self, worker_id: str, reason: str | None) -> list[tuple[str, int]]:
+        """The worker is gone; the pages that it had in hand are nobody's again and returned.
+
+        With a reason each of them gets a strike: one of them may have ended the worker.
+        """
+
+    @abstractmethod
+    def readers(self) -> set[str]:
+        """Workers that have pages in hand."""
+
+    @abstractmethod
     def write_live(self, task_id: str, number: int, text: str) -> None:
         """What has been written of a page so far."""
-        ...
 
+    @abstractmethod
     def read_live(self, task_id: str, number: int) -> str: ...
 
+    # webhooks
+
+    @abstractmethod
+    def take_webhook(self, now_s: float, again_s: float) -> tuple[str, int] | None:
+        """A task whose webhook is due, and its tries with this one; due again at `again_s`."""
+
+    @abstractmethod
+    def put_webhook(self, task_id: str, due_s: float | None) -> None:
+        """When a webhook that was taken is due again; None: never."""
+
+    # workers
+
+    @abstractmethod
     def beat(self, worker_id: str, info: Mapping[str, Any]) -> None:
-        """A sign of life of a worker, with what it tells about itself."""
-        ...
+        """A sign of life with what a worker tells about itself; `trouble`: why there is none."""
 
-    def workers(self) -> dict[str, dict[str, Any]]:
-        """Those that have given a sign of life within WORKER_TTL_S."""
-        ...
+    @abstractmethod
+    def _beats(self) -> Iterable[tuple[str, str]]:
+        """Signs of life within WORKER_TTL_S: ids and JSON."""
 
+    @abstractmethod
     def forget_worker(self, worker_id: str) -> None: ...
 
+    def workers(self) -> dict[str, dict[str, Any]]:
+        """Those that have given a sign of life lately."""
+        return {name: info for name, info in self._infos() if "trouble" not in info}
+
+    def troubles(self) -> dict[str, str]:
+        """Workers that are being started again, and why."""
+        return {name: info["trouble"] for name, info in self._infos() if "trouble" in info}
+
+    def _infos(self) -> list[tuple[str, dict[str, Any]]]:
+        return [(name, json.loads(info)) for name, info in self._beats()]
+
+    # the rest
+
+    @abstractmethod
     def count(self, amounts: Sequence[tuple[str, float]]) -> None:
         """Add to counters that all processes share."""
-        ...
 
+    @abstractmethod
     def counters(self) -> dict[str, float]: ...
 
+    @abstractmethod
     def once(self, name: str, seconds: float) -> bool:
         """True for the first who asks within so many seconds, among all processes."""
-        ...
 
+    @abstractmethod
     def close(self) -> None: ...
 
 
-def open_store(settings: ServiceSettings, *, patient: bool = False) -> Store:
-    """The store that the settings ask for.
+def snapshot_of(fields: Mapping[str, Any], settled: Mapping[Any, str]) -> Snapshot:
+    """From what a store keeps under the names of Snapshot's fields."""
+    started_s, finished_s = fields.get("started_s"), fields.get("finished_s")
+    return Snapshot(
+        record=TaskRecord.model_validate_json(fields["record"]),
+        state=fields["state"],
+        started_s=float(started_s) if started_s else None,
+        finished_s=float(finished_s) if finished_s else None,
+        error=fields.get("error"),
+        settled={int(number): status for number, status in settled.items()},
+    )
 
-    `patient` is for workers: they wait out a Redis that is away instead of failing a page.
-    """
-    if settings.redis_url is None:
-        from deepocr.service.state.sqlite_store import SqliteStore
 
-        return SqliteStore(settings.data_dir / "service.db")
-    from deepocr.service.state.redis_store import RedisStore
-
-    return RedisStore(settings.redis_url.get_secret_value(), patient=patient)
+def is_open(state: Any, status: Any) -> bool:
+    """Whether there is anything left to do for a page of a task."""
+    return state is not None and state not in FINAL and status is None

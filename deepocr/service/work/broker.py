@@ -8,14 +8,18 @@ dead worker held visible again. One worker process consumes at a time.
 import contextlib
 import functools
 import json
+import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, virtual
+
+log = logging.getLogger(__name__)
 
 SCHEME = "deepocr-sqlite"
 _PREFIX = "file://"
@@ -38,7 +42,7 @@ UPDATE messages SET delivered = 1 WHERE id = (
 ) RETURNING payload
 """
 
-BUSY_TIMEOUT_S = 30.0
+BUSY_TIMEOUT_S = 2.0
 STOP_LOOK_S = 0.5
 
 
@@ -60,10 +64,11 @@ class Database:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk rolls back by itself
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def read(self, query: str, *values: Any) -> Any:
         """The first column of the first row, or None."""
@@ -87,16 +92,17 @@ class QoS(virtual.QoS):
     restore_at_shutdown = False
 
     def ack(self, delivery_tag: str) -> None:
-        self.channel.forget(delivery_tag)
+        # first, or a full disk would cost a place among those that may be delivered
         super().ack(delivery_tag)
+        self.channel.forget(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        # not super().reject: it would publish a second copy
+        self._quick_ack(delivery_tag)
         if requeue:
             self.channel.give_back(delivery_tag)
         else:
             self.channel.forget(delivery_tag)
-        # not super().reject: it would publish a second copy
-        self._quick_ack(delivery_tag)
 
 
 class Channel(virtual.Channel):
@@ -118,14 +124,20 @@ class Channel(virtual.Channel):
             )
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002
-        # most polls find nothing: ask without the write lock first
-        waiting = self._database.read(
-            "SELECT 1 FROM messages WHERE queue = ? AND delivered = 0 LIMIT 1", queue
-        )
-        if not waiting:
-            raise Empty
-        with self._database.transaction() as rows:
-            row = rows.execute(_TAKE, (queue,)).fetchone()
+        try:
+            # most polls find nothing: ask without the write lock first
+            waiting = self._database.read(
+                "SELECT 1 FROM messages WHERE queue = ? AND delivered = 0 LIMIT 1", queue
+            )
+            if not waiting:
+                raise Empty
+            with self._database.transaction() as rows:
+                row = rows.execute(_TAKE, (queue,)).fetchone()
+        except sqlite3.OperationalError as error:
+            # a full disk or a lock: asked again with the next poll
+            log.warning("the queue cannot be read just now: %s", error)
+            time.sleep(STOP_LOOK_S)
+            raise Empty from error
         if row is None:
             raise Empty
         payload: dict[str, Any] = json.loads(row[0])

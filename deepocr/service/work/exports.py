@@ -1,9 +1,10 @@
 """Files that are made of a finished task.
 
-Those that need MuPDF or every page's picture are heavy: a worker makes them in a process of its
-own, because MuPDF is not thread-safe and would hold up the pages that are being read.
+Those that need MuPDF or every page's picture are heavy: the API makes them in a process of their
+own, which costs requests and pages nothing.
 """
 
+import asyncio
 import base64
 import io
 import logging
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pymupdf
 from PIL import Image
@@ -18,6 +20,7 @@ from PIL import Image
 from deepocr.book.retries import agreement
 from deepocr.documents import DocumentLimits, open_document
 from deepocr.documents.ink import ink_mask
+from deepocr.errors import DeepOCRError
 from deepocr.render.formats import render_document
 from deepocr.render.html import ShownPage, write_html
 from deepocr.render.markdown import FIGURE_LABELS
@@ -34,6 +37,10 @@ POINTS_PER_INCH = 72
 PICTURE_DPI = 144
 HEAVY_S = 900.0
 
+AT_ONCE = 2
+FAILED_S = 60.0
+"""For so long a failed export is not tried again."""
+
 Make = Callable[[TaskFiles, str, DocumentResult], bytes]
 
 
@@ -47,21 +54,82 @@ class Export:
     make: Make
 
 
-def make_in_process(task_id: str, kind: str) -> None:
-    """A heavy export, in a process of its own with the settings of this one. Blocking."""
-    command = [sys.executable, "-m", "deepocr.service", "export-process", task_id, kind]
-    try:
-        subprocess.run(command, check=True, timeout=HEAVY_S)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        log.error("%s of task %s could not be made: %s", kind, task_id, error)
+class ExportFailed(DeepOCRError):
+    """The file cannot be made of this task."""
 
 
-def keep_export(files: TaskFiles, task_id: str, kind: str) -> None:
-    """Make the file and put it beside the results. Raises NoRoomError."""
+class Exports:
+    """Heavy exports that are being made or failed, each in a process of its own. In one loop."""
+
+    def __init__(self, files: TaskFiles) -> None:
+        self._files = files
+        self._free = asyncio.Semaphore(AT_ONCE)
+        self._making: dict[tuple[str, str], asyncio.Task[str]] = {}
+
+    async def path(self, task_id: str, kind: str, wait_s: float) -> Path | None:
+        """The file; None while it is being made after so long. Raises ExportFailed."""
+        path = self._files.folder(task_id) / f"document{EXPORTS[kind].suffix}"
+        if path.exists():
+            return path
+        making = self._making.get((task_id, kind))
+        if making is None:
+            # many requests for one file make it once
+            making = asyncio.create_task(self._make(task_id, kind))
+            self._making[task_id, kind] = making
+        await asyncio.wait((making,), timeout=wait_s)
+        if not making.done():
+            return None
+        if making.result():
+            raise ExportFailed(making.result())
+        return path
+
+    async def _make(self, task_id: str, kind: str) -> str:
+        """Why it failed, "" when it did not. A failure is kept for a while, then tried again."""
+        async with self._free:
+            reason = await self._run(task_id, kind)
+        keep_s = FAILED_S if reason else 0
+        asyncio.get_running_loop().call_later(keep_s, self._making.pop, (task_id, kind))
+        return reason
+
+    async def _run(self, task_id: str, kind: str) -> str:
+        command = (sys.executable, "-m", "deepocr.service", "export-process", task_id, kind)
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        try:
+            async with asyncio.timeout(HEAVY_S):
+                told, _ = await process.communicate()
+        except TimeoutError:
+            return f"it took longer than {HEAVY_S:g} s"
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode == 0:
+            return ""
+        log.error("%s of task %s failed with code %d", kind, task_id, process.returncode)
+        return told.decode(errors="replace").strip() or "the process that makes it was lost"
+
+
+def make_export(files: TaskFiles, task_id: str, kind: str) -> bytes:
+    """The file's content. Raises ExportFailed when the task has no document."""
     document = files.document(task_id)
-    if document is not None:
-        export = EXPORTS[kind]
-        files.write(task_id, f"document{export.suffix}", export.make(files, task_id, document))
+    if document is None:
+        raise ExportFailed("the task has no document, or was deleted meanwhile")
+    return EXPORTS[kind].make(files, task_id, document)
+
+
+def export_process(files: TaskFiles, task_id: str, kind: str) -> int:
+    """Make the file and put it beside the results; why not, on standard output."""
+    try:
+        content = make_export(files, task_id, kind)
+        files.write(task_id, f"document{EXPORTS[kind].suffix}", content)
+    except DeepOCRError as error:
+        print(error)  # noqa: T201 - for the process that asked
+        return 1
+    except Exception:
+        log.exception("%s of task %s failed", kind, task_id)
+        print("the service failed at it; its log says why")  # noqa: T201
+        return 1
+    return 0
 
 
 def _in_format(name: str) -> Make:

@@ -1,57 +1,45 @@
 """Who may read beside whom in one worker process.
 
-A page whose reading ended without notice before may have killed the worker that read it. It is
-read alone, so that its next crash takes no other page's tries with it.
+Pages that a lost worker had in hand are suspected. They are read among themselves, half as many at
+once as were lost together: each loss halves the suspects, until the page that did it is alone.
 """
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 
 
-class GateBusyError(Exception):
-    """The others did not leave in time."""
-
-
 class Gate:
-    """Many at once, or one alone."""
+    """Pages that nothing is held against, any number at once; or suspected ones, a few."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._inside = 0
-        self._alone = False
-        self._waiting_alone = 0
+        self._others = 0
+        self._suspects: list[int] = []
+        self._suspects_waiting = 0
 
     @contextlib.contextmanager
-    def enter(self, *, alone: bool, timeout_s: float) -> Iterator[None]:
-        """Raises GateBusyError when there was no way in for `timeout_s`."""
-        self._take(alone, timeout_s)
+    def enter(self, most: int | None) -> Iterator[None]:
+        """Wait until there is room. `most` is how many a suspected page may be among; else None."""
+        with self._changed:
+            if most is None:
+                # suspects go first, or they would wait for ever
+                self._changed.wait_for(lambda: not self._suspects and not self._suspects_waiting)
+                self._others += 1
+            else:
+                self._suspects_waiting += 1
+                self._changed.wait_for(lambda: self._has_room(most))
+                self._suspects_waiting -= 1
+                self._suspects.append(most)
         try:
             yield
         finally:
             with self._changed:
-                self._inside -= 1
-                self._alone = False
+                if most is None:
+                    self._others -= 1
+                else:
+                    self._suspects.remove(most)
                 self._changed.notify_all()
 
-    def _take(self, alone: bool, timeout_s: float) -> None:
-        deadline_s = time.monotonic() + timeout_s
-        with self._changed:
-            self._waiting_alone += alone
-            try:
-                while not self._free(alone):
-                    left_s = deadline_s - time.monotonic()
-                    if left_s <= 0 or not self._changed.wait(left_s):
-                        raise GateBusyError
-                self._inside += 1
-                self._alone = alone
-            finally:
-                self._waiting_alone -= alone
-                self._changed.notify_all()
-
-    def _free(self, alone: bool) -> bool:
-        if alone:
-            return self._inside == 0
-        # those who want to be alone go first, or they would wait for ever
-        return not self._alone and self._waiting_alone == 0
+    def _has_room(self, most: int) -> bool:
+        return not self._others and len(self._suspects) < min([most, *self._suspects])

@@ -1,24 +1,29 @@
-"""Celery: its configuration, and how a task becomes page jobs that a last one stitches."""
+"""Celery: its configuration, and how pages get into its queue. It carries page jobs, no more."""
 
-from typing import Any
+import contextlib
+import sqlite3
+from collections.abc import Iterator
 
-from celery import Celery, Signature, chord
+import redis
+from celery import Celery
 from kombu import Exchange
 from kombu import Queue as Lane
+from kombu.exceptions import OperationalError
 
 from deepocr.service.settings import ServiceSettings
-from deepocr.service.state.records import Snapshot, TaskRecord
+from deepocr.service.state.records import TaskRecord
+from deepocr.service.state.store import ANSWER_S, Store, StoreUnavailableError
 from deepocr.service.work import broker
 
-SPLIT, PAGE, STITCH = "deepocr.split", "deepocr.page", "deepocr.stitch"
-NOTIFY, EXPORT = "deepocr.notify", "deepocr.export"
+PAGE = "deepocr.page"
 
 LANES = ("short", "long")
 
 EMBEDDED_POLL_S = 0.05
-"""How often the embedded broker is asked for messages, and a book for its last page, below."""
+"""How often the embedded broker is asked for messages."""
 
-CHORD_POLL_S = 0.2
+SEND_PAGES = 50
+"""Pages of a book that are queued at a time, so that other tasks come in between."""
 
 
 def make_celery(settings: ServiceSettings) -> Celery:
@@ -32,10 +37,7 @@ def make_celery(settings: ServiceSettings) -> Celery:
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
         task_ignore_result=True,
-        result_expires=settings.result_ttl_s,
-        result_chord_retry_interval=CHORD_POLL_S,
         task_serializer="json",
-        result_serializer="json",
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -56,91 +58,73 @@ def make_celery(settings: ServiceSettings) -> Celery:
 
 def _use_files(app: Celery, settings: ServiceSettings) -> None:
     broker.register()
-    results = settings.data_dir.absolute() / "celery"
-    results.mkdir(parents=True, exist_ok=True)
     app.conf.update(
         broker_url=broker.url_of(settings.data_dir / "queue.db"),
         broker_transport_options={"polling_interval": EMBEDDED_POLL_S},
-        result_backend=f"file://{results}",
     )
 
 
 def _use_redis(app: Celery, settings: ServiceSettings, url: str) -> None:
     app.conf.update(
         broker_url=url,
-        result_backend=url,
         broker_transport_options={
             "visibility_timeout": settings.redelivery_s(),
             # how often workers look for what is overdue; Kombu's own is every 100 s
             "unacked_restore_interval": min(10.0, settings.redelivery_s() / 4),
             "unacked_restore_throttle": 1,
             "global_keyprefix": "deepocr:queue:",
-            "socket_timeout": 5,
-            "socket_connect_timeout": 5,
+            "socket_timeout": ANSWER_S,
+            "socket_connect_timeout": ANSWER_S,
             "socket_keepalive": True,
         },
-        result_backend_transport_options={
-            "global_keyprefix": "deepocr:result:",
-            "retry_policy": {"timeout": 60.0, "max_retries": 120, "interval_max": 2},
-        },
-        redis_socket_timeout=5,
-        redis_socket_connect_timeout=5,
-        redis_retry_on_timeout=True,
     )
 
 
-def dispatch(app: Celery, record: TaskRecord) -> None:
-    """Queue what is missing of a task. Doing it twice reads nothing twice."""
-    if len(record.numbers) == 1:
-        _page(app, record, record.numbers[0]).apply_async(link=_stitch(app, record))
-    else:
-        app.signature(SPLIT, args=(record.task_id,), queue="short").apply_async()
+def send_unsent(app: Celery, store: Store, record: TaskRecord) -> bool:
+    """Queue the task's next SEND_PAGES pages; False when all are queued already.
+
+    Raises StoreUnavailableError. Pages that were claimed and did not reach the queue are sent
+    when the task makes no progress.
+    """
+    first = store.take_unsent(record.task_id, SEND_PAGES)
+    if first is None:
+        return False
+    pages = [(record.task_id, number) for number in record.numbers[first : first + SEND_PAGES]]
+    send_pages(app, record.lane, pages)
+    return True
 
 
-def spread(app: Celery, snapshot: Snapshot) -> None:
-    """A job for every missing page, and one to stitch them when all are done."""
-    record = snapshot.record
-    pages = [_page(app, record, number) for number in snapshot.missing]
-    if pages:
-        chord(pages, app=app)(_stitch(app, record))
-    else:
-        _stitch(app, record).apply_async()
+def send_pages(app: Celery, lane: str, pages: list[tuple[str, int]]) -> None:
+    """Queue pages, by task and number. Raises StoreUnavailableError."""
+    with _told(), app.producer_or_acquire() as producer:
+        for page in pages:
+            # without argsrepr Celery formats the arguments of every message for its log
+            job = app.signature(PAGE, args=page, queue=lane, argsrepr="", kwargsrepr="")
+            job.apply_async(producer=producer)
 
 
-def stitch_again(app: Celery, record: TaskRecord) -> None:
-    _stitch(app, record).apply_async()
+def send_again(app: Celery, store: Store, pages: list[tuple[str, int]]) -> None:
+    """Queue pages that were given back, unless their tasks are over.
 
-
-def notify(app: Celery, task_id: str) -> None:
-    """Tell the task's webhook that it is final."""
-    app.signature(NOTIFY, args=(task_id,), queue="short").apply_async()
-
-
-def export(app: Celery, task_id: str, kind: str) -> None:
-    """Make a file of a final task that takes long to make."""
-    app.signature(EXPORT, args=(task_id, kind), queue="short").apply_async()
+    Raises StoreUnavailableError.
+    """
+    tasks = store.tasks(sorted({task_id for task_id, _ in pages}))
+    for task_id, snapshot in tasks.items():
+        if not snapshot.final:
+            mine = [page for page in pages if page[0] == task_id]
+            send_pages(app, snapshot.record.lane, mine)
 
 
 def waiting_messages(app: Celery) -> int:
-    """Messages in the broker that no worker has taken yet."""
-    with app.connection_for_read() as connection, connection.channel() as channel:
+    """Messages in the broker that no worker has taken yet. Raises StoreUnavailableError."""
+    with _told(), app.connection_for_read() as connection, connection.channel() as channel:
         # not a passive declare, which Redis answers with an error for an empty queue
         return sum(channel._size(name) for name in LANES)
 
 
-def _page(app: Celery, record: TaskRecord, number: int) -> Signature:
-    # a chord needs to know that its parts are done, though what they return is nothing
-    return app.signature(
-        PAGE,
-        args=(record.task_id, number),
-        immutable=True,
-        queue=record.lane,
-        ignore_result=False,
-        argsrepr="",  # for logs, and dear: Celery would format them for every message
-        kwargsrepr="",
-    )
-
-
-def _stitch(app: Celery, record: TaskRecord) -> Signature:
-    options: dict[str, Any] = {"queue": "short", "argsrepr": "", "kwargsrepr": ""}
-    return app.signature(STITCH, args=(record.task_id,), immutable=True, **options)
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, redis.RedisError, sqlite3.Error) as error:
+        raise StoreUnavailableError(f"the queue cannot be used: {error}") from error

@@ -4,34 +4,44 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any, ParamSpec, TypeVar
 
-from deepocr.documents import open_document
+from deepocr.allowance import Allowance
 from deepocr.engines.base import Engine
-from deepocr.errors import InvalidInput
+from deepocr.errors import EngineBroken, InvalidInput, StorageError
 from deepocr.pipeline import failed_page, read_page, with_stage
 from deepocr.service.settings import ServiceSettings
-from deepocr.service.state.files import NoRoomError, TaskFiles
-from deepocr.service.state.records import Snapshot, TaskRecord
-from deepocr.service.state.store import Store
+from deepocr.service.state.files import TaskFiles
+from deepocr.service.state.records import Suspicion, TaskRecord
+from deepocr.service.state.store import Store, StoreUnavailableError
+from deepocr.service.work.drawing import OpenDocuments
 from deepocr.service.work.gate import Gate
+from deepocr.service.work.stitching import stitch
 from deepocr.types import Event, Page, PageResult, TextDelta
 
 log = logging.getLogger(__name__)
 
 WRITE_TRIES = 3
 WRITE_PAUSE_S = 2.0
+STORE_PAUSE_S = 0.5
+
+PICTURE_BYTES = 1 << 30
+"""Memory for the pictures of pages in work; a page larger than that is worked on alone."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass
 class PageInWork:
-    """A page that is being read now."""
+    """A page that is in hand. `begun_s` is when its reading began; None: it is not being read."""
 
     task_id: str
     number: int
-    started_s: float = field(default_factory=time.monotonic)
+    begun_s: float | None = None
     live: bool = False
     text: str = ""
     text_sent: str = ""
@@ -46,6 +56,26 @@ class PageInWork:
             self.future.cancel()
 
 
+class PagesInWork:
+    """Those that are in hand now, for whoever watches over them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pages: dict[tuple[str, int], PageInWork] = {}
+
+    def now(self) -> list[PageInWork]:
+        with self._lock:
+            return list(self._pages.values())
+
+    def add(self, page: PageInWork) -> None:
+        with self._lock:
+            self._pages[page.task_id, page.number] = page
+
+    def remove(self, page: PageInWork) -> None:
+        with self._lock:
+            self._pages.pop((page.task_id, page.number), None)
+
+
 class PageReader:
     """Called from many threads at once; the engine's coroutines all run in `loop`."""
 
@@ -56,119 +86,135 @@ class PageReader:
         settings: ServiceSettings,
         store: Store,
         files: TaskFiles,
+        documents: OpenDocuments,
+        pages: PagesInWork,
+        worker_id: str,
     ) -> None:
         self._engine = engine
         self._loop = loop
         self._settings = settings
         self._store = store
         self._files = files
+        self._documents = documents
+        self._pages = pages
+        self._worker_id = worker_id
         self._gate = Gate()
+        self._memory = Allowance(PICTURE_BYTES)
         self._lock = threading.Lock()
-        self._running: dict[tuple[str, int], PageInWork] = {}
-
-    def running(self) -> list[PageInWork]:
-        with self._lock:
-            return list(self._running.values())
+        self._taken: set[tuple[str, int]] = set()
 
     def read(self, task_id: str, number: int) -> None:
-        """Read one page and settle it, whatever happens to it.
-
-        Raises GateBusyError when it must be read alone and cannot be now, StoreUnavailableError.
-        """
-        snapshot = self._store.task(task_id)
-        if snapshot is None or snapshot.final or number in snapshot.settled:
-            return
+        """Read one page and settle it, whatever happens to it. Raises EngineBroken."""
         with self._lock:
-            if (task_id, number) in self._running:
-                return  # a second delivery of what this worker is reading
-        alone = snapshot.attempts.get(number, 0) > 0
-        with self._gate.enter(alone=alone, timeout_s=self._settings.page_limit_s()):
-            self._read_to_the_end(snapshot, number)
-
-    def _read_to_the_end(self, snapshot: Snapshot, number: int) -> None:
-        """All tries the page still has. Each is counted before it begins."""
-        record = snapshot.record
-        tries = self._settings.page_tries
-        while attempt := self._store.begin_page(record.task_id, number):
-            if attempt > tries:
-                result = _gave_up(number, f"its worker was lost {tries} times while reading it")
-                self._settle(record, result)
-                return
-            reading = PageInWork(record.task_id, number, live=record.live)
-            read = self._read_once(reading, record)
-            if read is None:
-                return
-            if read.status != "failed" or attempt == tries or reading.hopeless:
-                self._settle(record, read)
-                return
-            log.warning("page %d of task %s failed, next try", number, record.task_id)
-
-    def _read_once(self, reading: PageInWork, record: TaskRecord) -> PageResult | None:
-        """None when the task was canceled meanwhile."""
-        key = (reading.task_id, reading.number)
-        with self._lock:
-            self._running[key] = reading
+            if (task_id, number) in self._taken:
+                return  # a second delivery of what this worker has in hand
+            self._taken.add((task_id, number))
         try:
-            return self._draw_and_read(reading, record)
-        except CancelledError:
-            log.info("page %d of task %s was canceled", reading.number, reading.task_id)
-            return None
-        except FileNotFoundError:
-            log.info("task %s was deleted while page %d was read", *key)
-            return None
-        except NoRoomError as error:
-            return _gave_up(reading.number, str(error))
+            suspicion = self._patiently(self._store.look_at_page, task_id, number)
+            if suspicion is None:
+                self._stitch(task_id)  # a worker may have been lost before it did
+                return
+            most = max(1, suspicion.together // 2) if suspicion.strikes else None
+            with self._gate.enter(most):
+                self._read_and_settle(task_id, number, suspicion)
         finally:
             with self._lock:
-                del self._running[key]
+                self._taken.discard((task_id, number))
 
-    def _draw_and_read(self, reading: PageInWork, record: TaskRecord) -> PageResult:
-        started_s = time.perf_counter()
+    def _read_and_settle(self, task_id: str, number: int, suspicion: Suspicion) -> None:
+        snapshot = self._patiently(self._store.task, task_id)
+        if snapshot is None:
+            return
+        record = snapshot.record
+        if suspicion.strikes >= self._settings.page_tries and suspicion.together == 1:
+            reason = (
+                f"its worker was lost {suspicion.strikes} times while reading it, the last time "
+                f"it alone: {suspicion.reason}"
+            )
+            self._settle(record, _gave_up(number, reason))
+        elif self._patiently(self._store.begin_page, task_id, number, self._worker_id):
+            page = PageInWork(task_id, number, live=record.live)
+            self._pages.add(page)
+            try:
+                result = self._result(page, record)
+                if result is not None:
+                    self._settle(record, result)
+            finally:
+                self._pages.remove(page)
+
+    def _result(self, page: PageInWork, record: TaskRecord) -> PageResult | None:
+        """After as many tries as it takes; None when the task was canceled or deleted."""
+        tries = self._settings.page_tries
+        for tries_left in reversed(range(tries)):
+            try:
+                result = self._draw_and_read(page, record)
+            except CancelledError:
+                log.info("page %d of task %s was canceled", page.number, page.task_id)
+                return None
+            except EngineBroken:
+                raise
+            except Exception as error:
+                if not self._files.upload(page.task_id).exists():
+                    log.info("task %s was deleted while page %d was read", *_key(page))
+                    return None
+                page.hopeless |= isinstance(error, InvalidInput | StorageError)
+                if not page.hopeless:
+                    log.exception("page %d of task %s failed", page.number, page.task_id)
+                result = failed_page(page.number, (0, 0), error)
+            if result.status != "failed" or page.hopeless or not tries_left:
+                return result
+            log.warning("page %d of task %s failed, next try", page.number, page.task_id)
+            page.text = ""
+        raise AssertionError("the last try returns")
+
+    def _draw_and_read(self, page: PageInWork, record: TaskRecord) -> PageResult:
+        with self._documents.open(record) as document:
+            if page.number > document.num_pages:
+                raise InvalidInput(f"page {page.number} is not in the document")
+            width_px, height_px = document.size_px(page.number)
+            num_bytes = 3 * width_px * height_px
+            self._call(self._memory.take(num_bytes)).result()
+            try:
+                started_s = time.monotonic()
+                drawn = document.page(page.number)
+                render_s = time.monotonic() - started_s
+                self._files.write_picture(record.task_id, page.number, drawn.image)
+                result = self._read_in_loop(drawn, page, record)
+            finally:
+                self._call(self._memory.give(num_bytes)).result()
+        return with_stage(result, "render", render_s)
+
+    def _read_in_loop(self, drawn: Page, page: PageInWork, record: TaskRecord) -> PageResult:
+        """Raises CancelledError when the page is canceled."""
+        page.begun_s = time.monotonic()
         try:
-            page = self._draw(record, reading.number)
-        except InvalidInput as error:
-            reading.hopeless = True
-            return failed_page(reading.number, (0, 0), error)
-        render_s = time.perf_counter() - started_s
-        self._files.write_picture(record.task_id, reading.number, page.image)
-        work = self._read_in_time(page, reading, record)
-        reading.future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        if reading.canceled:
-            reading.future.cancel()
-        return with_stage(reading.future.result(), "render", render_s)
+            page.future = self._call(self._read_in_time(drawn, page, record))
+            if page.canceled:
+                page.future.cancel()
+            return page.future.result()
+        finally:
+            page.begun_s = None
 
-    def _draw(self, record: TaskRecord, number: int) -> Page:
-        path = self._files.upload(record.task_id)
-        if not path.exists():
-            raise FileNotFoundError(path.name)
-        password = self._files.password(record.task_id)
-        with open_document(path, self._settings, dpi=record.dpi, password=password) as document:
-            if number > document.num_pages:
-                raise InvalidInput(f"page {number} is not in the document")
-            return document.page(number)
+    def _call(self, work: Coroutine[Any, Any, R]) -> Future[R]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def _read_in_time(
-        self, page: Page, reading: PageInWork, record: TaskRecord
-    ) -> PageResult:
+    async def _read_in_time(self, drawn: Page, page: PageInWork, record: TaskRecord) -> PageResult:
         def listen(_number: int, event: Event) -> None:
             if isinstance(event, TextDelta):
-                reading.text += event.text
+                page.text += event.text
 
         limit_s = self._settings.page_timeout_s
         try:
             async with asyncio.timeout(limit_s):
                 return await read_page(
-                    self._engine, page, record.job, listen if reading.live else None
+                    self._engine, drawn, record.job, listen if page.live else None
                 )
         except TimeoutError:
-            reading.hopeless = True
+            page.hopeless = True
             return replace(
                 _gave_up(page.number, f"it took longer than the hard limit of {limit_s:g} s"),
-                size_px=page.size_px,
+                size_px=drawn.size_px,
             )
-        except InvalidInput as error:
-            reading.hopeless = True
-            return failed_page(page.number, page.size_px, error)
 
     def _settle(self, record: TaskRecord, result: PageResult) -> None:
         """The result first, then the state: a settled page always has its result."""
@@ -178,13 +224,37 @@ class PageReader:
                 break
             except FileNotFoundError:
                 return
-            except NoRoomError as error:
-                log.error("page %d of task %s: %s", result.number, record.task_id, error)
-                if not tries_left:
-                    result = _gave_up(result.number, str(error))
-                else:
+            except Exception as error:
+                log.exception("page %d of task %s is not kept", result.number, record.task_id)
+                if isinstance(error, StorageError) and tries_left:
                     time.sleep(WRITE_PAUSE_S)
-        self._store.settle_page(record.task_id, result.number, result.status, _counts(result))
+                else:
+                    result = failed_page(result.number, result.size_px, error)
+        missing = self._patiently(
+            self._store.settle_page, record.task_id, result.number, result.status, _counts(result)
+        )
+        if missing == 0:
+            self._stitch(record.task_id)
+
+    def _stitch(self, task_id: str) -> None:
+        engine_name = self._engine.capabilities.engine
+        self._patiently(stitch, self._store, self._files, task_id, engine_name)
+
+    def _patiently(self, ask: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """A worker holds on to what it has while the store is away."""
+        told = False
+        while True:
+            try:
+                return ask(*args, **kwargs)
+            except StoreUnavailableError as error:
+                if not told:
+                    log.warning("waiting for the store: %s", error)
+                told = True
+                time.sleep(STORE_PAUSE_S)
+
+
+def _key(page: PageInWork) -> tuple[str, int]:
+    return page.task_id, page.number
 
 
 def _gave_up(number: int, reason: str) -> PageResult:

@@ -3,28 +3,37 @@
 import fcntl
 import logging
 import os
+import secrets
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 
 from deepocr.service.settings import ServiceSettings
+from deepocr.service.state.opening import open_store
+from deepocr.service.state.store import Store, StoreUnavailableError
 from deepocr.service.work import broker
+from deepocr.service.work.queue import make_celery, send_again
+from deepocr.service.work.threads import EXIT_CANNOT_START, EXIT_HUNG, REASONS
 
 log = logging.getLogger(__name__)
-
-EXIT_CANNOT_START = 78
-"""The worker process's word for: starting me again will not help."""
 
 NOT_OURS = -1
 LOCK_WAIT_S = 10.0
 """A worker whose supervisor was killed notices it within a second and ends."""
 
+FIRST_BEAT_S = 60.0
+"""Until its first sign of life a worker may import what it needs."""
+
+FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
 """A worker that lived for so long is started again at once."""
+
+TELL_S = 5.0
 
 
 class Supervisor:
@@ -32,24 +41,69 @@ class Supervisor:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
+        self._worker_id = f"deepocr-{secrets.token_hex(4)}@{socket.gethostname()}"
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
-        self.restarts = 0
 
     def run(self) -> int:
         """The exit code of the last worker process."""
-        pause_s = 0.5
+        lock_fd = self._own_queue() if self._settings.redis_url is None else None
+        if lock_fd == NOT_OURS:
+            return EXIT_CANNOT_START
+        store = open_store(self._settings)
+        try:
+            if lock_fd is not None:
+                # no other worker is there: whoever had pages in hand was killed with its supervisor
+                for worker_id in store.readers():
+                    store.release(worker_id, "it ended together with its supervisor")
+            return self._keep_alive(store, lock_fd)
+        finally:
+            store.close()
+            if lock_fd is not None:
+                os.close(lock_fd)
+
+    def _keep_alive(self, store: Store, lock_fd: int | None) -> int:
+        pause_s = FIRST_PAUSE_S
+        lost = False
         while True:
+            if lock_fd is not None:
+                restored = broker.restore_delivered(self._settings.data_dir / "queue.db")
+                log.info("%d messages of the last worker wait again", restored)
             started_s = time.monotonic()
-            code = self._run_child()
+            code = self._run_child(lock_fd, probe=lost)
+            stopping = self._stopping.is_set()
+            if not stopping and code != EXIT_CANNOT_START:
+                log.error("the worker process was lost: %s; it is started again", _reason(code))
+            lost = code != 0
+            steady = time.monotonic() - started_s > STEADY_S
+            pause_s = FIRST_PAUSE_S if steady else min(pause_s * 2, LONGEST_PAUSE_S)
+            # an end that was asked for is no page's fault
+            reason = None if stopping or code in (0, EXIT_CANNOT_START) else _reason(code)
+            self._give_back(store, reason, time.monotonic() + pause_s)
             if self._stopping.is_set() or code == EXIT_CANNOT_START:
                 return code
-            log.error("the worker process ended with code %d and is started again", code)
-            steady = time.monotonic() - started_s > STEADY_S
-            pause_s = 0.5 if steady else min(pause_s * 2, LONGEST_PAUSE_S)
-            if self._stopping.wait(pause_s):
-                return code
-            self.restarts += 1
+
+    def _give_back(self, store: Store, reason: str | None, until_s: float) -> None:
+        """Free the pages in hand, and tell why there is no worker, until it is started again.
+
+        A store that is away is waited for: pages must not be taken for nobody's fault.
+        """
+        given_back = False
+        while not given_back or (time.monotonic() < until_s and not self._stopping.is_set()):
+            try:
+                if not given_back:
+                    pages = store.release(self._worker_id, reason)
+                    given_back = True
+                    if self._settings.redis_url is not None:
+                        # what the queue gave to the lost worker it would give again much later
+                        send_again(make_celery(self._settings), store, pages)
+                if reason is not None:
+                    store.beat(self._worker_id, {"trouble": reason})
+            except StoreUnavailableError as error:
+                log.warning("pages cannot be given back: %s", error)
+                if self._stopping.is_set():
+                    return
+            self._stopping.wait(min(TELL_S, max(FIRST_PAUSE_S, until_s - time.monotonic())))
 
     def stop(self) -> None:
         """Let the worker finish its pages; it is killed when they take longer than they may."""
@@ -58,14 +112,12 @@ class Supervisor:
         if child is not None and child.poll() is None:
             child.send_signal(signal.SIGTERM)
 
-    def _run_child(self) -> int:
-        lock_fd = self._own_queue() if self._settings.redis_url is None else None
-        if lock_fd == NOT_OURS:
-            return EXIT_CANNOT_START
+    def _run_child(self, lock_fd: int | None, *, probe: bool) -> int:
         reading_end, writing_end = os.pipe()
+        command = [sys.executable, "-m", "deepocr.service", "worker-process", self._worker_id]
         try:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "deepocr.service", "worker-process", str(writing_end)],
+                [*command, str(writing_end), *(["--probe"] if probe else [])],
                 # the lock goes along: it is free only when both processes are gone
                 pass_fds=(writing_end,) if lock_fd is None else (writing_end, lock_fd),
                 # Ctrl-C reaches this process only, which then stops the worker gently
@@ -77,13 +129,10 @@ class Supervisor:
             return self._watch(self._child, reading_end)
         finally:
             os.close(reading_end)
-            if lock_fd is not None:
-                os.close(lock_fd)
 
     def _watch(self, child: subprocess.Popen[bytes], alive_fd: int) -> int:
         """Wait for the worker's end, and bring it about when it gives no sign of life."""
-        limit_s = self._settings.page_limit_s()
-        last_beat_s: float | None = None
+        silent_s = time.monotonic() + FIRST_BEAT_S
         stop_s: float | None = None
         while child.poll() is None:
             ready, _, _ = select.select([alive_fd], [], [], 0.5)
@@ -91,34 +140,38 @@ class Supervisor:
             if ready:
                 if not os.read(alive_fd, 4096):
                     return child.wait()
-                last_beat_s = now_s
+                silent_s = now_s + self._settings.page_limit_s()
             if self._stopping.is_set() and stop_s is None:
-                stop_s = now_s
-            silent = last_beat_s is not None and now_s - last_beat_s > limit_s
-            if silent or (stop_s is not None and now_s - stop_s > limit_s):
-                log.error("the worker process has given no sign of life and is killed")
+                stop_s = now_s + self._settings.stop_timeout_s
+            if now_s > silent_s or (stop_s is not None and now_s > stop_s):
+                why = "does not stop" if stop_s is not None else "has given no sign of life"
+                log.error("the worker process %s and is killed", why)
                 child.kill()
+                child.wait()
+                return EXIT_HUNG
         return child.returncode
 
     def _own_queue(self) -> int:
-        """The embedded queue for this worker alone, with what the last one left unfinished.
-
-        A descriptor that holds the lock, or NOT_OURS when another worker keeps it.
-        """
+        """A descriptor that locks the embedded queue, or NOT_OURS: another worker keeps it."""
         folder = self._settings.data_dir
         lock_fd = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o600)
         deadline_s = time.monotonic() + LOCK_WAIT_S
         while True:
             try:
                 fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return lock_fd
             except BlockingIOError:
                 if time.monotonic() > deadline_s or self._stopping.is_set():
                     log.error("another worker uses %s; more than one needs REDIS_URL", folder)
                     os.close(lock_fd)
                     return NOT_OURS
                 time.sleep(0.1)
-        restored = broker.restore_delivered(folder / "queue.db")
-        if restored:
-            log.info("%d messages of the last worker wait again", restored)
-        return lock_fd
+
+
+def _reason(code: int) -> str:
+    """Why a worker process ended, for whoever asks."""
+    if code in REASONS:
+        return REASONS[code]
+    if code == -signal.SIGKILL:
+        return "it was killed, as a system that runs out of memory does"
+    return f"it ended by signal {-code}" if code < 0 else f"it ended with code {code}"

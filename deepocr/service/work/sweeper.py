@@ -1,4 +1,4 @@
-"""What must happen though nobody asks: limits, time to live, and work that got stuck."""
+"""What must happen though nobody asks: books' pages into the queue, limits, and what got lost."""
 
 import logging
 import threading
@@ -6,19 +6,19 @@ import time
 from dataclasses import dataclass
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 
+from deepocr.errors import StorageError
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import TaskFiles
-from deepocr.service.state.records import Snapshot, TaskProgress
-from deepocr.service.state.store import Store, StoreUnavailableError
-from deepocr.service.work import queue
-from deepocr.service.work.jobs import finish_task
+from deepocr.service.state.records import Snapshot, TaskProgress, TaskRecord
+from deepocr.service.state.store import WORKER_TTL_S, Store
+from deepocr.service.work.queue import send_again, send_pages, send_unsent, waiting_messages
+from deepocr.service.work.stitching import finish_task
 
 log = logging.getLogger(__name__)
 
+SEND_S = 1.0
 SWEEP_S = 10.0
-CLEANUP_S = 3600.0
 STUCK_S = 15.0
 """A task whose pages are all there may stay so for this long."""
 
@@ -40,14 +40,34 @@ class Sweeper:
         self._store = store
         self._files = files
         self._seen: dict[str, Seen] = {}
+        self._silent_since_s: dict[str, float] = {}
+        self._wake = threading.Event()
+
+    def submit(self, record: TaskRecord) -> None:
+        """Queue the first pages of a new task now and the others soon.
+
+        Raises StoreUnavailableError.
+        """
+        send_unsent(self._app, self._store, record)
+        self._wake.set()
 
     def run(self, stop: threading.Event) -> None:
-        """Sweep until told to stop. Blocking."""
-        while not stop.wait(SWEEP_S):
+        """Send and sweep until told to stop. Blocking."""
+        while not stop.is_set():
+            self._wake.wait(SEND_S)
+            self._wake.clear()
             try:
+                self.send()
                 self.sweep(time.time())
-            except (StoreUnavailableError, OperationalError, OSError) as error:
+            except (StorageError, OSError) as error:
                 log.warning("sweeping is put off: %s", error)
+                self._silent_since_s.clear()
+
+    def send(self) -> None:
+        """Queue what is not queued yet, a few pages of each task in turn."""
+        while waiting := self._store.tasks(self._store.unsent()):
+            for snapshot in waiting.values():
+                send_unsent(self._app, self._store, snapshot.record)
 
     def sweep(self, now_s: float) -> None:
         """One turn. All of it may be done twice."""
@@ -56,11 +76,8 @@ class Sweeper:
         for task_id in self._store.expired(now_s):
             self._delete(task_id)
         self._delete_orphans(now_s)
-        if self._settings.redis_url is None and self._store.once("cleanup", CLEANUP_S):
-            # Celery's notes on every page's job; Redis forgets them by itself
-            self._app.backend.cleanup()
-        unfinished = self._store.unfinished()
-        progress = self._store.progress(unfinished)
+        self._release_lost(now_s)
+        progress = self._store.progress(self._store.unfinished())
         self._seen = {
             task_id: self._see(task_id, found, now_s) for task_id, found in progress.items()
         }
@@ -79,15 +96,30 @@ class Sweeper:
         limit_s = self._settings.task_timeout_s
         if snapshot.started_s is not None and now_s - snapshot.started_s > limit_s:
             error = f"the task took longer than {limit_s:g} s, the limit for one task"
-            finish_task(self._app, self._store, self._files, snapshot, "FAILURE", error)
+            finish_task(self._store, self._files, record, "FAILURE", error)
         elif still_s < STUCK_S:
             return
         elif not snapshot.missing:
             log.warning("task %s has all its pages and is stitched now", record.task_id)
-            queue.stitch_again(self._app, record)
-        elif still_s > self._settings.redelivery_s() and not queue.waiting_messages(self._app):
+            # a worker that finds a page settled looks whether its task can be stitched
+            send_pages(self._app, "short", [(record.task_id, record.numbers[0])])
+        elif still_s > self._settings.redelivery_s() and not waiting_messages(self._app):
             log.warning("task %s lost its place in the queue and is queued again", record.task_id)
-            queue.dispatch(self._app, record)
+            send_pages(
+                self._app, record.lane, [(record.task_id, number) for number in snapshot.missing]
+            )
+
+    def _release_lost(self, now_s: float) -> None:
+        """Give back the pages of workers that have not been heard of, supervisor and all."""
+        silent = self._store.readers() - self._store.workers().keys()
+        silent -= self._store.troubles().keys()
+        since_s = {worker: self._silent_since_s.get(worker, now_s) for worker in silent}
+        for worker_id, first_s in since_s.items():
+            if now_s - first_s > WORKER_TTL_S:
+                pages = self._store.release(worker_id, "its machine was not heard of any more")
+                log.warning("worker %s is lost; its pages are queued again", worker_id)
+                send_again(self._app, self._store, pages)
+        self._silent_since_s = since_s
 
     def _delete(self, task_id: str) -> None:
         self._files.delete(task_id)

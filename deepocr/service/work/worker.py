@@ -3,187 +3,191 @@
 import asyncio
 import logging
 import os
-import secrets
-import socket
 import sys
 import threading
 import time
 from typing import Any
 
+from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
 from deepocr.engines.registry import create_engine
+from deepocr.errors import EngineBroken
+from deepocr.pipeline import warm_up
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import TaskFiles
-from deepocr.service.state.store import Store, StoreUnavailableError, open_store
-from deepocr.service.work.jobs import Jobs
-from deepocr.service.work.queue import LANES, make_celery
-from deepocr.service.work.reader import PageInWork, PageReader
+from deepocr.service.state.opening import open_store
+from deepocr.service.state.store import Store, StoreUnavailableError
+from deepocr.service.work.drawing import OpenDocuments
+from deepocr.service.work.queue import LANES, PAGE, make_celery
+from deepocr.service.work.reader import PageReader, PagesInWork
+from deepocr.service.work.threads import EXIT_ENGINE_BROKEN, EXIT_HUNG, start_thread
 
 log = logging.getLogger(__name__)
 
 EXTRA_THREADS = 2
-"""Beside one for each page that the engine reads: to draw the next, to stitch, to notify."""
+"""Beside one for each page that the engine reads: to draw the next ones."""
 
 BEAT_S = 0.5
 STORE_BEAT_S = 5.0
 LIVE_S = 0.15
-EXIT_HUNG = 70
 CLOSE_S = 10.0
 
 
-def run_worker(settings: ServiceSettings, alive_fd: int | None = None) -> int:
+def run_worker(settings: ServiceSettings, worker_id: str, alive_fd: int, *, probe: bool) -> int:
     """Load the engine and work until told to stop. Blocking; wants the main thread.
 
     A byte is written to `alive_fd` twice a second while no page is over its hard limit, so that
-    a parent process can tell a worker that hangs.
+    the supervisor can tell a worker that hangs. With `probe` a small page is read before any
+    page is taken: the last worker was lost, and an engine that still reads nothing must not
+    take pages.
     """
+    pages = PagesInWork()
+    start_thread(Watchdog(settings, pages, alive_fd).run, "watchdog")
     engine = create_engine(settings)
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="engine-loop", daemon=True).start()
-    store = open_store(settings, patient=True)
+    start_thread(loop.run_forever, "engine-loop")
+    if probe:
+        asyncio.run_coroutine_threadsafe(_probe(engine, settings), loop).result()
+    store = open_store(settings)
     files = TaskFiles(settings.data_dir)
-    reader = PageReader(engine, loop, settings, store, files)
-    app = make_celery(settings)
-    capabilities = engine.capabilities
-    Jobs(app, settings, store, files, reader, capabilities.engine).register()
-    pages = settings.worker_pages or capabilities.concurrency
-    worker = app.Worker(
-        pool="threads",
-        concurrency=pages + EXTRA_THREADS,
-        queues=list(LANES),
-        hostname=f"deepocr-{secrets.token_hex(4)}@{socket.gethostname()}",
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        loglevel=logging.WARNING,
-        quiet=True,
-    )
     stop = threading.Event()
-    _start(Watchdog(settings, reader, loop, alive_fd, stop).run, "watchdog")
-    _start(LiveText(store, reader, stop).run, "live-text")
-    keeper = Housekeeper(open_store(settings), reader, worker.hostname, engine, pages, stop)
-    keeper_thread = _start(keeper.run, "housekeeper")
-    log.info("worker %s is ready for %d pages at once", worker.hostname, pages)
-    try:
-        worker.start()
-    finally:
-        stop.set()
-        keeper_thread.join(timeout=STORE_BEAT_S)
-        asyncio.run_coroutine_threadsafe(engine.close(), loop).result(timeout=CLOSE_S)
-        loop.call_soon_threadsafe(loop.stop)
+    with DocumentProcesses.of(settings) as processes:
+        documents = OpenDocuments(processes, files)
+        reader = PageReader(engine, loop, settings, store, files, documents, pages, worker_id)
+        app = make_celery(settings)
+        app.task(_job(reader), name=PAGE, typing=False)
+        at_once = settings.worker_pages or engine.capabilities.concurrency
+        worker = app.Worker(
+            pool="threads",
+            concurrency=at_once + EXTRA_THREADS,
+            queues=list(LANES),
+            hostname=worker_id,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+            loglevel=logging.WARNING,
+            quiet=True,
+        )
+        keeper = Keeper(store, pages, worker_id, engine, at_once, stop)
+        keeping = start_thread(keeper.run, "keeper")
+        log.info("worker %s is ready for %d pages at once", worker_id, at_once)
+        try:
+            worker.start()
+        finally:
+            stop.set()
+            keeping.join(timeout=STORE_BEAT_S)
+            asyncio.run_coroutine_threadsafe(engine.close(), loop).result(timeout=CLOSE_S)
     return int(worker.exitcode or 0)
+
+
+async def _probe(engine: Engine, settings: ServiceSettings) -> None:
+    """Raises EngineBroken unless the engine reads a small page in time."""
+    try:
+        async with asyncio.timeout(settings.page_timeout_s):
+            await warm_up(engine)
+    except Exception as error:
+        raise EngineBroken(f"after a worker was lost, the engine cannot read: {error}") from error
+
+
+def _job(reader: PageReader) -> Any:
+    def read(task_id: str, number: int) -> None:
+        try:
+            reader.read(task_id, number)
+        except EngineBroken as error:
+            # the supervisor gives back every page in hand and starts the engine again
+            log.critical("the engine is broken: %s", error)
+            os._exit(EXIT_ENGINE_BROKEN)
+
+    return read
 
 
 class Watchdog:
     """Ends the process when a page does not, and tells the parent that all is well otherwise."""
 
-    def __init__(
-        self,
-        settings: ServiceSettings,
-        reader: PageReader,
-        loop: asyncio.AbstractEventLoop,
-        alive_fd: int | None,
-        stop: threading.Event,
-    ) -> None:
+    def __init__(self, settings: ServiceSettings, pages: PagesInWork, alive_fd: int) -> None:
         self._limit_s = settings.page_limit_s()
-        self._reader = reader
-        self._loop = loop
+        self._pages = pages
         self._alive_fd = alive_fd
-        self._stop = stop
 
     def run(self) -> None:
-        while not self._stop.wait(BEAT_S):
+        while True:
             now_s = time.monotonic()
-            for reading in self._reader.running():
-                if now_s - reading.started_s > self._limit_s:
-                    self._end_process(reading)
-            if self._alive_fd is not None:
-                try:
-                    os.write(self._alive_fd, b".")
-                except OSError:
-                    os._exit(EXIT_HUNG)  # nobody supervises this process any more
-
-    def _end_process(self, reading: PageInWork) -> None:
-        print(  # noqa: T201 - the logging lock may be held by the thread that hangs
-            f"page {reading.number} of task {reading.task_id} has not stopped after its hard "
-            "limit; the worker process ends",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(EXIT_HUNG)
+            for page in self._pages.now():
+                if page.begun_s is not None and now_s - page.begun_s > self._limit_s:
+                    print(  # noqa: T201 - the logging lock may be held by the thread that hangs
+                        f"page {page.number} of task {page.task_id} has not stopped after its "
+                        "hard limit; the worker process ends",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                    os._exit(EXIT_HUNG)
+            try:
+                os.write(self._alive_fd, b".")
+            except OSError:
+                os._exit(EXIT_HUNG)  # nobody supervises this process any more
+            time.sleep(BEAT_S)
 
 
-class LiveText:
-    """Publishes what is written of pages that somebody watches."""
-
-    def __init__(self, store: Store, reader: PageReader, stop: threading.Event) -> None:
-        self._store = store
-        self._reader = reader
-        self._stop = stop
-
-    def run(self) -> None:
-        while not self._stop.wait(LIVE_S):
-            for reading in self._reader.running():
-                text = reading.text
-                if reading.live and text != reading.text_sent:
-                    try:
-                        self._store.write_live(reading.task_id, reading.number, text)
-                    except StoreUnavailableError as error:
-                        log.warning("live text is late: %s", error)
-                        continue
-                    reading.text_sent = text
-
-
-class Housekeeper:
-    """Stops pages of canceled tasks, and gives a sign of life."""
+class Keeper:
+    """Gives a sign of life, stops pages of tasks that are over, publishes text as it is written."""
 
     def __init__(
         self,
         store: Store,
-        reader: PageReader,
+        pages: PagesInWork,
         worker_id: str,
         engine: Engine,
-        pages: int,
+        at_once: int,
         stop: threading.Event,
     ) -> None:
         self._store = store
-        self._reader = reader
+        self._pages = pages
         self._worker_id = worker_id
         self._engine = engine
-        self._pages = pages
+        self._at_once = at_once
         self._stop = stop
 
     def run(self) -> None:
-        beat_s = -STORE_BEAT_S
-        while not self._stop.is_set():
+        beat_s = looked_s = -STORE_BEAT_S
+        while not self._stop.wait(LIVE_S):
+            now_s = time.monotonic()
             try:
-                if time.monotonic() - beat_s >= STORE_BEAT_S:
+                if now_s - beat_s >= STORE_BEAT_S:
                     self._store.beat(self._worker_id, self._info())
-                    beat_s = time.monotonic()
-                self._cancel()
+                    beat_s = now_s
+                if now_s - looked_s >= BEAT_S:
+                    self._cancel()
+                    looked_s = now_s
+                self._publish()
             except StoreUnavailableError as error:
                 log.warning("no sign of life can be given: %s", error)
-            self._stop.wait(BEAT_S)
         try:
             self._store.forget_worker(self._worker_id)
         except StoreUnavailableError as error:
             log.warning("the store cannot be told that this worker ends: %s", error)
 
     def _cancel(self) -> None:
-        readings = self._reader.running()
-        progress = self._store.progress({reading.task_id for reading in readings})
-        for reading in readings:
-            found = progress.get(reading.task_id)
+        pages = self._pages.now()
+        progress = self._store.progress({page.task_id for page in pages})
+        for page in pages:
+            found = progress.get(page.task_id)
             if found is None or found.state not in ("PENDING", "STARTED"):
-                reading.cancel()
+                page.cancel()
+
+    def _publish(self) -> None:
+        for page in self._pages.now():
+            text = page.text
+            if page.live and text != page.text_sent:
+                self._store.write_live(page.task_id, page.number, text)
+                page.text_sent = text
 
     def _info(self) -> dict[str, Any]:
         capabilities = self._engine.capabilities
         return {
             "engine": capabilities.engine,
             "tasks": sorted(capabilities.tasks),
-            "pages_at_once": self._pages,
-            "pages_running": len(self._reader.running()),
+            "pages_at_once": self._at_once,
+            "pages_running": len(self._pages.now()),
             "device_memory_bytes": _device_memory_bytes(),
         }
 
@@ -194,9 +198,3 @@ def _device_memory_bytes() -> int:
     if torch is None or not torch.cuda.is_available():
         return 0
     return int(torch.cuda.memory_reserved())
-
-
-def _start(target: Any, name: str) -> threading.Thread:
-    thread = threading.Thread(target=target, name=name, daemon=True)
-    thread.start()
-    return thread

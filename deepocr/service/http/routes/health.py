@@ -12,7 +12,7 @@ from deepocr import __version__
 from deepocr.service.http.clients import KnownClient
 from deepocr.service.http.context import Service, service_of
 from deepocr.service.http.problems import problem_responses
-from deepocr.service.state.store import StoreUnavailableError
+from deepocr.service.state.store import Store, StoreUnavailableError
 from deepocr.service.work.exports import EXPORTS
 from deepocr.tasks import PRESETS, TASKS
 
@@ -38,6 +38,7 @@ class Health(Live):
     queue: str = Field(examples=["ok"])
     workers: int
     waiting: dict[str, int] = Field(description="tasks by lane")
+    troubles: dict[str, str] = Field(description="workers that are started again, and why")
 
 
 class Options(BaseModel):
@@ -102,13 +103,21 @@ def options(service: TheService, _: KnownClient) -> Options:
 
 
 async def _look(service: Service) -> Health:
-    found: dict[str, Any] = {"queue": "unreachable", "workers": 0, "waiting": {}}
+    found: dict[str, Any] = {"queue": "unreachable", "workers": 0, "waiting": {}, "troubles": {}}
     with contextlib.suppress(StoreUnavailableError, TimeoutError):
         async with asyncio.timeout(LOOK_S):
-            workers, waiting = await to_thread.run_sync(
-                lambda: (len(service.store.workers()), dict(service.store.pending())),
+            found = await to_thread.run_sync(
+                lambda: _of_store(service.store),
                 abandon_on_cancel=True,
                 limiter=service.look_threads,
             )
-        found = {"queue": "ok", "workers": workers, "waiting": waiting}
     return Health(ready=found["workers"] > 0, **found)
+
+
+def _of_store(store: Store) -> dict[str, Any]:
+    return {
+        "queue": "ok",
+        "workers": len(store.workers()),
+        "waiting": dict(store.pending()),
+        "troubles": store.troubles(),
+    }

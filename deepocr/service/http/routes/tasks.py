@@ -15,7 +15,7 @@ from deepocr.service.http.problems import Problem, problem_responses
 from deepocr.service.http.uploads import Wanted, save_stream, submit, submit_url
 from deepocr.service.state.records import Snapshot, TaskProgress
 from deepocr.service.work.exports import EXPORTS
-from deepocr.service.work.jobs import finish_task
+from deepocr.service.work.stitching import finish_task
 from deepocr.service.work.webhooks import check_webhook
 from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
 
@@ -176,7 +176,7 @@ async def download_file(
 )
 def cancel(service: TheService, task: OwnTask) -> answers.TaskStatus:
     """Pages that are being read stop within a second. A task that is final stays as it is."""
-    finish_task(service.celery, service.store, service.files, task, "CANCELED")
+    finish_task(service.store, service.files, task.record, "CANCELED")
     return answers.task_status(service, _again(service, task))
 
 
@@ -188,7 +188,7 @@ def cancel(service: TheService, task: OwnTask) -> answers.TaskStatus:
 )
 def delete(service: TheService, task: OwnTask) -> Response:
     """Stop it, and delete its document and results now."""
-    finish_task(service.celery, service.store, service.files, task, "CANCELED")
+    finish_task(service.store, service.files, task.record, "CANCELED")
     service.files.delete(task.record.task_id)
     service.store.delete(task.record.task_id)
     return Response(status_code=204)

@@ -1,0 +1,59 @@
+"""Documents of the tasks in work, open from page to page."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from deepocr.documents import Document, DocumentProcesses
+from deepocr.service.state.files import TaskFiles
+from deepocr.service.state.records import TaskRecord
+
+KEPT_OPEN = 16
+"""Documents that stay open though no page of theirs is in work just now."""
+
+
+@dataclass
+class _Entry:
+    opening: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+    document: Document | None = None
+
+
+class OpenDocuments:
+    """Safe from many threads."""
+
+    def __init__(self, processes: DocumentProcesses, files: TaskFiles) -> None:
+        self._processes = processes
+        self._files = files
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+
+    @contextlib.contextmanager
+    def open(self, record: TaskRecord) -> Iterator[Document]:
+        """The task's document, which nobody closes meanwhile. Raises InvalidInput."""
+        with self._lock:
+            # last in the order of use
+            entry = self._entries.pop(record.task_id, None) or _Entry()
+            self._entries[record.task_id] = entry
+            entry.users += 1
+        try:
+            with entry.opening:
+                if entry.document is None:
+                    entry.document = self._processes.open(
+                        self._files.upload(record.task_id),
+                        dpi=record.dpi,
+                        password=self._files.password(record.task_id),
+                    )
+            yield entry.document
+        finally:
+            for document in self._leave(entry):
+                document.close()
+
+    def _leave(self, entry: _Entry) -> list[Document]:
+        """Those to close: they were used longest ago."""
+        with self._lock:
+            entry.users -= 1
+            idle = [task_id for task_id, found in self._entries.items() if not found.users]
+            closing = [self._entries.pop(task_id) for task_id in idle[: len(idle) - KEPT_OPEN]]
+        return [found.document for found in closing if found.document is not None]
