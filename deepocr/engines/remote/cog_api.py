@@ -60,13 +60,6 @@ class CogServer:
             return
         self.abilities = abilities_of(json_object(response), self.name)
 
-    async def is_healthy(self) -> bool:
-        """Whether it works, busy or not."""
-        try:
-            return await self._health() in HEALTHY
-        except RemoteError:
-            return False
-
     async def predict(self, job: Job, image_url: str) -> Answer:
         """Read a page. Raises TemporaryError, EngineError (the page failed) or EngineBroken."""
         inputs = inputs_for(job, image_url, self.abilities)

@@ -44,7 +44,6 @@ class Server(Protocol):
     abilities: Abilities
 
     async def check(self, setup_timeout_s: float) -> None: ...
-    async def is_healthy(self) -> bool: ...
     async def predict(self, job: Job, image_url: str) -> Answer: ...
     async def close(self) -> None: ...
 
@@ -103,8 +102,6 @@ class Seat:
 class RemoteEngine:
     """Reads pages at other predictors."""
 
-    broken: EngineBroken | None = None
-
     def __init__(
         self, servers: Sequence[Server], jobs: int, retries: Retries | None = None
     ) -> None:
@@ -113,6 +110,8 @@ class RemoteEngine:
         self._retries = retries or Retries()
         self._changed = asyncio.Condition()
         self._failing_since_s: float | None = None
+        self._in_hand = 0
+        self.broken: EngineBroken | None = None
         self._jobs = jobs
         self._checked = False
         self.capabilities = self._capabilities()
@@ -159,7 +158,14 @@ class RemoteEngine:
             await self._check_now()
         check_task(self.capabilities, job)
         image_url = await asyncio.to_thread(encode_page, page)
-        answer = await self._predict(job, image_url)
+        if not self._in_hand:
+            # time in which nothing was asked is no time without an answer
+            self._failing_since_s = None
+        self._in_hand += 1
+        try:
+            answer = await self._predict(job, image_url)
+        finally:
+            self._in_hand -= 1
         known = () if answer.confidence is None else (answer.confidence,)
         yield TextDelta(answer.raw, known)
         for region in answer.regions:
@@ -199,14 +205,14 @@ class RemoteEngine:
                 await self._note_trouble(seat, error)
                 raise
             seat.succeeded()
-            self._failing_since_s = None
+            self._failing_since_s = self.broken = None
             return answer
 
     async def _note_trouble(self, seat: Seat, error: TemporaryError) -> None:
         if error.busy:
             seat.was_busy()
             # a server whose worker has crashed says 409 for ever
-            if seat.busy_streak % (2 * BUSY_STREAK) or await seat.server.is_healthy():
+            if seat.busy_streak % (2 * BUSY_STREAK) or await self._is_well(seat.server):
                 return
             error.dead = True
         if error.max_tries <= SENSELESS_TRIES:
@@ -216,6 +222,13 @@ class RemoteEngine:
             log.warning("%s; its pages wait or go elsewhere", error)
         if self._failing_since_s is None:
             self._failing_since_s = time.monotonic()
+
+    async def _is_well(self, server: Server) -> bool:
+        try:
+            await server.check(0)
+        except RemoteError:
+            return False
+        return True
 
     @asynccontextmanager
     async def _seat(self, job: Job) -> AsyncIterator[Seat]:
@@ -261,10 +274,13 @@ class RemoteEngine:
         since_s, patience_s = self._failing_since_s, self._retries.patience_s
         if since_s is not None and time.monotonic() - since_s > patience_s:
             last = f"; the last one: {error}" if error else ""
-            raise EngineBroken(f"no server has answered for {patience_s:.0f} s{last}") from error
+            self.broken = EngineBroken(f"no server has answered for {patience_s:.0f} s{last}")
+            # one error raised for many pages would collect all their tracebacks
+            raise EngineBroken(str(self.broken)) from error
 
     def _wait_s(self, error: TemporaryError, tries: int) -> float:
-        """Full jitter; none where another server can take the page at once."""
+        """A random wait, so that pages do not come back all at once; none where another server can
+        take the page."""
         if error.dead and len(self._seats) > 1:
             return 0.0
         longest_s = self._retries.longest_wait_s

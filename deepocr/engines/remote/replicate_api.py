@@ -62,10 +62,6 @@ class ReplicateModel:
             self._version = latest.id
             self.abilities = abilities_of(latest.openapi_schema, self.name)
 
-    async def is_healthy(self) -> bool:
-        """Replicate queues what it cannot run at once."""
-        return True
-
     async def predict(self, job: Job, image_url: str) -> Answer:
         """Read a page; canceled here it is canceled there.
 

@@ -43,14 +43,6 @@ class TaskService:
         if f"{API}/process" not in dig(json_object(response), "paths"):
             raise RemoteError(f"{self.name} is no OCR service: it has no {API}/process")
 
-    async def is_healthy(self) -> bool:
-        """Whether it still is what it was."""
-        try:
-            await self.check(0)
-        except RemoteError:
-            return False
-        return True
-
     async def predict(self, job: Job, image_url: str) -> Answer:
         """Read a page; whatever ends the wait, the task is deleted there.
 
