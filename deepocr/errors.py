@@ -15,6 +15,10 @@ class UnreadableDocument(InvalidInput):
     """The bytes are no picture or PDF that can be opened: empty, damaged, unknown."""
 
 
+class UnknownFormat(UnreadableDocument):
+    """The bytes begin like nothing that is read here."""
+
+
 class DocumentTooLarge(InvalidInput):
     """More pixels, bytes or pages than the settings allow; found before decoding."""
 

@@ -14,6 +14,7 @@ from deepocr.errors import (
     DocumentTooLarge,
     EngineUnavailable,
     PasswordNeeded,
+    UnknownFormat,
     UnreadableDocument,
 )
 
@@ -27,7 +28,7 @@ _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPD
 
 _ERRORS: dict[str, type[Exception]] = {
     kind.__name__: kind
-    for kind in (UnreadableDocument, DocumentTooLarge, PasswordNeeded, IndexError)
+    for kind in (UnreadableDocument, UnknownFormat, DocumentTooLarge, PasswordNeeded, IndexError)
 }
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from deepocr.documents.document import Document, Limits
 from deepocr.documents.pictures import PictureDocument
-from deepocr.errors import DocumentTooLarge, UnreadableDocument
+from deepocr.errors import DocumentTooLarge, UnknownFormat, UnreadableDocument
 
 READABLE = "PNG, JPEG, WebP, BMP, GIF, TIFF or PDF"
 
@@ -75,8 +75,8 @@ def open_document(
         return PdfDocument(source, limits, dpi, password, with_words, max_side_px)
     known = _match(head, _OTHERS)
     if known:
-        raise UnreadableDocument(f"the file is {known}; send {READABLE}")
-    raise UnreadableDocument(
+        raise UnknownFormat(f"the file is {known}; send {READABLE}")
+    raise UnknownFormat(
         f"the file is no picture or PDF, it begins with {head[:12]!r}; send {READABLE}"
     )
 

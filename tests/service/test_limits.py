@@ -18,6 +18,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from deepocr.documents.pdf import PdfDocument
+from deepocr.documents.pictures import PictureDocument
+from deepocr.errors import PageTooCostly
 from deepocr.service.http.app import create_app
 from deepocr.service.http.context import Service
 from deepocr.service.http.json_documents import MAX_REST_BYTES
@@ -90,6 +93,35 @@ def test_too_many_pixels_and_pages(tmp_path: Path) -> None:
         assert (refused.status_code, "pixels" in refused.json()["detail"]) == (413, True)
         assert hand_in(client, book(3)).status_code == 413
         assert hand_in(client, book(3), data={"pages": "2-3"}).status_code == 202
+
+
+@pytest.mark.parametrize("content", [picture(), book(2)], ids=["picture", "PDF"])
+def test_documents_are_opened_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("opened in the process that answers")
+
+    monkeypatch.setattr(PdfDocument, "__init__", refuse)
+    monkeypatch.setattr(PictureDocument, "__init__", refuse)
+    with service(tmp_path) as client:
+        assert hand_in(client, content).status_code == 202
+        pids = inside(client).documents.pids()
+        assert pids
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_document_that_opens_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_for_ever(*_: Any, **__: Any) -> None:
+        raise PageTooCostly("opening the document took more than 60 s and was stopped")
+
+    with service(tmp_path) as client:
+        monkeypatch.setattr(inside(client).documents, "open", open_for_ever)
+        refused = hand_in(client, book(1))
+        assert refused.status_code == 422
+        assert refused.json()["type"].endswith("page-too-costly")
+        assert "60 s" in refused.json()["detail"]
+    assert not list((tmp_path / "tasks").iterdir())
 
 
 # --- JSON

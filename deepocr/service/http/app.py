@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from deepocr import __version__
+from deepocr.documents import DocumentProcesses
 from deepocr.service.http.body_limit import BodyLimit
 from deepocr.service.http.context import Service
 from deepocr.service.http.helpers import Helpers
@@ -54,6 +55,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         watcher=Watcher(store),
         workers=Workers(store),
         helpers=Helpers(HELPER_PROCESSES),
+        documents=DocumentProcesses.of(settings),
     )
     # FastAPI's own /docs would load its files from another host
     app = FastAPIOffline(
@@ -103,3 +105,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         stop.set()
         for thread in threads:
             await asyncio.to_thread(thread.join, STOP_S)
+        await asyncio.to_thread(service.documents.close)

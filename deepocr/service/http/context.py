@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from anyio import CapacityLimiter
 from fastapi import Request
 
+from deepocr.documents import DocumentProcesses
 from deepocr.errors import UnsupportedTask
 from deepocr.service.http.helpers import Helpers
 from deepocr.service.http.watcher import Watcher, Workers
@@ -28,6 +29,9 @@ class Service:
     watcher: Watcher
     workers: Workers
     helpers: Helpers
+    documents: DocumentProcesses
+    # a hostile document may keep a thread for long: it is none of those that answer
+    submit_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(32))
     # of its own, so that checks of health wait behind no other work
     look_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
 

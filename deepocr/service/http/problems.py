@@ -17,7 +17,9 @@ from deepocr.errors import (
     DocumentTooLarge,
     InvalidInput,
     PageRangeError,
+    PageTooCostly,
     PasswordNeeded,
+    UnknownFormat,
     UnreadableDocument,
     UnsupportedTask,
 )
@@ -67,14 +69,11 @@ class Problem(Exception):
         )
 
 
-class UnknownMediaType(UnreadableDocument):
-    """The bytes begin like nothing that is read here."""
-
-
 # the first class that fits, so the special ones stand before their bases
 _INPUT_PROBLEMS: tuple[tuple[type[InvalidInput], int, str], ...] = (
     (DocumentTooLarge, 413, "document-too-large"),
-    (UnknownMediaType, 415, "unsupported-document"),
+    (UnknownFormat, 415, "unsupported-document"),
+    (PageTooCostly, 422, "page-too-costly"),
     (UnreadableDocument, 422, "unreadable-document"),
     (PasswordNeeded, 422, "password-needed"),
     (PageRangeError, 422, "bad-page-range"),

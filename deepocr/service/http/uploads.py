@@ -1,6 +1,5 @@
 """From a client's document to a task in the queue."""
 
-import asyncio
 import hashlib
 import json
 import shutil
@@ -8,32 +7,25 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from PIL import Image
+from anyio import to_thread
 
-from deepocr.documents import open_document, parse_page_range
-from deepocr.documents.document import check_size
-from deepocr.errors import DocumentTooLarge, InvalidInput, UnreadableDocument
+from deepocr.errors import InvalidInput
 from deepocr.service.http.clients import Client
 from deepocr.service.http.context import Service
 from deepocr.service.http.fetch import download
-from deepocr.service.http.problems import Problem, UnknownMediaType
-from deepocr.service.settings import ServiceSettings
+from deepocr.service.http.problems import Problem
 from deepocr.service.state.files import NoRoomError, new_task_id
 from deepocr.service.state.records import TaskRecord
 from deepocr.types import Job
 
 COPY_BYTES = 1 << 20
-HEAD_BYTES = 1024
 MAX_NAME_CHARS = 200
 MAX_KEY_CHARS = 200
-
-# what the documents package reads, by its first bytes; TIFFs and PDFs are opened for their pages
-_SINGLE = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "GIF": b"GIF8", "BMP": b"BM"}
-_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class Wanted:
     idempotency_key: str | None = None
 
 
-def submit(
+async def submit(
     service: Service,
     client: Client,
     name: str,
@@ -60,10 +52,22 @@ def submit(
 ) -> TaskRecord:
     """Save the document, look at it, and queue it; nothing is left behind when that fails.
 
-    `save` writes the document to the path it is given. With `decode` a picture is decoded here
-    too, so that a damaged one is refused at once. Raises InvalidInput, Problem, NoRoomError,
-    TooManyTasksError, QueueFullError, StoreUnavailableError. Blocking.
+    `save` writes the document to the path it is given. With `decode` a picture is decoded too, so
+    that a damaged one is refused at once. Raises InvalidInput, Problem, NoRoomError,
+    TooManyTasksError, QueueFullError, StoreUnavailableError.
     """
+    work = partial(_submit, service, client, name, wanted, save, decode)
+    return await to_thread.run_sync(work, limiter=service.submit_threads)
+
+
+def _submit(
+    service: Service,
+    client: Client,
+    name: str,
+    wanted: Wanted,
+    save: Callable[[Path], object],
+    decode: bool,
+) -> TaskRecord:
     service.check_task(wanted.job)
     task_id = new_task_id()
     service.files.create(task_id)
@@ -73,7 +77,9 @@ def submit(
             save(path)
         except OSError as error:
             raise NoRoomError(f"the upload cannot be written: {error.strerror}") from error
-        num_pages, numbers = examine(path, service.settings, wanted, decode=decode)
+        # in a process of its own; pages are the worker's part
+        with service.documents.open(path, password=wanted.password, decode=decode) as document:
+            num_pages, numbers = document.num_pages, document.select(wanted.pages)
         record = _record(service, client, task_id, name, wanted, num_pages, numbers)
         if wanted.password:
             service.files.write_password(task_id, wanted.password)
@@ -96,9 +102,7 @@ async def submit_url(
         path = Path(folder) / "document"
         await download(url, path, max_bytes=service.settings.max_upload_bytes)
         name = urlsplit(url).path
-        return await asyncio.to_thread(
-            submit, service, client, name, wanted, path.rename, decode=decode
-        )
+        return await submit(service, client, name, wanted, path.rename, decode=decode)
 
 
 def save_stream(stream: IO[bytes]) -> Callable[[Path], None]:
@@ -120,58 +124,11 @@ def save_bytes(content: bytes) -> Callable[[Path], None]:
     return save
 
 
-def examine(
-    path: Path, settings: ServiceSettings, wanted: Wanted, *, decode: bool
-) -> tuple[int, tuple[int, ...]]:
-    """Pages of the document, and those to read. Raises InvalidInput when it cannot be read.
-
-    Pictures are looked at without decoding them: that is the worker's part.
-    """
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    if not head:
-        raise UnreadableDocument("the file is empty (0 bytes); send a picture or a PDF")
-    if path.stat().st_size > settings.max_bytes:
-        raise DocumentTooLarge(f"the file has more than {settings.max_bytes:,} bytes; split it")
-    picture_format = _single_format(head)
-    if picture_format is None and not head.startswith(_TIFF) and b"%PDF-" not in head:
-        raise UnknownMediaType(
-            f"the file is no picture or PDF, it begins with {head[:8]!r}; send PNG, JPEG, WebP, "
-            "BMP, GIF, TIFF or PDF"
-        )
-    if picture_format is None or decode:
-        with open_document(path, settings, password=wanted.password) as document:
-            return document.num_pages, document.select(wanted.pages)
-    _check_header(path, picture_format, settings)
-    return 1, parse_page_range(wanted.pages, 1)
-
-
 def clean_name(name: str | None) -> str:
     """A client's file name for showing only: its last part, one line, not too long."""
     last = (name or "").replace("\\", "/").rpartition("/")[2]
     shown = "".join(character for character in last if character.isprintable()).strip()
     return shown[:MAX_NAME_CHARS] or "document"
-
-
-def _single_format(head: bytes) -> str | None:
-    if head[8:12] == b"WEBP":
-        return "WEBP"
-    for name, signature in _SINGLE.items():
-        if head.startswith(signature):
-            return name
-    return None
-
-
-def _check_header(path: Path, picture_format: str, settings: ServiceSettings) -> None:
-    try:
-        with Image.open(path, formats=[picture_format]) as image:
-            check_size("the picture", *image.size, settings)
-    except InvalidInput:
-        raise
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError) as error:
-        raise UnreadableDocument(
-            f"the file begins like {picture_format} but is damaged or something else; save it again"
-        ) from error
 
 
 def _record(

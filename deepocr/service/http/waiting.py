@@ -83,9 +83,7 @@ async def _submit(
 ) -> TaskRecord:
     if source.save is None:
         return await submit_url(service, client, source.url, wanted, decode=True)
-    return await asyncio.to_thread(
-        submit, service, client, source.name, wanted, source.save, decode=True
-    )
+    return await submit(service, client, source.name, wanted, source.save, decode=True)
 
 
 async def _wait_until_gone(request: Request) -> None:

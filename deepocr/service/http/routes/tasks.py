@@ -87,8 +87,7 @@ async def process(
         await check_webhook(service.settings, wanted.webhook)
     if file is not None:
         save = save_stream(file.file)
-        name = file.filename or ""
-        record = await asyncio.to_thread(submit, service, client, name, wanted, save)
+        record = await submit(service, client, file.filename or "", wanted, save)
     else:
         record = await submit_url(service, client, url, wanted)
     response.headers["Location"] = f"/api/v1/ocr/results/{record.task_id}"
