@@ -1,24 +1,34 @@
 """A document for word processors: headings, paragraphs, tables, figures, page after page."""
 
+import html
 import io
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from docx import Document
+from docx.oxml.table import CT_Tc
 from docx.shared import Inches
+from docx.table import _Cell
 
+from deepocr.parsing.markup import nest, split_tags
+from deepocr.render.failures import failure_comment, render_or_tell
 from deepocr.render.markdown import HEADINGS
-from deepocr.render.raw import failure_comment
 from deepocr.render.searchable_pdf import plain_text
 from deepocr.types import PageResult, Region
 
 FIGURE_WIDTH_INCHES = 5.0
 MAX_CELLS = 20_000
 """Of one table, spans counted: a `colspan` from a model may say anything."""
+
+MAX_PARAGRAPHS = 2_000
+"""Of one region; what follows is one more."""
+
+_SPAN = re.compile(r"(col|row)span\s*=\s*[\"']?(\d{1,4})\b", re.ASCII)
+_NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest a ZIP can say: the same pages give the same bytes."""
@@ -39,49 +49,35 @@ class Cell:
     rows: int
 
 
-@dataclass
-class _Tables(HTMLParser):
-    """The cells of the first table in a piece of HTML, row by row."""
-
-    rows: list[list[Cell]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            if not self.rows:
-                self.rows.append([])
-            spans = {name: value for name, value in attrs if name in ("colspan", "rowspan")}
-            columns, rows = (_span(spans.get(name)) for name in ("colspan", "rowspan"))
-            self.rows[-1].append(Cell("", columns, rows))
-        elif tag == "br" and self.rows and self.rows[-1]:
-            self.rows[-1][-1].text += "\n"
-
-    def handle_data(self, data: str) -> None:
-        if self.rows and self.rows[-1]:
-            self.rows[-1][-1].text += data
-
-
 def write_docx(file: IO[bytes], title: str, pages: Iterable[WordPage]) -> None:
     """The whole document; it is held in memory, as the format asks for."""
     document = Document()
-    document.core_properties.title = title[:250]
+    document.core_properties.title = _writable(title)[:250]
     document.core_properties.author = ""
     for place, page in enumerate(pages):
         if place:
             document.add_page_break()
-        if page.result.status == "failed":
-            document.add_paragraph(failure_comment(page.result).strip("<!-> "))
-        for index, region in enumerate(page.result.regions):
-            if index in page.figures:
-                document.add_picture(str(page.figures[index]), width=Inches(FIGURE_WIDTH_INCHES))
-            _add_region(document, region)
+        num_before = len(document.element.body)
+
+        def add(result: PageResult, page: WordPage = page, num_before: int = num_before) -> None:
+            # of a page that could not be added whole, nothing stays; the last element is the
+            # section's, which must stand at the end
+            del document.element.body[num_before - 1 : -1]
+            _add_page(document, result, page.figures)
+
+        render_or_tell(add, page.result, "DOCX")
     buffer = io.BytesIO()
     document.save(buffer)
     _copy_zip(buffer, file)
+
+
+def _add_page(document: Any, result: PageResult, figures: Mapping[int, Path]) -> None:
+    if result.status == "failed":
+        document.add_paragraph(_writable(failure_comment(result)).strip("<!-> "))
+    for index, region in enumerate(result.regions):
+        if index in figures:
+            document.add_picture(str(figures[index]), width=Inches(FIGURE_WIDTH_INCHES))
+        _add_region(document, region)
 
 
 def _add_region(document: Any, region: Region) -> None:
@@ -93,29 +89,69 @@ def _add_region(document: Any, region: Region) -> None:
     if region.label in HEADINGS:
         document.add_heading(" ".join(text.split()), level=1 if region.label == "title" else 2)
         return
-    for paragraph in text.split("\n\n"):
+    for paragraph in text.split("\n\n", MAX_PARAGRAPHS):
         document.add_paragraph(paragraph)
 
 
 def _add_table(document: Any, text: str) -> bool:
     """Whether a table was found and added."""
-    tables = _Tables()
-    tables.feed(text)
-    tables.close()
-    places = _lay_out(tables.rows)
+    places = _lay_out(_rows(text))
     if not places:
         return False
     num_rows = max(row + cell.rows for row, _, cell in places)
     num_columns = max(column + cell.columns for _, column, cell in places)
     if num_rows * num_columns > MAX_CELLS:
         return False
-    table = document.add_table(num_rows, num_columns, style="Table Grid")
-    for row, column, cell in places:
-        corner = table.cell(row, column)
-        if cell.columns > 1 or cell.rows > 1:
-            corner = corner.merge(table.cell(row + cell.rows - 1, column + cell.columns - 1))
-        corner.text = _writable(cell.text).strip()
+    # row by row by hand: asking the library for one cell takes as long as the table is large
+    table = document.add_table(0, num_columns, style="Table Grid")
+    spots = {
+        (row + down, column + right): (row, cell)
+        for row, column, cell in places
+        for down in range(cell.rows)
+        for right in range(cell.columns)
+    }
+    for row in range(num_rows):
+        line = table._tbl.add_tr()
+        column = 0
+        while column < num_columns:
+            first_row, cell = spots.get((row, column), (row, Cell("", 1, 1)))
+            line.append(_table_cell(table, cell, is_first=row == first_row))
+            column += cell.columns
     return True
+
+
+def _table_cell(table: Any, cell: Cell, *, is_first: bool) -> Any:
+    """The element of a cell in one row; over several rows it stands in each, with text in the
+    first."""
+    element = CT_Tc.new()
+    element.grid_span = cell.columns
+    if cell.rows > 1:
+        element.vMerge = "restart" if is_first else "continue"
+    if is_first:
+        _Cell(element, table).text = _writable(html.unescape(cell.text)).strip()
+    return element
+
+
+def _rows(text: str) -> list[list[Cell]]:
+    """The cells of the tables in a piece of HTML, row by row."""
+    rows: list[list[Cell]] = []
+    cell: Cell | None = None
+    for piece in nest(split_tags(text)):
+        if isinstance(piece, str):
+            if cell is not None:
+                cell.text += piece
+        elif piece.name in ("td", "th"):
+            cell = None
+            if not piece.is_end:
+                spans = dict(_SPAN.findall(piece.attributes.lower()))
+                cell = Cell("", _span(spans.get("col")), _span(spans.get("row")))
+                rows = rows or [[]]
+                rows[-1].append(cell)
+        elif piece.name == "tr" and not piece.is_end:
+            rows.append([])
+        elif piece.name == "br" and cell is not None:
+            cell.text += "\n"
+    return rows
 
 
 def _lay_out(rows: list[list[Cell]]) -> list[tuple[int, int, Cell]]:
@@ -143,12 +179,12 @@ def _lay_out(rows: list[list[Cell]]) -> list[tuple[int, int, Cell]]:
 
 
 def _span(value: str | None) -> int:
-    return min(max(int(value), 1), 100) if value and value.isdecimal() and len(value) < 5 else 1
+    return min(max(int(value or 1), 1), 100)
 
 
 def _writable(text: str) -> str:
     """Without characters that XML cannot hold."""
-    return "".join(c for c in text if c in "\n\t" or (c >= " " and not "\ud800" <= c <= "\udfff"))
+    return _NOT_IN_XML.sub("", text)
 
 
 def _copy_zip(source: IO[bytes], target: IO[bytes]) -> None:

@@ -1,30 +1,32 @@
 """The output formats of the predictor: name to renderer of a whole document."""
 
-import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from functools import partial
 
-from deepocr.errors import InvalidInput, reason
+from deepocr.errors import InvalidInput
+from deepocr.parsing.text import encodable
+from deepocr.render.failures import render_or_tell
 from deepocr.render.json import render_json
 from deepocr.render.markdown import render_markdown
 from deepocr.render.raw import join_pages, render_raw
-from deepocr.types import DocumentResult, Job, PageResult
-
-log = logging.getLogger(__name__)
+from deepocr.types import DocumentResult, PageResult
 
 
-def _in_text(render: Callable[[PageResult, Job], str]) -> Callable[[DocumentResult, bool], str]:
-    def render_pages(result: DocumentResult, paged: bool) -> str:
-        texts = [render(page, result.job) for page in result.pages]
-        return join_pages(texts) if paged else "\n\n".join(texts)
-
-    return render_pages
+def _in_text(
+    name: str, document: DocumentResult, paged: bool, render: Callable[[PageResult], str]
+) -> str:
+    texts = [
+        render_or_tell(lambda page: encodable(render(page)), page, name) for page in document.pages
+    ]
+    return join_pages(texts) if paged else "\n\n".join(texts)
 
 
 FORMATS: Mapping[str, Callable[[DocumentResult, bool], str]] = {
-    "Raw": _in_text(lambda page, _job: render_raw(page)),
-    "Markdown": _in_text(lambda page, job: render_markdown(page, task=job.task)),
-    "JSON": lambda result, _paged: render_json(result),
+    "Raw": lambda document, paged: _in_text("Raw", document, paged, render_raw),
+    "Markdown": lambda document, paged: _in_text(
+        "Markdown", document, paged, partial(render_markdown, task=document.job.task)
+    ),
+    "JSON": lambda document, _paged: render_json(document),
 }
 
 
@@ -38,18 +40,4 @@ def render_document(result: DocumentResult, output_format: str, *, paged: bool) 
         raise InvalidInput(
             f"unknown output_format {output_format!r}; choose one of: {', '.join(FORMATS)}"
         )
-    render = FORMATS[output_format]
-    try:
-        return render(result, paged)
-    except Exception:  # told page by page below
-        log.warning("a page cannot be rendered as %s", output_format, exc_info=True)
-
-    def checked(page: PageResult) -> PageResult:
-        try:
-            render(replace(result, pages=(page,)), paged)
-        except Exception as error:  # noqa: BLE001 - logged above
-            why = f"it cannot be written as {output_format}: {reason(error)}"
-            return PageResult(page.number, "failed", page.size_px, raw=page.raw, error=why)
-        return page
-
-    return render(replace(result, pages=tuple(map(checked, result.pages))), paged)
+    return FORMATS[output_format](result, paged)

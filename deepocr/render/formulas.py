@@ -6,6 +6,8 @@ and attributes are kept.
 
 import html
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
@@ -31,17 +33,50 @@ ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 _PLAIN_VALUE = re.compile(r"[\w .,%+|()\[\]{}⟨⟩‖/#-]{0,80}")
 
 
+_OPENING = re.compile(r"\\\[|\\\(|\$\$")
+_CLOSINGS = {"\\[": "\\]", "\\(": "\\)", "$$": "$$"}
+
+
+@dataclass(frozen=True)
+class Formula:
+    """`source` with its marks, `tex` without."""
+
+    source: str
+    tex: str
+    display: bool
+
+
+def split_formulas(text: str) -> Iterator[str | Formula]:
+    """Text and formulas in turn, in linear time; an opening without its end is text."""
+    done = start = 0
+    never_closed: set[str] = set()
+    while match := _OPENING.search(text, start):
+        opening, start = match[0], match.end()
+        # a formula is not empty
+        end = -1 if opening in never_closed else text.find(_CLOSINGS[opening], start + 1)
+        if end < 0:
+            never_closed.add(opening)
+            continue
+        if done < match.start():
+            yield text[done : match.start()]
+        done = end + 2
+        yield Formula(text[match.start() : done], text[start:end], opening != "\\(")
+        start = done
+    if done < len(text):
+        yield text[done:]
+
+
 def tex_to_mathml(tex: str, *, display: bool) -> str:
     """A formula as a `<math>` element, safe to put into a page; TeX that cannot be converted is
     shown as it is, in a `<code>`."""
     source = tex.strip()
     if not source or len(source) > MAX_TEX_CHARS or _depth(source) > MAX_DEPTH:
-        return _as_code(source)
+        return as_code(source)
     try:
         converted = convert(source, display="block" if display else "inline")
         tree = ElementTree.fromstring(converted)
     except Exception:  # noqa: BLE001 - its parser lets anything through, even StopIteration
-        return _as_code(source)
+        return as_code(source)
     return _clean(tree)
 
 
@@ -69,5 +104,6 @@ def _depth(tex: str) -> int:
     return deepest + len(re.findall(r"\\(?:left|begin)\b", tex))
 
 
-def _as_code(tex: str) -> str:
+def as_code(tex: str) -> str:
+    """TeX as it was written."""
     return f'<code class="tex">{html.escape(tex)}</code>'

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import IO
 
+from deepocr.render.failures import render_or_tell
 from deepocr.render.markdown import FIGURE_LABELS, HEADINGS
 from deepocr.render.safe_html import to_safe_html
 from deepocr.types import PageResult, Region
@@ -44,7 +45,7 @@ def viewer_asset(name: str) -> str:
 def write_html(file: IO[bytes], title: str, num_pages: int, pages: Iterable[ShownPage]) -> None:
     """The whole document as one file, written page by page: pictures and texts stand in turn and
     are laid out side by side, so no page need be kept."""
-    file.write(_head(title, num_pages).encode("utf-8"))
+    file.write(_head(title, num_pages).encode("utf-8", "replace"))
     texts = []
     file.write(b'<section class="viewer-pictures" aria-label="Pages">\n')
     for page in pages:
@@ -81,7 +82,10 @@ def picture_html(page: ShownPage) -> str:
 
 def text_html(page: ShownPage) -> str:
     """The text of a page, region by region."""
-    result = page.result
+    return render_or_tell(lambda result: _text_html(result, page.figure_srcs), page.result, "HTML")
+
+
+def _text_html(result: PageResult, figure_srcs: Mapping[int, str]) -> str:
     status = html.escape(STATUS_TEXTS.get(result.status, result.status))
     parts = [
         f'<article class="page-text" data-page="{result.number}" id="text-{result.number}">'
@@ -91,7 +95,7 @@ def text_html(page: ShownPage) -> str:
     if result.error:
         parts.append(f'<p class="page-error">{html.escape(result.error)}</p>')
     for index, region in enumerate(result.regions):
-        parts.append(_region_html(result.number, index, region, page.figure_srcs.get(index)))
+        parts.append(_region_html(result.number, index, region, figure_srcs.get(index)))
     parts.append("</article>\n")
     return "".join(parts)
 

@@ -5,6 +5,8 @@ import math
 from importlib import resources
 from typing import Any
 
+from deepocr.parsing.text import encodable
+from deepocr.render.failures import render_or_tell
 from deepocr.types import DocumentResult, PageCheck, PageResult, Region
 
 SCHEMA_VERSION = 1
@@ -23,15 +25,15 @@ def document_to_dict(result: DocumentResult) -> dict[str, Any]:
     """The document in plain types, ready for json.dumps."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "name": _text(result.name),
+        "name": encodable(result.name),
         "engine": result.engine,
         "job": {
             "task": result.job.task,
-            "reference_text": _text(result.job.reference_text),
+            "reference_text": encodable(result.job.reference_text),
             "preset": result.job.preset,
             "max_new_tokens": result.job.max_new_tokens,
         },
-        "pages": [page_to_dict(page) for page in result.pages],
+        "pages": [render_or_tell(page_to_dict, page, "JSON") for page in result.pages],
     }
 
 
@@ -40,7 +42,7 @@ def page_to_dict(page: PageResult) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "number": page.number,
         "status": page.status,
-        "error": None if page.error is None else _text(page.error),
+        "error": None if page.error is None else encodable(page.error),
         "size_px": {"width": page.size_px[0], "height": page.size_px[1]},
         "finish_reason": page.finish_reason,
         "confidence": _number(page.confidence),
@@ -50,10 +52,10 @@ def page_to_dict(page: PageResult) -> dict[str, Any]:
         },
         "seconds": {stage: _number(value) for stage, value in page.seconds.items()},
         "regions": [region_to_dict(region) for region in page.regions],
-        "raw": _text(page.raw),
+        "raw": encodable(page.raw),
     }
     if page.notes:
-        plain["notes"] = {name: _text(note) for name, note in page.notes.items()}
+        plain["notes"] = {name: encodable(note) for name, note in page.notes.items()}
     return plain
 
 
@@ -63,7 +65,7 @@ def check_to_dict(check: PageCheck) -> dict[str, Any]:
         "page": check.page,
         "verdict": check.verdict,
         "witness": check.witness,
-        "reason": _text(check.reason),
+        "reason": encodable(check.reason),
         "coverage": _number(check.coverage),
         "support": _number(check.support),
         "findings": [
@@ -71,8 +73,8 @@ def check_to_dict(check: PageCheck) -> dict[str, Any]:
                 "kind": finding.kind,
                 "page": finding.page,
                 "box_px": None if finding.box_px is None else list(finding.box_px),
-                "witness": _text(finding.witness),
-                "text": _text(finding.text),
+                "witness": encodable(finding.witness),
+                "text": encodable(finding.text),
                 "region": finding.region,
             }
             for finding in check.findings
@@ -83,8 +85,8 @@ def check_to_dict(check: PageCheck) -> dict[str, Any]:
 def region_to_dict(region: Region) -> dict[str, Any]:
     """One region in plain types; `lines` only where the engine knows lines."""
     plain: dict[str, Any] = {
-        "label": _text(region.label),
-        "text": _text(region.text),
+        "label": encodable(region.label),
+        "text": encodable(region.text),
         "boxes_px": [list(box) for box in region.boxes_px],
         "boxes_raw": [list(box) for box in region.boxes_raw],
         "confidence": _number(region.confidence),
@@ -92,7 +94,7 @@ def region_to_dict(region: Region) -> dict[str, Any]:
     if region.lines:
         plain["lines"] = [
             {
-                "text": _text(line.text),
+                "text": encodable(line.text),
                 "quad_px": [list(corner) for corner in line.quad_px],
                 "confidence": _number(line.confidence),
             }
@@ -111,8 +113,3 @@ def load_schema() -> dict[str, Any]:
 def _number(value: float | None) -> float | None:
     """JSON has no NaN or infinity: such a figure is not known."""
     return round(float(value), _DIGITS) if value is not None and math.isfinite(value) else None
-
-
-def _text(text: str) -> str:
-    """Half of a surrogate pair, which a broken decode can leave, cannot be written as UTF-8."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from deepocr.render.raw import failure_comment
+from deepocr.render.failures import failure_comment
 from deepocr.types import Box, PageResult, Region
 
 FigureLink = Callable[[int, Region], str]

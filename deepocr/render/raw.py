@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from deepocr.render.failures import failure_comment
 from deepocr.types import PageResult
 
 PAGE_SPLIT = "<--- Page Split --->"
@@ -16,11 +17,3 @@ def render_raw(result: PageResult) -> str:
 def join_pages(texts: Iterable[str]) -> str:
     """Each page's text followed by a line with PAGE_SPLIT; an empty page has its line as well."""
     return "".join(f"{text.rstrip()}\n\n{PAGE_SPLIT}\n\n".lstrip("\n") for text in texts)
-
-
-def failure_comment(result: PageResult) -> str:
-    """An HTML comment in a failed page's place, so that no page goes missing silently."""
-    # "--" may not stand inside a comment, ">" could end it
-    reason = " ".join((result.error or "unknown reason").split())
-    reason = reason.replace("--", "- -").replace(">", "&gt;")
-    return f"<!-- page {result.number} failed: {reason} -->"

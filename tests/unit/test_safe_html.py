@@ -65,8 +65,35 @@ def test_formulas_in_tables() -> None:
     assert "<td><math" in to_safe_html("<table><tr><td>\\(a<b\\)</td></tr></table>")
 
 
-def test_placeholders_cannot_be_forged() -> None:
-    assert to_safe_html("\ue0000\ue001 \\(x\\)").count("<math") == 1
+@pytest.mark.parametrize("forged", ["\ue0000\ue001", "&#xE000;0&#xE001;", "&#xE000;7&#xE001;"])
+def test_placeholders_cannot_be_forged(forged: str) -> None:
+    html = to_safe_html(f"{forged} \\(x\\)")
+    assert html.count("<math") == 1
+    assert html.startswith("<p>\ue000")
+
+
+def test_a_formula_in_an_attribute_stays_as_it_was_written() -> None:
+    rel = 'rel="noopener noreferrer nofollow"'
+    assert to_safe_html('<a href="http://x/\\(y_1\\)">z</a>') == (
+        f'<p><a href="http://x/\\(y_1\\)" {rel}>z</a></p>\n'
+    )
+    assert f'<a href="http://x/\\(y_1\\)" {rel}>z</a> <math' in to_safe_html(
+        "[z](http://x/\\(y_1\\)) \\(y\\)"
+    )
+    cell = to_safe_html("<table><tr><td align='\\(\">x\\)'>z</td></tr></table>")
+    assert '<td align="\\(&quot;' in cell
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("<b><i>x</b></i> y", "<p><b><i>x</i></b> y</p>\n"),
+        ("a <b and <i>c", "<p>a &lt;b and <i>c</i></p>\n"),
+        ("a <!-- c --> b <!-- d", "<p>a  b &lt;!-- d</p>\n"),
+    ],
+)
+def test_bad_markup_loses_no_text(text: str, html: str) -> None:
+    assert to_safe_html(text) == html
 
 
 @pytest.mark.parametrize(

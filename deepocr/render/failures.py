@@ -1,0 +1,34 @@
+"""A page that failed, or that an output could not be made of, is told in its place."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from deepocr.errors import reason
+from deepocr.types import PageResult
+
+log = logging.getLogger(__name__)
+
+Rendered = TypeVar("Rendered")
+
+
+def failure_comment(result: PageResult) -> str:
+    """An HTML comment in a failed page's place, so that no page goes missing silently."""
+    # "--" may not stand inside a comment, ">" could end it
+    reason = " ".join((result.error or "unknown reason").split())
+    reason = reason.replace("--", "- -").replace(">", "&gt;")
+    return f"<!-- page {result.number} failed: {reason} -->"
+
+
+def render_or_tell(
+    render: Callable[[PageResult], Rendered], result: PageResult, output: str
+) -> Rendered:
+    """The page rendered; where that raises anything, a failed page in its place that says so.
+    `output` names what is being written."""
+    try:
+        return render(result)
+    except Exception as error:  # whatever it is: it is told in the place of the page
+        log.warning("page %d cannot be written as %s", result.number, output, exc_info=True)
+        why = f"it cannot be written as {output}: {reason(error)}"
+        return render(replace(result, status="failed", regions=(), error=why))
