@@ -11,7 +11,7 @@ import logging
 import cog
 from cog import BaseRunner, Input, Path
 
-from deepocr.documents import open_document
+from deepocr.documents import DocumentProcesses
 from deepocr.engines.registry import create_engine
 from deepocr.errors import InvalidInput
 from deepocr.pipeline import read_document, warm_up
@@ -28,6 +28,7 @@ class Predictor(BaseRunner):
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
         self.settings = load_settings()
         self.engine = await asyncio.to_thread(create_engine, self.settings)
+        self.processes = DocumentProcesses.of(self.settings)
         if self.settings.warm_up:
             await warm_up(self.engine)
 
@@ -75,9 +76,8 @@ class Predictor(BaseRunner):
                 "or with the cog command -i image=@page.png"
             )
         document = await asyncio.to_thread(
-            open_document,
+            self.processes.open,
             image,
-            self.settings,
             dpi=self.settings.dpi,
             with_words=self.settings.ppocr_text_layer,
         )

@@ -17,6 +17,7 @@ from deepocr.book.inputs import InputFile, find_sources
 from deepocr.book.options import Options, ReadingOptions, WritingOptions
 from deepocr.book.progress import describe, pages, say
 from deepocr.book.run import read_documents
+from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
 from deepocr.errors import DeepOCRError, InvalidInput
 from deepocr.settings import Settings, load_settings
@@ -179,14 +180,16 @@ async def _run(
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     engine, jobs = await engine_choice.start(chosen, settings)
     try:
-        return await _read_all(engine, settings, replace(options, jobs=jobs), sources, chosen.out)
+        with DocumentProcesses.of(settings) as processes:
+            options = replace(options, jobs=jobs)
+            return await _read_all(engine, processes, options, sources, chosen.out)
     finally:
         await engine.close()
 
 
 async def _read_all(
     engine: Engine,
-    settings: Settings,
+    processes: DocumentProcesses,
     options: Options,
     sources: Sequence[InputFile],
     out: Path,
@@ -194,7 +197,7 @@ async def _read_all(
     """All documents; a bad one does not stop those after it."""
     counts: Counter[PageStatus] = Counter()
     worst = EXIT_OK
-    outcomes = read_documents(engine, sources, out, options, settings)
+    outcomes = read_documents(engine, sources, out, options, processes)
     async with aclosing(outcomes):
         async for outcome in outcomes:
             if outcome.error is not None:

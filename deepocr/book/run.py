@@ -19,7 +19,7 @@ from deepocr.book.page_reading import Prepared, ReadPage, prepare, read_prepared
 from deepocr.book.progress import ProgressLine
 from deepocr.book.records import PageRecord
 from deepocr.book.workspace import Identity, Workspace
-from deepocr.documents import Document, Limits, open_document
+from deepocr.documents import Document, DocumentProcesses
 from deepocr.engines.base import Engine, check_task
 from deepocr.errors import DeepOCRError, InvalidInput, UnreadableDocument
 from deepocr.types import PageStatus
@@ -71,7 +71,11 @@ class Outcome:
 
 
 async def read_documents(
-    engine: Engine, sources: Sequence[InputFile], out: Path, options: Options, limits: Limits
+    engine: Engine,
+    sources: Sequence[InputFile],
+    out: Path,
+    options: Options,
+    processes: DocumentProcesses,
 ) -> AsyncGenerator[Outcome, None]:
     """Read what is not read yet of every document and write each out.
 
@@ -86,7 +90,7 @@ async def read_documents(
             books = []
             for source in sources[start : start + TOGETHER]:
                 try:
-                    book = await asyncio.to_thread(_open, engine, source, out, options, limits)
+                    book = await asyncio.to_thread(_open, engine, source, out, options, processes)
                 except (InvalidInput, WorkspaceError) as error:
                     yield Outcome(source, error=error)
                     continue
@@ -98,15 +102,14 @@ async def read_documents(
 
 
 def _open(
-    engine: Engine, source: InputFile, out: Path, options: Options, limits: Limits
+    engine: Engine, source: InputFile, out: Path, options: Options, processes: DocumentProcesses
 ) -> OpenBook:
     """Blocking. Raises InvalidInput (the document or the range), WorkspaceError (the folder)."""
     file = WatchedFile(source.path)
-    document = open_document(
+    document = processes.open(
         source.path,
-        limits,
-        options.reading.dpi,
-        options.password,
+        dpi=options.reading.dpi,
+        password=options.password,
         with_words=True,
         max_side_px=options.reading.max_side_px,
     )

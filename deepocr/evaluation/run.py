@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepocr.documents import open_document
+from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
 from deepocr.errors import InvalidInput
 from deepocr.evaluation.checks import CHECK_TYPES, Check, load_checks, run_check
@@ -97,20 +97,21 @@ async def evaluate(engine: Engine, labeled: LabeledSet, job: Job, settings: Sett
     """Reads every page that something is known of, once."""
     outputs: dict[PageKey, str] = {}
     results: list[PageResult] = []
-    for name, path in labeled.documents.items():
-        with_words = settings.ppocr_text_layer
-        with open_document(path, settings, dpi=settings.dpi, with_words=with_words) as document:
-            numbers = labeled.pages_of(name)
-            window = max(engine.capabilities.concurrency, 1)
-            async with aclosing(
-                read_pages(engine, document, numbers, job, window=window)  # type: ignore[type-var]
-            ) as pages:
-                async for page in pages:
-                    results.append(page)
-                    failed = page.status == "failed"
-                    outputs[name, page.number] = (
-                        "" if failed else render_markdown(page, task=job.task)
-                    )
+    with DocumentProcesses.of(settings) as processes:
+        for name, path in labeled.documents.items():
+            with_words = settings.ppocr_text_layer
+            with processes.open(path, dpi=settings.dpi, with_words=with_words) as document:
+                numbers = labeled.pages_of(name)
+                window = max(engine.capabilities.concurrency, 1)
+                async with aclosing(
+                    read_pages(engine, document, numbers, job, window=window)  # type: ignore[type-var]
+                ) as pages:
+                    async for page in pages:
+                        results.append(page)
+                        failed = page.status == "failed"
+                        outputs[name, page.number] = (
+                            "" if failed else render_markdown(page, task=job.task)
+                        )
     seconds = _mean([page.seconds.get("total", 0.0) for page in results]) or 0.0
     failed_pages = sum(page.status == "failed" for page in results)
     name = engine.capabilities.engine

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deepocr.documents import open_document
+from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Capabilities, Engine
 from deepocr.errors import DeepOCRError
 from deepocr.pipeline import read_pages
@@ -95,9 +95,12 @@ async def run_check(engine: Engine, check: Check, settings: Settings) -> Outcome
     expected: Box | None = None
     pages: list[PageResult] = []
     try:
-        with open_document(
-            check.sample.path, settings, dpi=settings.dpi, with_words=check.task == LOCATE
-        ) as document:
+        with (
+            DocumentProcesses.of(settings) as processes,
+            processes.open(
+                check.sample.path, dpi=settings.dpi, with_words=check.task == LOCATE
+            ) as document,
+        ):
             if check.task == LOCATE:
                 expected = find_phrase(document.page(1).words, check.sample.phrase)
             async for page in read_pages(

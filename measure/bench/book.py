@@ -29,12 +29,13 @@ from deepocr.book.records import PageRecord
 from deepocr.book.run import read_documents
 from deepocr.book.stitch import page_markdown
 from deepocr.book.workspace import Identity, Workspace
-from deepocr.documents import DocumentLimits, open_document
+from deepocr.documents import DocumentLimits, DocumentProcesses, open_document
 from deepocr.engines.remote.answers import Abilities, encode_page, read_answer
 from deepocr.engines.remote.cog_api import CogServer
 from deepocr.engines.remote.engine import RemoteEngine
 from deepocr.parsing.grounding import format_tag, parse_regions
 from deepocr.render.json import render_json
+from deepocr.settings import load_settings
 from deepocr.tasks import make_job
 from deepocr.types import DocumentResult, Page, PageResult
 
@@ -182,8 +183,9 @@ async def _read(pdf: Path, out: Path, url: str, slots: int) -> tuple[float, dict
     try:
         await engine.check()
         cpu_s, started_s = time.process_time(), time.perf_counter()
-        outcomes = read_documents(engine, [InputFile(pdf, "book")], out, options, DocumentLimits())
-        (outcome,) = [outcome async for outcome in outcomes]
+        with DocumentProcesses.of(load_settings()) as processes:
+            outcomes = read_documents(engine, [InputFile(pdf, "book")], out, options, processes)
+            (outcome,) = [outcome async for outcome in outcomes]
         wall_s = time.perf_counter() - started_s
         if outcome.error is not None:
             raise outcome.error
