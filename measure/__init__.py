@@ -1,1 +1,1 @@
-"""What measures and compares: benches, parity, stand-in weights. It is not installed."""
+"""What measures and compares: benches, evaluation, verification, parity. It is not installed."""

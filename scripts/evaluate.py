@@ -13,12 +13,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from deepocr.engines.registry import ENGINES, create_engine
 from deepocr.errors import DeepOCRError
-from deepocr.evaluation.report import score_json, score_table
-from deepocr.evaluation.run import LabeledSet, Score, evaluate, load_set
 from deepocr.settings import Settings, load_settings
 from deepocr.tasks import PRESETS, TASKS, find_task, make_job
+from measure.evaluation.report import score_json, score_table
+from measure.evaluation.run import LabeledSet, Score, evaluate, load_set
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

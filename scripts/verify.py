@@ -13,14 +13,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from deepocr.engines.base import Engine
 from deepocr.engines.registry import ENGINES, create_engine
 from deepocr.errors import DeepOCRError
 from deepocr.pipeline import warm_up
 from deepocr.settings import Settings, load_settings
 from deepocr.tasks import PRESETS, TASKS, find_preset, find_task
-from deepocr.verification.checks import Outcome, plan, run_check
-from deepocr.verification.samples import load_samples
+from measure.verification.checks import Outcome, plan, run_check
+from measure.verification.samples import load_samples
 
 EXIT_SOUND = 0
 EXIT_UNSOUND = 1

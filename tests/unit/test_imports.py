@@ -15,7 +15,7 @@ LAYERS: list[set[str]] = [
     {"engines.registry"},
     {"pipeline"},
     {"check"},
-    {"book", "service", "evaluation", "verification"},
+    {"book", "service"},
     {"predict", "measure"},
     {"scripts"},
 ]

@@ -11,9 +11,9 @@ from deepocr.engines.base import Capabilities
 from deepocr.errors import InvalidInput
 from deepocr.tasks import PRESETS, TASKS
 from deepocr.types import Box, PageResult, Region, Word
-from deepocr.verification.checks import Check, fits, judge, plan
-from deepocr.verification.samples import Sample, find_phrase, load_samples
-from deepocr.verification.text import character_error_rate, plain
+from measure.verification.checks import Check, fits, judge, plan
+from measure.verification.samples import Sample, find_phrase, load_samples
+from measure.verification.text import plain
 from scripts.verify import main
 
 LINES = ("Fresh bread daily", "The oven is hot from five.", "Rye, oat and spelt loaves")
@@ -152,13 +152,6 @@ def test_plain_text_has_no_marks() -> None:
         "**bold** \\(E = m\\) 5\\% <b>c</b>d &amp; ﬁne a|b 1 < 2"
     )
     assert plain(marked) == "Head a b 1 2 x y bold E = m 5% cd & fine a|b 1 < 2"
-
-
-def test_character_error_rate() -> None:
-    assert character_error_rate("abcd", "abcd") == 0
-    assert character_error_rate("abxd", "abcd") == 0.25
-    assert character_error_rate("", "abcd") == 1
-    assert character_error_rate("ab", "") == 2
 
 
 def test_phrase_is_found_in_the_text_layer() -> None:

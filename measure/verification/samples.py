@@ -7,7 +7,7 @@ from pathlib import Path
 from deepocr.errors import InvalidInput
 from deepocr.render.raw import PAGE_SPLIT
 from deepocr.types import Box, Word
-from deepocr.verification.text import plain
+from measure.verification.text import plain
 
 
 @dataclass(frozen=True)

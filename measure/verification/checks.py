@@ -15,9 +15,10 @@ from deepocr.pipeline import read_pages
 from deepocr.settings import Settings
 from deepocr.tasks import PRESETS, TASKS, make_job
 from deepocr.types import Box, Job, PageResult
-from deepocr.verification.memory import peak_bytes, reset_peak
-from deepocr.verification.samples import Sample, find_phrase
-from deepocr.verification.text import character_error_rate, page_text
+from measure.evaluation.texts import error_rate
+from measure.verification.memory import peak_bytes, reset_peak
+from measure.verification.samples import Sample, find_phrase
+from measure.verification.text import page_text
 
 TEXT_TASKS = ("Convert to Markdown", "Free OCR", "OCR with Boxes")
 LOCATE = "Locate Object by Reference"
@@ -110,26 +111,26 @@ async def run_check(engine: Engine, check: Check, settings: Settings) -> Outcome
     except DeepOCRError as error:
         return Outcome(check, time.perf_counter() - started_s, problems=(str(error),))
     seconds = time.perf_counter() - started_s
-    error_rate = error_rate_of(check, pages) if check.task in TEXT_TASKS else None
+    rate = error_rate_of(check, pages) if check.task in TEXT_TASKS else None
     return Outcome(
         check,
         seconds,
-        error_rate,
+        rate,
         prompt_tokens=sum(page.usage.prompt_tokens for page in pages),
         output_tokens=sum(page.usage.output_tokens for page in pages),
         peak_bytes=peak_bytes(),
-        problems=tuple(judge(check, pages, error_rate, expected)),
+        problems=tuple(judge(check, pages, rate, expected)),
     )
 
 
 def error_rate_of(check: Check, pages: Sequence[PageResult]) -> float:
     """Over all pages together; a page that failed counts as unread."""
     read = "\n".join(page_text(page) for page in pages)
-    return character_error_rate(read, "\n".join(check.sample.texts[n - 1] for n in check.pages))
+    return error_rate("\n".join(check.sample.texts[n - 1] for n in check.pages), read)
 
 
 def judge(
-    check: Check, pages: Sequence[PageResult], error_rate: float | None, expected: Box | None
+    check: Check, pages: Sequence[PageResult], rate: float | None, expected: Box | None
 ) -> Iterator[str]:
     """What is not as it should be, a sentence each."""
     for page in pages:
@@ -140,8 +141,8 @@ def judge(
             yield f"page {page.number} has no text"
         yield from judge_boxes(check, page)
     limit = MAX_ERROR_RATE[check.preset]
-    if error_rate is not None and error_rate > limit:
-        yield f"character error rate {error_rate:.3f} is above {limit}"
+    if rate is not None and rate > limit:
+        yield f"character error rate {rate:.3f} is above {limit}"
     if check.task == LOCATE and expected is not None:
         boxes = [box for page in pages for region in page.regions for box in region.boxes_px]
         if not any(fits(box, expected) for box in boxes):

@@ -1,10 +1,8 @@
-"""What a page says, without the marks of any output form, and how far that is from the truth."""
+"""What a page says, without the marks of any output form."""
 
 import html
 import re
 import unicodedata
-
-from rapidfuzz.distance import Levenshtein
 
 from deepocr.types import PageResult
 
@@ -33,11 +31,3 @@ def plain(text: str) -> str:
     for pattern, instead in _MARKDOWN:
         text = pattern.sub(instead, text)
     return " ".join(unicodedata.normalize("NFKC", text).split())
-
-
-def character_error_rate(read: str, reference: str) -> float:
-    """Letters to insert, delete or replace, for each letter of the reference.
-
-    0 is perfect; more than 1 when far too much was read.
-    """
-    return Levenshtein.distance(read, reference) / max(1, len(reference))
