@@ -31,6 +31,11 @@ class ServiceSettings(Settings):
     max_json_bytes: int = Field(default=64 << 20, ge=1, description="bytes of a JSON request")
     max_client_tasks: int = Field(default=100, ge=1, description="unfinished tasks of one client")
     max_pending_tasks: int = Field(default=5000, ge=1, description="unfinished tasks of all")
+    max_client_bytes: int = Field(default=100 << 30, ge=1, description="kept for one client")
+    max_data_bytes: int = Field(default=1 << 40, ge=1, description="kept for all clients")
+    min_free_bytes: int = Field(
+        default=512 << 20, ge=0, description="of the disk; with less free nothing is taken"
+    )
     max_batch_files: int = Field(default=64, ge=1, description="documents in one batch request")
     fetch_urls: bool = Field(default=False, description="fetch documents from clients' URLs")
 

@@ -208,6 +208,24 @@ def test_a_full_queue(tmp_path: Path) -> None:
         assert int(refused.headers["retry-after"]) > 0
 
 
+def test_bytes_that_are_kept(tmp_path: Path) -> None:
+    with service(tmp_path, max_client_bytes=700_000) as client:
+        tasks = [hand_in(client).json()["task_id"] for _ in range(2)]
+        client.post(f"/api/v1/ocr/tasks/{tasks[0]}/cancel")  # what is final counts as well
+        refused = hand_in(client)
+        assert refused.status_code == 413
+        assert refused.json()["type"].endswith("too-many-bytes")
+        client.delete(f"/api/v1/ocr/results/{tasks[0]}")
+        assert hand_in(client).status_code == 202
+        assert len(list((tmp_path / "tasks").iterdir())) == 2
+    with service(tmp_path / "all", max_data_bytes=400_000) as client:
+        assert hand_in(client).status_code == 202
+        assert hand_in(client).status_code == 507
+    with service(tmp_path / "full", min_free_bytes=1 << 60) as client:
+        refused = hand_in(client)
+        assert (refused.status_code, refused.json()["type"][-12:]) == (503, "storage-full")
+
+
 def test_redis_that_is_not_there(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
     with service(tmp_path, redis_url=url) as client:

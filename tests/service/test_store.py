@@ -10,10 +10,12 @@ import pytest
 
 from deepocr.service.state.files import new_task_id
 from deepocr.service.state.records import (
+    NoBytesLeftError,
     QueueFullError,
     Suspicion,
     TaskProgress,
     TaskRecord,
+    TooManyBytesError,
     TooManyTasksError,
 )
 from deepocr.service.state.redis_store import RedisStore
@@ -270,3 +272,25 @@ def test_redis_that_is_away_is_told() -> None:
     store = RedisStore(f"redis://127.0.0.1:{free_port()}/0")
     with pytest.raises(StoreUnavailableError):
         store.pending()
+
+
+def test_bytes_are_kept_until_tasks_are_deleted(store: Store) -> None:
+    def keep(client: str, num_bytes: int) -> str:
+        limits = {"max_client_tasks": 9, "max_tasks": 9, "ttl_s": 9}
+        task = record(client=client, num_bytes=num_bytes)
+        return store.create(task, **limits, max_client_bytes=10, max_bytes=15).task_id
+
+    first = keep("a", 6)
+    with pytest.raises(TooManyBytesError):
+        keep("a", 5)
+    store.finish(first, "SUCCESS")
+    with pytest.raises(TooManyBytesError):
+        keep("a", 5)
+    second = keep("b", 9)
+    with pytest.raises(NoBytesLeftError):
+        keep("c", 1)
+    store.delete(first)
+    store.delete(first)
+    keep("a", 6)
+    store.delete(second)
+    keep("c", 9)

@@ -26,7 +26,12 @@ from deepocr.errors import (
 from deepocr.service.http.fetch import AddressRefused
 from deepocr.service.http.helpers import HelperFailed
 from deepocr.service.state.files import NoRoomError
-from deepocr.service.state.records import QueueFullError, TooManyTasksError
+from deepocr.service.state.records import (
+    NoBytesLeftError,
+    QueueFullError,
+    TooManyBytesError,
+    TooManyTasksError,
+)
 from deepocr.service.state.store import StoreUnavailableError
 
 log = logging.getLogger(__name__)
@@ -97,6 +102,12 @@ def problem_of(error: Exception) -> Problem | None:
         return Problem(429, "too-many-tasks", detail, retry)
     if isinstance(error, QueueFullError):
         return Problem(503, "queue-full", "the queue is full; try again later", retry)
+    if isinstance(error, TooManyBytesError):
+        detail = "you keep as many bytes as one client may; delete tasks or wait until they expire"
+        return Problem(413, "too-many-bytes", detail, retry)
+    if isinstance(error, NoBytesLeftError):
+        detail = "the service keeps as many bytes as it may; try again when tasks have expired"
+        return Problem(507, "storage-full", detail, retry)
     if isinstance(error, StoreUnavailableError | OperationalError):
         log.error("the queue cannot be reached: %s", error)
         detail = "the queue cannot be reached just now; try again later"
@@ -154,6 +165,8 @@ def add_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         InvalidInput,
         TooManyTasksError,
         QueueFullError,
+        TooManyBytesError,
+        NoBytesLeftError,
         StoreUnavailableError,
         OperationalError,
         NoRoomError,

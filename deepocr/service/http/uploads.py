@@ -25,6 +25,9 @@ from deepocr.types import Job
 
 COPY_BYTES = 1 << 20
 MAX_NAME_CHARS = 200
+PAGE_BYTES = 300_000
+"""What a page's picture and text are counted as, before they are there."""
+
 MAX_KEY_CHARS = 200
 
 
@@ -54,7 +57,7 @@ async def submit(
 
     `save` writes the document to the path it is given. With `decode` a picture is decoded too, so
     that a damaged one is refused at once. Raises InvalidInput, Problem, NoRoomError,
-    TooManyTasksError, QueueFullError, StoreUnavailableError.
+    StoreUnavailableError, and what `Store.create` raises.
     """
     work = partial(_submit, service, client, name, wanted, save, decode)
     return await to_thread.run_sync(work, limiter=service.submit_threads)
@@ -69,6 +72,8 @@ def _submit(
     decode: bool,
 ) -> TaskRecord:
     service.check_task(wanted.job)
+    if shutil.disk_usage(service.settings.data_dir).free < service.settings.min_free_bytes:
+        raise NoRoomError("less is free than DEEPOCR_MIN_FREE_BYTES")
     task_id = new_task_id()
     service.files.create(task_id)
     try:
@@ -143,6 +148,7 @@ def _record(
     key = wanted.idempotency_key
     if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
         raise InvalidInput(f"Idempotency-Key needs 1 to {MAX_KEY_CHARS} characters")
+    upload = service.files.upload(task_id)
     return TaskRecord(
         task_id=task_id,
         client=client.client,
@@ -156,7 +162,8 @@ def _record(
         live=wanted.live,
         webhook=wanted.webhook,
         idempotency_key=key,
-        digest=_digest(service.files.upload(task_id), wanted, numbers) if key else "",
+        num_bytes=upload.stat().st_size + PAGE_BYTES * len(numbers),
+        digest=_digest(upload, wanted, numbers) if key else "",
     )
 
 
@@ -168,6 +175,8 @@ def _accept(service: Service, record: TaskRecord) -> TaskRecord:
         max_client_tasks=settings.max_client_tasks,
         max_tasks=settings.max_pending_tasks,
         ttl_s=settings.result_ttl_s,
+        max_client_bytes=settings.max_client_bytes,
+        max_bytes=settings.max_data_bytes,
     )
     if accepted.task_id != record.task_id:
         if accepted.digest != record.digest:

@@ -43,6 +43,7 @@ class TaskRecord(BaseModel):
     webhook: str | None = None
     idempotency_key: str | None = None
     digest: str = ""
+    num_bytes: int = 0
 
     @property
     def lane(self) -> Lane:
@@ -92,6 +93,14 @@ class Suspicion:
 
 class TooManyTasksError(DeepOCRError):
     """The client has as many unfinished tasks as one may have."""
+
+
+class TooManyBytesError(DeepOCRError):
+    """The client keeps as many bytes here as one may, finished tasks included."""
+
+
+class NoBytesLeftError(DeepOCRError):
+    """All clients together keep as many bytes as the service may."""
 
 
 class QueueFullError(DeepOCRError):

@@ -27,17 +27,21 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from deepocr.errors import DeepOCRError
 from deepocr.service.state.records import (
+    NoBytesLeftError,
     QueueFullError,
     Snapshot,
     State,
     Suspicion,
     TaskProgress,
     TaskRecord,
+    TooManyBytesError,
     TooManyTasksError,
 )
 from deepocr.service.state.store import (
     ANSWER_S,
+    UNLIMITED,
     WORKER_TTL_S,
     Store,
     StoreUnavailableError,
@@ -59,10 +63,16 @@ if key ~= '' then
 end
 if redis.call('SCARD', p .. 'client:' .. client) >= tonumber(ARGV[5]) then return 'CLIENT' end
 if redis.call('ZCARD', p .. 'unfinished') >= tonumber(ARGV[6]) then return 'FULL' end
+local of_client = tonumber(redis.call('HGET', p .. 'kept', client) or 0)
+local of_all = tonumber(redis.call('GET', p .. 'kept:all') or 0)
+if of_client + ARGV[12] > tonumber(ARGV[13]) then return 'CLIENT BYTES' end
+if of_all + ARGV[12] > tonumber(ARGV[14]) then return 'BYTES' end
+redis.call('HINCRBY', p .. 'kept', client, ARGV[12])
+redis.call('INCRBY', p .. 'kept:all', ARGV[12])
 local seq = redis.call('INCR', p .. 'seq')
 redis.call('HSET', p .. 'task:' .. id, 'record', ARGV[7], 'lane', ARGV[8], 'state', 'PENDING',
   'client', client, 'owner', owner, 'key', key, 'pages', ARGV[10],
-  'missing', ARGV[10], 'sent', 0, 'webhook', ARGV[11])
+  'missing', ARGV[10], 'sent', 0, 'webhook', ARGV[11], 'bytes', ARGV[12])
 redis.call('SADD', p .. 'client:' .. client, id)
 for _, set in ipairs({'unfinished', 'unsent', 'waiting:' .. ARGV[8], 'owner:' .. owner}) do
   redis.call('ZADD', p .. set, seq, id)
@@ -71,6 +81,13 @@ redis.call('ZADD', p .. 'expiry', ARGV[9], id)
 if key ~= '' then redis.call('SET', p .. 'key:' .. owner .. ':' .. key, id) end
 return 'NEW'
 """
+
+_REFUSALS: Mapping[str, type[DeepOCRError]] = {
+    "CLIENT": TooManyTasksError,
+    "FULL": QueueFullError,
+    "CLIENT BYTES": TooManyBytesError,
+    "BYTES": NoBytesLeftError,
+}
 
 _OPEN_TASK = """
 local p, id, number = KEYS[1], ARGV[1], ARGV[2]
@@ -176,7 +193,12 @@ local task = p .. 'task:' .. id
 local lane = redis.call('HGET', task, 'lane')
 if lane then
   redis.call('ZREM', p .. 'waiting:' .. lane, id)
-  redis.call('SREM', p .. 'client:' .. redis.call('HGET', task, 'client'), id)
+  local client, bytes = redis.call('HGET', task, 'client'), redis.call('HGET', task, 'bytes') or 0
+  redis.call('SREM', p .. 'client:' .. client, id)
+  redis.call('DECRBY', p .. 'kept:all', bytes)
+  if redis.call('HINCRBY', p .. 'kept', client, 0 - bytes) <= 0 then
+    redis.call('HDEL', p .. 'kept', client)
+  end
   local owner, key = redis.call('HGET', task, 'owner'), redis.call('HGET', task, 'key')
   redis.call('ZREM', p .. 'owner:' .. owner, id)
   if key ~= '' then redis.call('DEL', p .. 'key:' .. owner .. ':' .. key) end
@@ -255,7 +277,14 @@ class RedisStore(Store):
 
     @_told
     def create(
-        self, record: TaskRecord, *, max_client_tasks: int, max_tasks: int, ttl_s: float
+        self,
+        record: TaskRecord,
+        *,
+        max_client_tasks: int,
+        max_tasks: int,
+        ttl_s: float,
+        max_client_bytes: int = UNLIMITED,
+        max_bytes: int = UNLIMITED,
     ) -> TaskRecord:
         answer = self._run(
             "create",
@@ -270,11 +299,12 @@ class RedisStore(Store):
             record.created_s + ttl_s,
             len(record.numbers),
             int(record.webhook is not None),
+            record.num_bytes,
+            max_client_bytes,
+            max_bytes,
         )
-        if answer == "CLIENT":
-            raise TooManyTasksError
-        if answer == "FULL":
-            raise QueueFullError
+        if answer in _REFUSALS:
+            raise _REFUSALS[answer]
         return record if answer == "NEW" else TaskRecord.model_validate_json(answer)
 
     @_told

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from deepocr.service.state.records import (
+    NoBytesLeftError,
     QueueFullError,
     Snapshot,
     State,
     Suspicion,
     TaskProgress,
     TaskRecord,
+    TooManyBytesError,
     TooManyTasksError,
 )
 from deepocr.service.state.store import (
     ANSWER_S,
+    UNLIMITED,
     WORKER_TTL_S,
     Store,
     StoreUnavailableError,
@@ -64,6 +67,7 @@ CREATE INDEX IF NOT EXISTS pages_by_reader ON pages (reader) WHERE reader IS NOT
 CREATE TABLE IF NOT EXISTS webhooks (
     task_id TEXT PRIMARY KEY, due_s REAL NOT NULL, tries INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE IF NOT EXISTS kept (client TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS workers (worker_id TEXT PRIMARY KEY, beat_s REAL, info TEXT);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS turns (name TEXT PRIMARY KEY, until_s REAL NOT NULL);
@@ -71,6 +75,11 @@ CREATE TABLE IF NOT EXISTS turns (name TEXT PRIMARY KEY, until_s REAL NOT NULL);
 
 _COUNT = """
 INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value
+"""
+_FREE_BYTES = """
+UPDATE kept SET bytes = bytes - (
+    SELECT coalesce(json_extract(record, '$.num_bytes'), 0) FROM tasks WHERE task_id = ?
+) WHERE client = (SELECT client FROM tasks WHERE task_id = ?)
 """
 _UNFINISHED = "state IN ('PENDING', 'STARTED')"
 _FIELDS = ("task_id", "record", "state", "started_s", "finished_s", "error")
@@ -91,7 +100,14 @@ class SqliteStore(Store):
                 rows.execute(statement)
 
     def create(
-        self, record: TaskRecord, *, max_client_tasks: int, max_tasks: int, ttl_s: float
+        self,
+        record: TaskRecord,
+        *,
+        max_client_tasks: int,
+        max_tasks: int,
+        ttl_s: float,
+        max_client_bytes: int = UNLIMITED,
+        max_bytes: int = UNLIMITED,
     ) -> TaskRecord:
         with self._write() as rows:
             if record.idempotency_key is not None:
@@ -107,6 +123,7 @@ class SqliteStore(Store):
                 raise TooManyTasksError
             if rows.execute(count).fetchone()[0] >= max_tasks:
                 raise QueueFullError
+            _keep_bytes(rows, record, max_client_bytes, max_bytes)
             values = {
                 "task_id": record.task_id,
                 "client": record.client,
@@ -154,6 +171,7 @@ class SqliteStore(Store):
 
     def delete(self, task_id: str) -> None:
         with self._write() as rows:
+            rows.execute(_FREE_BYTES, (task_id, task_id))
             for table in ("tasks", "pages", "webhooks"):
                 rows.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
 
@@ -392,3 +410,21 @@ def _open_page(rows: sqlite3.Connection, task_id: str, number: int) -> bool:
         (number, task_id),
     ).fetchone()
     return row is not None and is_open(*row)
+
+
+def _keep_bytes(
+    rows: sqlite3.Connection, record: TaskRecord, max_client_bytes: int, max_bytes: int
+) -> None:
+    of_all, of_client = rows.execute(
+        "SELECT coalesce(sum(bytes), 0), coalesce(sum(bytes) FILTER (WHERE client = ?), 0) "
+        "FROM kept",
+        (record.client,),
+    ).fetchone()
+    if of_client + record.num_bytes > max_client_bytes:
+        raise TooManyBytesError
+    if of_all + record.num_bytes > max_bytes:
+        raise NoBytesLeftError
+    rows.execute(
+        "INSERT INTO kept VALUES (?, ?) ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes",
+        (record.client, record.num_bytes),
+    )

@@ -18,6 +18,8 @@ from deepocr.service.state.records import (
 WORKER_TTL_S = 30.0
 """A worker that has not been heard of for so long is gone."""
 
+UNLIMITED = 1 << 53
+
 ANSWER_S = 2.0
 """A store that has not answered after so long is told as unavailable."""
 
@@ -36,11 +38,19 @@ class Store(ABC):
 
     @abstractmethod
     def create(
-        self, record: TaskRecord, *, max_client_tasks: int, max_tasks: int, ttl_s: float
+        self,
+        record: TaskRecord,
+        *,
+        max_client_tasks: int,
+        max_tasks: int,
+        ttl_s: float,
+        max_client_bytes: int = UNLIMITED,
+        max_bytes: int = UNLIMITED,
     ) -> TaskRecord:
         """Keep a new task, or return the owner's earlier one with the same idempotency key.
 
-        Raises TooManyTasksError or QueueFullError.
+        Tasks count until they are final, bytes until tasks are deleted. Raises TooManyTasksError,
+        QueueFullError, TooManyBytesError or NoBytesLeftError.
         """
 
     def task(self, task_id: str) -> Snapshot | None:
