@@ -7,7 +7,7 @@ and short words that are left over, such as cells of a table in another order, f
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -191,7 +191,7 @@ def _align_gap(alignment: Alignment, gap: tuple[int, int], other: tuple[int, int
     )
     if _other_words(alignment, gap, other):
         # equal ones may stand elsewhere; letters they share say nothing
-        _note_mismatches(alignment, gap, other)
+        _note(alignment, _words(alignment.witness, gap), _words(alignment.text, other))
         return end
     equal = [o for o in opcodes if o.tag == "equal"]
     letters = sum(o.src_end - o.src_start for o in equal)
@@ -277,28 +277,61 @@ def _settle(alignment: Alignment) -> None:
         if one and two:
             _pair_alike(alignment, one, two)
             open_ones.append(Mismatch(one, two))
-    alignment.mismatches = [*open_ones, *_other_numbers(alignment)]
+    open_ones += _beside(alignment, open_ones)
+    alignment.mismatches = [*open_ones, *_other_numbers(alignment, open_ones)]
 
 
-def _other_numbers(alignment: Alignment) -> Iterator[Mismatch]:
-    """Numbers left over on both sides, wherever they stand, of which one digit is another."""
-    left = [
-        [
-            (stream.pieces[pieces.start].letters, pieces)
-            for _, pieces in _free_units(stream, taken, whole=False)
-            if len(pieces) == 1 and stream.pieces[pieces.start].letters.isdecimal()
-        ]
-        for stream, taken in (
-            (alignment.witness, alignment.to_text),
-            (alignment.text, alignment.to_witness),
-        )
-    ]
-    for number, pieces in left[1]:
-        for index, (seen, place) in enumerate(left[0]):
-            if len(number) == len(seen) >= MIN_DIGITS and Levenshtein.distance(number, seen) == 1:
-                yield Mismatch(place, pieces)
-                left[0].pop(index)
+def _beside(alignment: Alignment, known: Sequence[Mismatch]) -> list[Mismatch]:
+    """Words left over on both sides whose neighbors in their line are matched with each other."""
+    seen, text = alignment.witness, alignment.text
+    open_text = set(_open_pieces(text, alignment.to_witness))
+    open_text.difference_update(*(mismatch.text for mismatch in known))
+    told = {index for mismatch in known for index in mismatch.witness}
+    found = []
+    for index in _open_pieces(seen, alignment.to_text):
+        if index in told:
+            continue
+        for step in (-1, 1):
+            if not 0 <= index + step < len(seen.pieces):
+                continue
+            if seen.pieces[index + step].line != seen.pieces[index].line:
+                continue
+            near = seen.starts[index] - 1 if step < 0 else seen.starts[index + 1]
+            partner = int(alignment.to_text[near])
+            place = int(text.piece_of[partner]) - step if partner >= 0 else -1
+            if place in open_text:
+                open_text.remove(place)
+                found.append(Mismatch(range(index, index + 1), range(place, place + 1)))
                 break
+    return found
+
+
+def _open_pieces(stream: Stream, taken: Letters) -> list[int]:
+    """Pieces of which no letter is matched."""
+    free: list[int] = np.flatnonzero(
+        np.logical_and.reduceat(taken < 0, stream.starts[:-1])
+    ).tolist()
+    return free
+
+
+def _other_numbers(alignment: Alignment, known: Sequence[Mismatch]) -> Iterator[Mismatch]:
+    """Numbers left over on both sides, wherever they stand, of which one digit is another."""
+    told = {index for mismatch in known for index in mismatch.text}
+    left = _numbers(alignment.witness, alignment.to_text)
+    for number, place in _numbers(alignment.text, alignment.to_witness):
+        for entry in left if place not in told else ():
+            if len(number) == len(entry[0]) and Levenshtein.distance(number, entry[0]) == 1:
+                yield Mismatch(range(entry[1], entry[1] + 1), range(place, place + 1))
+                left.remove(entry)
+                break
+
+
+def _numbers(stream: Stream, taken: Letters) -> list[tuple[str, int]]:
+    return [
+        (letters, index)
+        for index in _open_pieces(stream, taken)
+        if (letters := stream.pieces[index].letters).isdecimal() and len(letters) >= MIN_DIGITS
+    ]
 
 
 def _still_free(stream: Stream, taken: Letters, pieces: range) -> range:

@@ -28,6 +28,8 @@ MAX_FOREIGN = 0.3
 LOST = 0.4
 """Share of a line's letters below which the line is not there: some words are on every page."""
 
+TINY = 3
+
 BRIDGE_LETTERS = 3
 """A run of words goes on over a word this short that was found somewhere."""
 
@@ -151,7 +153,12 @@ class _Sheet:
             budget = 0
             for place in places:
                 budget = max(budget, self._formula_letters(place, optional))
-            if budget and _letters(self._seen, range(start, end)) <= 2 * budget + FORMULA_LETTERS:
+            run = range(start, end)
+            plain = sum(
+                len(p) for i in run if (p := self._seen.pieces[i].letters).isalpha() and len(p) > 2
+            )
+            within = _letters(self._seen, run) <= 2 * budget + FORMULA_LETTERS
+            if budget and within and plain <= FORMULA_LETTERS:
                 self._found[start:end] = True
 
     def _partner(self, piece: int) -> int:
@@ -190,7 +197,17 @@ class _Sheet:
             else:
                 runs.append(range(start, end))
         for run in runs:
-            yield _Run(run, sum(len(stream.pieces[i].letters) for i in run if not found[i]))
+            lost = [i for i in run if not found[i] and not self._tiny(stream, i)]
+            yield _Run(run, sum(len(stream.pieces[i].letters) for i in lost))
+
+    def _tiny(self, stream: Stream, index: int) -> bool:
+        """A letter or two that are a line of their own: scraps of a figure or a formula."""
+        piece = stream.pieces[index]
+        alone = all(
+            not 0 <= near < len(stream.pieces) or stream.pieces[near].line != piece.line
+            for near in (index - 1, index + 1)
+        )
+        return alone and len(piece.letters) < TINY and piece.letters.isalpha()
 
     def _is_missing(self, run: _Run) -> bool:
         if run.letters >= self._limits.missing_letters:

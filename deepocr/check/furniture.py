@@ -4,6 +4,7 @@ numbers, line numbers, what stands sideways in the margin, and text inside of fi
 Footnotes are not among these: whoever reads wants them.
 """
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from statistics import median
@@ -19,6 +20,9 @@ MAX_LETTERS = 90
 MAX_HEIGHT = 1.25
 """Of the running text's: what is higher is a heading."""
 
+WATERMARK = 8
+"""Of the running text's height, from which letters lie over a page."""
+
 MIN_WHITE = 0.7
 """Of a line's height, between a running head and the text."""
 
@@ -28,7 +32,8 @@ FIGURE_WORDS = 7
 """Lines inside of a figure have fewer, in the middle; else the "figure" is a page of text."""
 
 _NUMBER = re.compile(
-    r"\W*(?:[Pp]age|p\.|S\.)?\s*(?:\d{1,5}|[ivxlc]{1,7})\W*(?:(?:of|/|-)\s*\d{1,5}\W*)?"
+    r"\W*(?:page|p\.|s\.)?\s*(?:\d{1,5}|[ivxlc]{1,7})\W*(?:(?:of|/|-)\s*\d{1,5}\W*)?",
+    re.IGNORECASE,
 )
 
 
@@ -39,8 +44,16 @@ def furniture_lines(
     figures_px: Sequence[Box],
 ) -> set[int]:
     """Those of the lost lines that no engine has to write, by their index."""
+    body_px = line_height(lines)
     found = {
-        index for index in lost if lines[index].role != "text" or in_margin(lines[index], lines)
+        index
+        for index in lost
+        if in_margin(lines[index], lines)
+        or lines[index].height_px > WATERMARK * body_px
+        or (lines[index].role == "figure" and len(lines[index].words) < FIGURE_WORDS)
+        or (
+            lines[index].role == "furniture" and _may_be_furniture(lines[index], math.inf, top=True)
+        )
     }
     found |= _inside_figures(lines, lost, figures_px)
     found |= _line_numbers(lines, lost)

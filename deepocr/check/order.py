@@ -16,18 +16,21 @@ def jumps(alignment: Alignment, lines: Sequence[SeenLine]) -> list[tuple[int, in
     """Lines and the line beside each, on which the text goes on though one follows below."""
     return [
         (first, second)
-        for (first, block), (second, after) in pairwise(_written_lines(alignment))
+        for (first, block), (second, after) in pairwise(_written_lines(alignment, lines))
         if block == after
         and _beside(lines[first], lines[second])
         and any(_below(lines[first], line) for line in lines)
     ]
 
 
-def _written_lines(alignment: Alignment) -> list[tuple[int, int]]:
-    """The witness's longer lines in the order of the text, each with the text's block."""
+def _written_lines(alignment: Alignment, lines: Sequence[SeenLine]) -> list[tuple[int, int]]:
+    """The witness's longer lines in the order of the text, each with the text's block. On
+    a page that lies on its side nothing is known of columns."""
     seen, text = alignment.witness, alignment.text
     places = []
     for line, group in groupby(range(len(seen.pieces)), lambda index: seen.pieces[index].line):
+        if lines[line].sideways:
+            continue
         words = list(group)
         letters = alignment.to_text[seen.starts[words[0]] : seen.starts[words[-1] + 1]]
         matched = letters[letters >= 0]

@@ -23,6 +23,7 @@ WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _FORMULA_SIGN = re.compile(
     r"[=+±·×√∑∏∫≤≥≈≠∈∉⊂∞∂∇→⇒⟨⟩^|{}≪≫∪∩ƒ\u0370-\u03ff\U0001d400-\U0001d7ff]|\w\(|\)\(|[−<>]"
 )
+_FUNCTION = re.compile(r"\b[^\W\d_]{1,4}\((?!s\))\w{1,2}[,)]")
 _WORD_OR_NUMBER = re.compile(r"[^\W\d_]{3,}|\d{4,}|^\W*[−–-]?[\d.,%]+\W*$")
 _FUNCTIONS = re.compile(r"\b(?:log|exp|sin|cos|tan|lim|max|min|mod|erf|inf|sup|det)\b")
 _SCRAP = re.compile(r"\W*(?:[b-zB-HJ-Z]|\w\d|\d\w?|)\W*")
@@ -74,6 +75,8 @@ def formulas(pieces: Sequence[Piece]) -> npt.NDArray[np.bool_]:
 @lru_cache(maxsize=1 << 16)
 def _is_formula(text: str) -> bool:
     bare = _FUNCTIONS.sub("", text)
+    if _FUNCTION.search(bare):
+        return True
     return bool(_FORMULA_SIGN.search(bare)) and not _WORD_OR_NUMBER.search(bare)
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from measure.check.pages import Block, KnownPage
 
-_PLAIN = re.compile(r"[^\W\d_]{3,}|[\u4e00-\u9fff]{2}")
+_PLAIN = re.compile(r"(?<!\S)[^\W\d_]{3,}|[\u4e00-\u9fff]{2}")
 
 LINE_WORDS = 3
 """A line of fewer is a formula or the end of a paragraph."""
+
+TABLE_WORDS = 12
 
 NAMES = ("Okafor", "Lindqvist", "Baranova", "Whitcombe", "Tanaka", "Delacroix", "Hrubesch")
 
@@ -58,7 +60,11 @@ def drop_paragraph(case: Case) -> str | None:
 
 def drop_column(case: Case) -> str | None:
     """A column, or a table."""
-    tables = [n for n, b in enumerate(case.page.blocks) if sum(map(len, b.rows)) >= 12]
+    tables = [
+        n
+        for n, block in enumerate(case.page.blocks)
+        if len(re.findall(r"\w{3,}", " ".join(map(" ".join, block.rows)))) >= TABLE_WORDS
+    ]
     if tables:
         gone = case.chance.choice(tables)
         return written([b for n, b in enumerate(case.page.blocks) if n != gone])
@@ -110,7 +116,10 @@ def swap_name(case: Case) -> str | None:
 
 
 def other_page(case: Case) -> str | None:
-    return written(case.other.blocks)
+    text = written(case.other.blocks)
+    # a document may be there twice
+    same = set(text.split()) & set(written(case.page.blocks).split())
+    return text if len(same) < 0.8 * len(set(text.split())) else None
 
 
 def double_paragraph(case: Case) -> str | None:
