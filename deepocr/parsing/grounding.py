@@ -1,9 +1,9 @@
 """The model's tags to regions.
 
 A tag is `<|ref|>label<|/ref|><|det|>[[x1, y1, x2, y2], ...]<|/det|>`; the text up to the next tag
-belongs to it. The form is held strictly: whole numbers from 0 to 999, x1 <= x2 and y1 <= y2, at
-least one box, no `<|` in the label. Anything else is no tag but text, kept where it stands. What a
-model writes is data: it is scanned, never evaluated.
+belongs to it. Numbers are whole and go from 0 to 999. Of a tag that is written badly the label is
+kept, and the boxes that can be meant; one that is cut off at the end is dropped. No marker stays in
+a text. What a model writes is data: it is scanned, never evaluated.
 """
 
 import re
@@ -13,19 +13,29 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 from deepocr.parsing.boxes import RAW_MAX
+from deepocr.parsing.tables import ROWS_AFTER, whole_tables
 from deepocr.types import Box, Region, TextDelta
 
-# Possessive quantifiers never go back, so junk costs one look at each character. A label may be a
-# reference text, hence its length.
-_NUMBER = r"\s*+(\d{1,3}+)\s*+"
-_NUMBERS = r"\s*+\d{1,3}+\s*+"
-_BOX = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]", re.ASCII)
-_ANY_BOX = rf"\[{_NUMBERS},{_NUMBERS},{_NUMBERS},{_NUMBERS}\]\s*+"
+NEARLY_MAX = 1010
+"""Numbers up to this are written on good pages too and mean the edge."""
+
+# Possessive quantifiers never go back and nothing reads beyond the next "<|", so junk costs one
+# look at each character. A label may be a reference text, hence its length. Boxes without an end go
+# no further than their line.
 _TAG = re.compile(
-    r"<\|ref\|>(?P<label>(?:(?!<\|).){1,2000}+)<\|/ref\|>\s{0,8}+"
-    rf"<\|det\|>\s*+\[\s*+(?P<boxes>{_ANY_BOX}(?:,\s*+{_ANY_BOX})*+)\]\s*+<\|/det\|>",
+    r"<\|/?ref\|>(?P<label>(?:(?!<\|).){0,2000}+)<\|/ref\|>\s{0,8}+"
+    r"(?:<\|det\|>(?:(?P<boxes>(?:(?!<\|).)*+)<\|/det\|>|(?P<open>[\d,:;. \t\[\]{}-]*+)))?+",
     re.ASCII | re.DOTALL,
 )
+_BOX = re.compile(
+    r"\[\s*+(\d{1,4}+)\s*+,\s*+(\d{1,4}+)\s*+,\s*+(\d{1,4}+)\s*+,\s*+(\d{1,4}+)\s*+\]", re.ASCII
+)
+_MARKER = re.compile(r"<\|/?(?:ref|det)\|>")
+_CUT_TAG = re.compile(
+    r"<\|ref\|>[^<\n]{0,2000}+(?:<\|?/?[ref]*\|?>?\s{0,8}"
+    r"(?:<\|?[det]*\|?>?[\s\d\[\],-]*(?:<\|?/?[det]*\|?)?)?)?\Z"
+)
+_CUT_MARKER = re.compile(r"<\|[/a-z]{0,4}\|?\Z")
 
 Span = tuple[int, int]
 
@@ -46,8 +56,9 @@ def parse_regions(
 ) -> tuple[Region, ...]:
     """The regions of one page's raw text, in the order they were written.
 
-    Text outside any tag becomes a region "text" without boxes. An empty `table` region takes the
-    `<table>` that stands in the table_caption after it; `<center>` around a whole text goes.
+    Text outside any tag becomes a region "text" without boxes; a tag whose boxes cannot be meant,
+    a region with its label and without boxes. Tables are given whole; an empty `table` region
+    takes the `<table>` of the table_caption after it. `<center>` around a whole text goes.
     `size_px` is the upright page's width and height. When `deltas` (whose texts joined are `raw`)
     carry probabilities, a region's confidence is their mean over the region's text, or over its
     tag when it has no text. Time is linear in the length of `raw`.
@@ -55,20 +66,20 @@ def parse_regions(
     parts = _split(raw)
     for part in parts:
         part.text_span = _trim(raw, part.text_span)
-        part.text = raw[slice(*part.text_span)]
+        part.text = _MARKER.sub("", raw[slice(*part.text_span)]).strip()
     for part, after in pairwise(parts):
         _move_table(raw, part, after)
     confidence = _Confidence(deltas)
     return tuple(
         Region(
             label=part.label,
-            text=_without_center(part.text),
+            text=whole_tables(_without_center(part.text)),
             boxes_px=tuple(box_to_px(box, size_px) for box in part.boxes_raw),
             boxes_raw=part.boxes_raw,
             confidence=confidence.over(part.text_span if part.text else part.tag_span),
         )
         for part in parts
-        if part.boxes_raw or part.text
+        if part.text or part.boxes_raw or part.label != "text"
     )
 
 
@@ -101,26 +112,33 @@ def format_tag(label: str, boxes_raw: Iterable[Box]) -> str:
 
 def _split(raw: str) -> list[_Part]:
     """One part for the text before the first tag, one for each tag."""
-    parts = [_Part("text", (), (0, 0), (0, len(raw)))]
-    for match in _TAG.finditer(raw):
-        boxes = _boxes(match["boxes"])
-        label = match["label"].strip()
-        if boxes is None or not label:
-            continue
+    end = _end(raw)
+    parts = [_Part("text", (), (0, 0), (0, end))]
+    for match in _TAG.finditer(raw, 0, end):
         before = parts[-1]
         before.text_span = (before.text_span[0], match.start())
-        parts.append(_Part(label, boxes, match.span(), (match.end(), len(raw))))
+        label = match["label"].strip() or "text"
+        boxes = _boxes(match["boxes"] or match["open"] or "")
+        parts.append(_Part(label, boxes, match.span(), (match.end(), end)))
     return parts
 
 
-def _boxes(text: str) -> tuple[Box, ...] | None:
-    """None when a box has its corners the wrong way round: then nothing is known of any."""
+def _end(raw: str) -> int:
+    """Where the text ends but for a tag that was cut off."""
+    start = raw.rfind("<|ref|>")
+    cut = _CUT_TAG.match(raw, start) if start >= 0 else None
+    cut = cut or _CUT_MARKER.search(raw, max(0, len(raw) - 8))
+    return cut.start() if cut else len(raw)
+
+
+def _boxes(text: str) -> tuple[Box, ...]:
+    """Those that can be meant: no number far beyond the edge, no corners the wrong way round."""
     boxes = []
     for match in _BOX.finditer(text):
-        x1, y1, x2, y2 = (int(number) for number in match.groups())
-        if x1 > x2 or y1 > y2:
-            return None
-        boxes.append((x1, y1, x2, y2))
+        numbers = [int(number) for number in match.groups()]
+        x1, y1, x2, y2 = (min(number, RAW_MAX) for number in numbers)
+        if max(numbers) <= NEARLY_MAX and x1 <= x2 and y1 <= y2:
+            boxes.append((x1, y1, x2, y2))
     return tuple(boxes)
 
 
@@ -141,6 +159,8 @@ def _move_table(raw: str, table: _Part, caption: _Part) -> None:
     close = caption.text.rfind("</table>")
     # a table cut off by the token limit has no end
     end = close + len("</table>") if close > start else len(caption.text)
+    if rows := ROWS_AFTER.match(caption.text, end):
+        end = rows.end()
     offset = caption.text_span[0]
     table.text_span = (offset + start, offset + end)
     table.text = caption.text[start:end]
