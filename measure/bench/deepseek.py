@@ -33,13 +33,13 @@ from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import plain_ops
 from deepocr.engines.deepseek.ops.choice import FastOps, choose_ops
 from deepocr.engines.deepseek.ops.packed import Quantize
-from deepocr.engines.deepseek.plain import PlainSequence
 from deepocr.engines.deepseek.sampling import NO_BAN
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, prepare
 from deepocr.tasks import find_preset
 from measure.bench.measures import Clock, peak_bytes, read_bandwidth, step_bytes
 from measure.bench.transformers_decoder import transformers_decoder
+from measure.plain_sequence import PlainSequence
 from measure.stand_in_model import PUBLISHED, random_model, with_other_ops
 
 NO_END = -1

@@ -21,12 +21,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from deepocr.engines.deepseek.model.ocr import OcrModel
-from deepocr.engines.deepseek.plain import PlainSequence
 from deepocr.engines.deepseek.sampling import NO_BAN, NGramBan
 from deepocr.engines.deepseek.tiles import Views, make_views
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.errors import CheckpointError
 from deepocr.tasks import find_preset
+from measure.plain_sequence import PlainSequence
 
 CASES_FILE = "cases.json"
 TINY_IMAGE_ID = 1000

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from deepocr.engines.deepseek.config import ClipConfig, DecoderConfig, OcrConfig, SamConfig
 from deepocr.engines.deepseek.model.ocr import OcrModel
-from deepocr.engines.deepseek.plain import PlainSequence
 from deepocr.engines.deepseek.sampling import NO_BAN
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, VisionBatcher
+from measure.plain_sequence import PlainSequence
 from measure.stand_in_weights import stand_in_weights
 
 ALL_AT_ONCE = 1 << 40

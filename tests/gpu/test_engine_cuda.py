@@ -12,12 +12,12 @@ from deepocr.engines.deepseek.graphs import GraphRunner
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import plain_ops
 from deepocr.engines.deepseek.ops.choice import FastOps, choose_ops
-from deepocr.engines.deepseek.plain import PlainSequence
 from deepocr.engines.deepseek.runner import Runner
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, prepare
 from deepocr.tasks import find_preset
+from measure.plain_sequence import PlainSequence
 from tests.tiny_checkpoint import DATA
 
 BAN = NGramBan(3, 12, frozenset((7,)))

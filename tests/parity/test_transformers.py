@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from deepocr.engines.deepseek.model.ocr import OcrModel
-from deepocr.engines.deepseek.plain import PlainSequence
 from deepocr.engines.deepseek.sampling import NO_BAN, NGramBan
 from deepocr.engines.deepseek.tokens import Prompt
 from measure.parity.stages import relative_error
+from measure.plain_sequence import PlainSequence
 from tests.parity.conftest import TINY
 
 pytest.importorskip("transformers.models.deepseek_ocr2", reason="transformers is too old")

@@ -17,7 +17,6 @@ from deepocr.engines.deepseek.config import read_config
 from deepocr.engines.deepseek.model.decoder import Decoder
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import plain_ops
-from deepocr.engines.deepseek.plain import PlainSequence
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.tiles import make_views
 from deepocr.engines.deepseek.tokens import TextStream, read_tokens
@@ -33,6 +32,7 @@ from deepocr.pipeline import read_page
 from deepocr.settings import Settings
 from deepocr.tasks import PRESETS, make_job, prompt_for
 from deepocr.types import Job, Page, PageDone, TextDelta, Usage
+from measure.plain_sequence import PlainSequence
 from tests.tiny_checkpoint import DATA, make_tiny_checkpoint
 
 

@@ -31,12 +31,12 @@ from deepocr.engines.deepseek.ops.paged_attention import (
 )
 from deepocr.engines.deepseek.ops.paged_attention_triton import TritonPagedAttention
 from deepocr.engines.deepseek.ops.sam_attention_triton import relative_attention
-from deepocr.engines.deepseek.plain import PlainSequence
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.scheduler import Scheduler
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import VisionBatcher, prepare
 from deepocr.tasks import find_preset
+from measure.plain_sequence import PlainSequence
 from tests.tiny_checkpoint import DATA
 
 TINY = DATA / "tiny"

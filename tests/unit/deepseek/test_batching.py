@@ -13,7 +13,6 @@ from deepocr.engines.deepseek.kv_blocks import BlockPool
 from deepocr.engines.deepseek.kv_cache import BlockCache
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops.paged_attention import PlainPagedAttention, PlainPrefillAttention
-from deepocr.engines.deepseek.plain import PlainSequence
 from deepocr.engines.deepseek.runner import Launched, Runner
 from deepocr.engines.deepseek.sampling import NO_BAN, NGramBan
 from deepocr.engines.deepseek.scheduler import Scheduler
@@ -23,6 +22,7 @@ from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, VisionBatcher, prepare
 from deepocr.errors import EngineBroken
 from deepocr.tasks import find_preset
+from measure.plain_sequence import PlainSequence
 
 IMAGES = Path(__file__).parents[2] / "parity" / "data" / "images"
 NO_END = -1
