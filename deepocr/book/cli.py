@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deepocr.book import engine_choice
+from deepocr.book.engine_keeper import EngineKeeper
 from deepocr.book.files import locked
 from deepocr.book.inputs import InputFile, find_sources
 from deepocr.book.options import Options, ReadingOptions, WritingOptions
@@ -19,7 +20,7 @@ from deepocr.book.progress import describe, pages, say
 from deepocr.book.run import read_documents
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
-from deepocr.errors import DeepOCRError, InvalidInput
+from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput
 from deepocr.settings import Settings, load_settings
 from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
 from deepocr.types import PageStatus
@@ -28,6 +29,7 @@ EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_BAD_INPUT = 2
 EXIT_PAGES_FAILED = 3
+EXIT_ENGINE_BROKEN = 4
 EXIT_INTERRUPTED = 130
 
 
@@ -50,10 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         say("stopped; finished pages are kept. The same command goes on from there.", sys.stderr)
         return EXIT_INTERRUPTED
-    except InvalidInput as error:
-        return _complain(error, EXIT_BAD_INPUT)
     except DeepOCRError as error:
-        return _complain(error, EXIT_ERROR)
+        return _complain(error, _code_for(error))
+
+
+def _code_for(error: DeepOCRError) -> int:
+    if isinstance(error, EngineBroken):
+        return EXIT_ENGINE_BROKEN
+    return EXIT_BAD_INPUT if isinstance(error, InvalidInput) else EXIT_ERROR
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -62,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Read books and other documents, page by page, and lose none. A run that was "
         "stopped goes on where it was when the same command is given again.",
         epilog="Exit code: 0 every page was read, 3 some failed, 2 bad input, 1 another error, "
-        "130 stopped.",
+        "4 the engine broke and starting it again did not help, 130 stopped.",
     )
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="PDFs, pictures, folders of them, patterns"
@@ -178,35 +184,46 @@ async def _run(
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+    async def start_again() -> Engine:
+        engine, _ = await engine_choice.start(chosen, settings)
+        return engine
+
     engine, jobs = await engine_choice.start(chosen, settings)
+    keeper = EngineKeeper(engine, start_again)
+    processes = DocumentProcesses.of(settings)
     try:
-        with DocumentProcesses.of(settings) as processes:
-            options = replace(options, jobs=jobs)
-            return await _read_all(engine, processes, options, sources, chosen.out)
+        return await _read_all(keeper, processes, replace(options, jobs=jobs), sources, chosen.out)
     finally:
-        await engine.close()
+        # first: a thread may wait for a page that takes for ever
+        processes.close()
+        await keeper.close()
 
 
 async def _read_all(
-    engine: Engine,
+    keeper: EngineKeeper,
     processes: DocumentProcesses,
     options: Options,
     sources: Sequence[InputFile],
     out: Path,
 ) -> int:
-    """All documents; a bad one does not stop those after it."""
+    """All documents; a bad one does not stop those after it. The last line counts the pages."""
     counts: Counter[PageStatus] = Counter()
     worst = EXIT_OK
-    outcomes = read_documents(engine, sources, out, options, processes)
-    async with aclosing(outcomes):
-        async for outcome in outcomes:
-            if outcome.error is not None:
-                bad = isinstance(outcome.error, InvalidInput)
-                code = EXIT_BAD_INPUT if bad else EXIT_ERROR
-                worst = _complain(outcome.error, code, outcome.source)
-                continue
-            counts += outcome.counts
-            say(f"{outcome.source.path} -> {outcome.folder}/document.mmd")
+    outcomes = read_documents(keeper, sources, out, options, processes)
+    try:
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                counts += outcome.counts
+                for sentence in outcome.not_written:
+                    worst = _complain(DeepOCRError(sentence), EXIT_ERROR, outcome.source)
+                if outcome.error is not None:
+                    worst = _complain(outcome.error, _code_for(outcome.error), outcome.source)
+                    continue
+                say(f"{outcome.source.path} -> {outcome.folder}/document.mmd")
+    except DeepOCRError:
+        say(f"{pages(counts.total())}: {describe(counts)}")
+        raise
     say(f"{pages(counts.total())}: {describe(counts)}")
     return worst or (EXIT_PAGES_FAILED if counts["failed"] else EXIT_OK)
 

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -10,7 +11,7 @@ from deepocr.book.orientation import box_back, turn
 from deepocr.book.records import Figure
 from deepocr.book.workspace import page_name
 from deepocr.documents import Document
-from deepocr.errors import DocumentTooLarge
+from deepocr.errors import reason
 from deepocr.render.markdown import figures_of
 from deepocr.types import Box, Page, PageResult, Region
 
@@ -44,7 +45,19 @@ def cut_figures(
     regions = figures_of(result)
     if not regions:
         return ()
-    large = turn(_large_page(document, page), turned).image
+    try:
+        large = document.page(page.number, max(FIGURE_DPI, round(page.dpi or 0)))
+        return _cut(turn(large, turned).image, regions, page, turned, result)
+    except Exception as error:  # noqa: BLE001 - told, and the page is there
+        log.warning(
+            "figures of page %d are cut at its reading resolution: %s", page.number, reason(error)
+        )
+        return _cut(turn(page, turned).image, regions, page, turned, result)
+
+
+def _cut(
+    large: Image.Image, regions: Sequence[Region], page: Page, turned: int, result: PageResult
+) -> tuple[CutFigure, ...]:
     cut = []
     for number, region in enumerate(regions, start=1):
         box_px = _around(region)
@@ -57,15 +70,6 @@ def cut_figures(
         )
         cut.append(CutFigure(figure, _png(picture)))
     return tuple(cut)
-
-
-def _large_page(document: Document, page: Page) -> Page:
-    dpi = max(FIGURE_DPI, round(page.dpi or 0))
-    try:
-        return document.page(page.number, dpi)
-    except DocumentTooLarge as error:
-        log.warning("figures of page %d are cut at its reading resolution: %s", page.number, error)
-        return page
 
 
 def _around(region: Region) -> Box:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from deepocr.errors import DeepOCRError
+from deepocr.errors import StorageError
 
 TEMPORARY_SUFFIX = ".part"
 LOCK_NAME = ".lock"
 
 
-class WorkspaceError(DeepOCRError):
+class WorkspaceError(StorageError):
     """The output folder cannot be used: taken, full, read-only, or of another job."""
 
 
@@ -34,7 +34,7 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
         _sync_folder(path.parent)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
@@ -51,7 +51,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -71,7 +71,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         file = (folder / LOCK_NAME).open("ab")
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,7 +90,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _unwritable(path: Path, error: OSError) -> WorkspaceError:
+def unwritable(path: Path, error: OSError) -> WorkspaceError:
     return WorkspaceError(
         f"{path} cannot be written: {error.strerror or error}; make room or choose another folder, "
         "then run the same command again: finished pages are kept"

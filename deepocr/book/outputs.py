@@ -1,6 +1,7 @@
 """What is made of a document on request, from its records: nothing is read again."""
 
 import io
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,17 +17,19 @@ from deepocr.book.orientation import point_back
 from deepocr.book.pictures import upright_picture
 from deepocr.book.records import PageRecord
 from deepocr.book.retries import agreement
-from deepocr.book.stitch import Book, Records, upright_result
+from deepocr.book.stitch import Book, Records, upright_result, write_json, write_markdown
 from deepocr.book.stitch import shown_pages as shown_results
 from deepocr.book.workspace import Workspace, page_name
 from deepocr.documents import Document
 from deepocr.documents.ink import ink_mask
-from deepocr.errors import EngineUnavailable, InvalidInput
+from deepocr.errors import DeepOCRError, EngineUnavailable, InvalidInput, reason
 from deepocr.render.markdown import FIGURE_LABELS
 from deepocr.render.overlay import draw_overlay
 from deepocr.render.picture_pdf import PicturePdf
 from deepocr.render.searchable_pdf import Corners, PlacedText, TextLayer, place_lines
 from deepocr.types import Page, Region
+
+log = logging.getLogger(__name__)
 
 OWN_TEXT_IS_GOOD = 0.8
 """A page whose own words agree with the reading this well keeps them and gets no second layer."""
@@ -54,20 +57,44 @@ class Material:
     options: Options
 
 
-def write_outputs(material: Material) -> None:
-    """Whatever `options.writing` asks for. Blocking."""
+def write_outputs(material: Material) -> tuple[str, ...]:
+    """document.mmd, document.json and whatever `options.writing` asks for. Blocking.
+
+    One that fails does not take the others with it; returned is a sentence for each.
+    """
     writing = material.options.writing
-    wanted: tuple[tuple[bool, Callable[[Material], None]], ...] = (
-        (writing.raw, write_raw),
-        (writing.overlay == "png", write_overlay_pngs),
-        (writing.overlay == "pdf", write_overlay_pdf),
-        (writing.searchable_pdf, write_searchable_pdf),
-        (writing.html, write_viewer),
-        (writing.docx, write_word),
+    wanted: tuple[tuple[str, object, Callable[[Material], None]], ...] = (
+        ("document.mmd", True, write_text),
+        ("document.json", True, write_facts),
+        ("--raw", writing.raw, write_raw),
+        ("--overlay png", writing.overlay == "png", write_overlay_pngs),
+        ("--overlay pdf", writing.overlay == "pdf", write_overlay_pdf),
+        ("--searchable-pdf", writing.searchable_pdf, write_searchable_pdf),
+        ("--html", writing.html, write_viewer),
+        ("--docx", writing.docx, write_word),
     )
-    for asked, write in wanted:
-        if asked:
-            write(material)
+    failures = []
+    for name, asked, write in wanted:
+        try:
+            if asked:
+                write(material)
+        except Exception as error:
+            if not isinstance(error, DeepOCRError):
+                log.exception("%s cannot be written", name)
+            failures.append(f"{name} is not written: {reason(error)}")
+    return tuple(failures)
+
+
+def write_text(material: Material) -> None:
+    """document.mmd."""
+    path = material.workspace.folder / "document.mmd"
+    write_markdown(path, material.book, material.records, material.options)
+
+
+def write_facts(material: Material) -> None:
+    """document.json."""
+    path = material.workspace.folder / "document.json"
+    write_json(path, material.book, material.records, material.options)
 
 
 def write_raw(material: Material) -> None:

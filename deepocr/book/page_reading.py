@@ -13,21 +13,21 @@ from deepocr.book.retries import Reading
 from deepocr.documents import Document
 from deepocr.documents.ink import ink_mask, ink_share, is_blank
 from deepocr.engines.base import Engine
-from deepocr.errors import DocumentTooLarge, UnreadableDocument
-from deepocr.pipeline import read_page
+from deepocr.errors import EngineBroken, UnsupportedTask
+from deepocr.pipeline import failed_page, read_page
 from deepocr.types import Job, Page, PageResult, PageStatus
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A page drawn and looked at. `page` is None where it could not be drawn (`error`)."""
+    """A page drawn and looked at. `page` is None where it could not be drawn (`failed`)."""
 
     number: int
     page: Page | None
     look: Look
     ink: float = 0.0
     blank: bool = False
-    error: str | None = None
+    failed: PageResult | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -51,23 +51,50 @@ def prepare(document: Document, number: int) -> Prepared:
     started_s = time.perf_counter()
     try:
         page = document.page(number)
-    except (UnreadableDocument, DocumentTooLarge) as error:
-        return Prepared(number, None, Look((0,), has_lines=False), error=str(error))
-    drawn_s = time.perf_counter()
-    mask = ink_mask(page.image)
-    look = look_at(mask, page.words)
+        drawn_s = time.perf_counter()
+        mask = ink_mask(page.image)
+        look = look_at(mask, page.words)
+        ink, blank = round(ink_share(mask), 6), is_blank(mask)
+    except Exception as error:  # noqa: BLE001 - logged by failed_page
+        return not_drawn(number, failed_page(number, (0, 0), error))
     seconds = {"render": drawn_s - started_s, "look": time.perf_counter() - drawn_s}
-    return Prepared(number, page, look, round(ink_share(mask), 6), is_blank(mask), seconds=seconds)
+    return Prepared(number, page, look, ink, blank, seconds=seconds)
+
+
+def not_drawn(number: int, failed: PageResult | None = None) -> Prepared:
+    """A page without a picture."""
+    return Prepared(number, None, Look((0,), has_lines=False), failed=failed)
 
 
 async def read_prepared(
     engine: Engine, document: Document, prepared: Prepared, job: Job, max_readings: int
 ) -> ReadPage:
-    """Read a page up to `max_readings` times and keep the best reading, its figures cut out."""
+    """Read a page up to `max_readings` times and keep the best reading, its figures cut out.
+
+    Whatever goes wrong makes it a failed page. Raises UnsupportedTask and EngineBroken.
+    """
+    try:
+        return await _read(engine, document, prepared, job, max_readings)
+    except (UnsupportedTask, EngineBroken):
+        raise
+    except Exception as error:  # noqa: BLE001 - logged by failed_page
+        size_px = prepared.page.size_px if prepared.page else (0, 0)
+        return failed_reading(prepared, failed_page(prepared.number, size_px, error))
+
+
+def failed_reading(prepared: Prepared, failed: PageResult) -> ReadPage:
+    """A page that could not be read, ready to be kept."""
+    dpi = prepared.page.dpi if prepared.page else None
+    return ReadPage(PageRecord(failed, dpi=dpi), (), prepared.seconds)
+
+
+async def _read(
+    engine: Engine, document: Document, prepared: Prepared, job: Job, max_readings: int
+) -> ReadPage:
     page = prepared.page
     if page is None:
-        result = PageResult(prepared.number, "failed", (0, 0), error=prepared.error)
-        return ReadPage(PageRecord(result), (), prepared.seconds)
+        failed = prepared.failed or PageResult(prepared.number, "failed", (0, 0))
+        return failed_reading(prepared, failed)
     if prepared.blank:
         result = PageResult(prepared.number, "blank", page.size_px)
         record = PageRecord(result, dpi=page.dpi, ink=prepared.ink)

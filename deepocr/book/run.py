@@ -1,6 +1,7 @@
 """A whole run: every document of it read, page by page, and written out."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
@@ -10,19 +11,35 @@ from pathlib import Path
 
 from deepocr.allowance import Allowance
 from deepocr.book import stitch
-from deepocr.book.files import WorkspaceError
+from deepocr.book.engine_keeper import EngineKeeper
 from deepocr.book.inputs import InputFile, WatchedFile
 from deepocr.book.options import Options
-from deepocr.book.orientation import Look
 from deepocr.book.outputs import Material, write_outputs
-from deepocr.book.page_reading import Prepared, ReadPage, prepare, read_prepared
+from deepocr.book.page_reading import (
+    Prepared,
+    ReadPage,
+    failed_reading,
+    not_drawn,
+    prepare,
+    read_prepared,
+)
 from deepocr.book.progress import ProgressLine
 from deepocr.book.records import PageRecord
 from deepocr.book.workspace import Identity, Workspace
 from deepocr.documents import Document, DocumentProcesses
 from deepocr.engines.base import Engine, check_task
-from deepocr.errors import DeepOCRError, InvalidInput, UnreadableDocument
+from deepocr.errors import (
+    DeepOCRError,
+    EngineBroken,
+    EngineError,
+    StorageError,
+    UnreadableDocument,
+    reason,
+)
+from deepocr.pipeline import failed_page
 from deepocr.types import PageStatus
+
+log = logging.getLogger(__name__)
 
 TOGETHER = 8
 """Documents that are open at once, so that many small ones keep an engine as busy as a book."""
@@ -44,6 +61,7 @@ class OpenBook:
     workspace: Workspace
     identity: Identity
     numbers: tuple[int, ...]
+    counts: Counter[PageStatus] = field(default_factory=Counter)
     error: DeepOCRError | None = None
 
     def check(self) -> bool:
@@ -62,16 +80,18 @@ Place = tuple[OpenBook, int]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one document: its folder and its pages' statuses, or an error."""
+    """What became of one document: its folder, its pages' statuses, what could not be written of
+    it, and the error that ended it."""
 
     source: InputFile
     folder: Path | None = None
     counts: Counter[PageStatus] = field(default_factory=Counter)
+    not_written: tuple[str, ...] = ()
     error: DeepOCRError | None = None
 
 
 async def read_documents(
-    engine: Engine,
+    keeper: EngineKeeper,
     sources: Sequence[InputFile],
     out: Path,
     options: Options,
@@ -80,25 +100,39 @@ async def read_documents(
     """Read what is not read yet of every document and write each out.
 
     Pages that failed in an earlier run are tried again. What is wrong with one document, its
-    pages or its folder, is in its Outcome and does not stop the others. Raises UnsupportedTask,
-    EngineError (the engine is gone) and WorkspaceError (the disk is full). Whatever ends it,
-    pages that are done stay done.
+    pages or its folder, is in its Outcome and does not stop the others. Raises UnsupportedTask, and
+    EngineBroken when the engine cannot be started again, after the Outcomes of the documents in
+    work. Whatever ends it, pages that are done stay done.
     """
-    check_task(engine.capabilities, options.reading.job)
+    check_task(keeper.engine.capabilities, options.reading.job)
     for start in range(0, len(sources), TOGETHER):
         with ExitStack() as stack:
             books = []
             for source in sources[start : start + TOGETHER]:
                 try:
+                    engine = keeper.engine
                     book = await asyncio.to_thread(_open, engine, source, out, options, processes)
-                except (InvalidInput, WorkspaceError) as error:
-                    yield Outcome(source, error=error)
+                except Exception as error:  # noqa: BLE001 - logged by as_ours
+                    yield Outcome(source, error=as_ours(error))
                     continue
                 stack.enter_context(book.document)
                 books.append(book)
-            await _read_pages(engine, books, options)
+            try:
+                await _read_pages(keeper, books, options)
+            except EngineBroken as error:
+                for book in books:
+                    yield Outcome(book.source, book.workspace.folder, book.counts, error=error)
+                raise
             for book in books:
                 yield await asyncio.to_thread(_finish, book, options)
+
+
+def as_ours(error: Exception) -> DeepOCRError:
+    """What ended one document, for the user."""
+    if isinstance(error, DeepOCRError):
+        return error
+    log.error("a document failed", exc_info=error)
+    return DeepOCRError(reason(error))
 
 
 def _open(
@@ -131,7 +165,7 @@ def _open(
     return OpenBook(source, file, document, workspace, identity, numbers)
 
 
-async def _read_pages(engine: Engine, books: Sequence[OpenBook], options: Options) -> None:
+async def _read_pages(keeper: EngineKeeper, books: Sequence[OpenBook], options: Options) -> None:
     """Those pages of all the books that are not done, each kept as soon as it is read."""
     done: Counter[PageStatus] = Counter()
     missing: list[Place] = []
@@ -139,6 +173,7 @@ async def _read_pages(engine: Engine, books: Sequence[OpenBook], options: Option
         statuses = await asyncio.to_thread(book.workspace.statuses, book.numbers)
         kept = {number: status for number, status in statuses.items() if status != "failed"}
         done.update(kept.values())
+        book.counts.update(kept.values())
         missing += [(book, number) for number in book.numbers if number not in kept]
     if not books:
         return
@@ -148,14 +183,24 @@ async def _read_pages(engine: Engine, books: Sequence[OpenBook], options: Option
     with ProgressLine(name, len(missing) + done.total(), done) as progress:
 
         async def read(place: Place, prepared: Prepared) -> None:
-            book = place[0]
+            book, number = place
             if book.error is not None:
                 return
             job, most = options.reading.job, options.reading.max_readings
-            page = await read_prepared(engine, book.document, prepared, job, most)
+            page = await keeper.use(
+                lambda engine: read_prepared(engine, book.document, prepared, job, most)
+            )
+            if page is None:
+                twice = EngineError("the engine broke twice while it read this page")
+                page = failed_reading(prepared, failed_page(number, (0, 0), twice))
             # a page must not be kept that was drawn after the file had changed
             if await asyncio.to_thread(book.check):
-                await asyncio.to_thread(_keep, book.workspace, page, options)
+                try:
+                    page = await asyncio.to_thread(_keep, book.workspace, page, options)
+                except StorageError as error:
+                    book.error = error
+                    return
+                book.counts[page.record.status] += 1
                 progress.page_done(page.record.status)
 
         await stream(missing, _draw, read, jobs=options.jobs)
@@ -164,7 +209,7 @@ async def _read_pages(engine: Engine, books: Sequence[OpenBook], options: Option
 def _draw(place: Place) -> Prepared:
     book, number = place
     if not book.check():
-        return Prepared(number, None, Look((0,), has_lines=False))
+        return not_drawn(number)
     return prepare(book.document, number)
 
 
@@ -208,8 +253,22 @@ async def stream(
         raise errors.exceptions[0] from None
 
 
-def _keep(workspace: Workspace, page: ReadPage, options: Options) -> None:
-    """Blocking: the page's files are on the disk when it returns."""
+def _keep(workspace: Workspace, page: ReadPage, options: Options) -> ReadPage:
+    """Blocking: the page's files are on the disk when it returns. Returned is the page as it is
+    kept: one whose text cannot be written is a failed one. Raises StorageError."""
+    try:
+        _write(workspace, page, options)
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - logged by failed_page
+        result = page.record.result
+        failed = failed_page(result.number, result.size_px, error)
+        page = ReadPage(PageRecord(failed), (), page.seconds)
+        _write(workspace, page, options)
+    return page
+
+
+def _write(workspace: Workspace, page: ReadPage, options: Options) -> None:
     record = page.record
     task = stitch.task_of(record, options.reading.job)
     markdown = stitch.page_markdown(stitch.upright_result(record), task)
@@ -230,19 +289,16 @@ def _keep(workspace: Workspace, page: ReadPage, options: Options) -> None:
 
 def _finish(book: OpenBook, options: Options) -> Outcome:
     """The document's own files, from the pages' records. Blocking."""
-    if not book.check():
-        return Outcome(book.source, error=book.error)
     workspace = book.workspace
+    if not book.check():
+        return Outcome(book.source, workspace.folder, book.counts, error=book.error)
 
     def records() -> Iterator[PageRecord]:
         return (workspace.require(number) for number in book.numbers)
 
     try:
         survey = stitch.survey(book.source.name, book.identity, records)
-        stitch.write_markdown(workspace.folder / "document.mmd", survey, records, options)
-        stitch.write_json(workspace.folder / "document.json", survey, records, options)
-        material = Material(workspace, book.document, book.file.path, survey, records, options)
-        write_outputs(material)
-    except (InvalidInput, WorkspaceError) as error:
-        return Outcome(book.source, workspace.folder, error=error)
-    return Outcome(book.source, workspace.folder, survey.counts)
+    except Exception as error:  # noqa: BLE001 - logged by as_ours
+        return Outcome(book.source, workspace.folder, book.counts, error=as_ours(error))
+    material = Material(workspace, book.document, book.file.path, survey, records, options)
+    return Outcome(book.source, workspace.folder, survey.counts, write_outputs(material))

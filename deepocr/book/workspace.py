@@ -23,6 +23,7 @@ from deepocr.book.files import (
     WorkspaceError,
     make_folder,
     remove_leftovers,
+    unwritable,
     write_file,
 )
 from deepocr.book.records import RECORD, PageRecord
@@ -114,8 +115,12 @@ class Workspace:
 
     def note_timings(self, entry: Mapping[str, Any]) -> None:
         """Add a line to the timings; they may be lost in a crash, pages are not."""
-        with (self.folder / TIMINGS_NAME).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        path = self.folder / TIMINGS_NAME
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise unwritable(path, error) from error
 
     def mmd_path(self, number: int) -> Path:
         return self.folder / f"{page_name(number)}.mmd"

@@ -22,6 +22,7 @@ from typing import Any
 
 import pymupdf
 
+from deepocr.book.engine_keeper import EngineKeeper
 from deepocr.book.inputs import InputFile
 from deepocr.book.options import Options, ReadingOptions
 from deepocr.book.page_reading import prepare
@@ -30,9 +31,11 @@ from deepocr.book.run import read_documents
 from deepocr.book.stitch import page_markdown
 from deepocr.book.workspace import Identity, Workspace
 from deepocr.documents import DocumentLimits, DocumentProcesses, open_document
+from deepocr.engines.base import Engine
 from deepocr.engines.remote.answers import Abilities, encode_page, read_answer
 from deepocr.engines.remote.cog_api import CogServer
 from deepocr.engines.remote.engine import RemoteEngine
+from deepocr.errors import EngineUnavailable
 from deepocr.parsing.grounding import format_tag, parse_regions
 from deepocr.render.json import render_json
 from deepocr.settings import load_settings
@@ -177,6 +180,10 @@ def measure_busy(pdf: Path, folder: Path, chosen: argparse.Namespace) -> dict[st
     }
 
 
+async def _not_again() -> Engine:
+    raise EngineUnavailable("a bench starts no engine again")
+
+
 async def _read(pdf: Path, out: Path, url: str, slots: int) -> tuple[float, dict[str, int], float]:
     engine = RemoteEngine([CogServer(url, timeout_s=600)], jobs=slots)
     options = Options(ReadingOptions(make_job()), jobs=engine.capabilities.concurrency)
@@ -184,7 +191,8 @@ async def _read(pdf: Path, out: Path, url: str, slots: int) -> tuple[float, dict
         await engine.check()
         cpu_s, started_s = time.process_time(), time.perf_counter()
         with DocumentProcesses.of(load_settings()) as processes:
-            outcomes = read_documents(engine, [InputFile(pdf, "book")], out, options, processes)
+            keeper = EngineKeeper(engine, _not_again)
+            outcomes = read_documents(keeper, [InputFile(pdf, "book")], out, options, processes)
             (outcome,) = [outcome async for outcome in outcomes]
         wall_s = time.perf_counter() - started_s
         if outcome.error is not None:

@@ -1,0 +1,195 @@
+"""Fault by fault, what the book helper does: one page is lost at most, and it is told."""
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepocr.book import outputs, page_reading
+from tests.book import helper
+from tests.book.papers import numbered_pdf
+from tests.unit.hostile_documents import endless_pdf
+
+PAGES = 4
+BAD = "2"
+
+EXCEPTIONS = {
+    "index": "an internal error: list index out of range",
+    "key": "an internal error: 'a key'",
+    "runtime": "an internal error: a step failed",
+    "memory": "out of memory: no more after 64 MB",
+    "unicode": "text that cannot be encoded",
+    "recursion": "nested too deeply",
+    "os": "a file or a connection failed: Input/output error",
+    "foreign": "an internal error: resize.cpp",
+    "endless": "4,000,000 characters",
+}
+
+
+@pytest.fixture
+def two_books(tmp_path: Path) -> tuple[Path, Path]:
+    return numbered_pdf(tmp_path / "a.pdf", PAGES), numbered_pdf(tmp_path / "b.pdf", PAGES)
+
+
+def read(tmp_path: Path, *more: object, concurrency: int = 2, **bad: Any) -> helper.Ended:
+    script = helper.write_script(
+        tmp_path / "script.json",
+        default={"text": "words of page {page}"},
+        pages={BAD: {"text": "so far", **bad}},
+        concurrency=concurrency,
+    )
+    return helper.run(*more, "-o", tmp_path / "out", "--engine", "scripted", script=script)
+
+
+def statuses(tmp_path: Path, name: str) -> list[str]:
+    pages = helper.document(tmp_path / "out" / name)["pages"]
+    return [str(page["status"]) for page in pages]
+
+
+@pytest.mark.parametrize("fault", EXCEPTIONS)
+def test_any_exception_costs_its_page(
+    tmp_path: Path, two_books: tuple[Path, Path], fault: str
+) -> None:
+    ended = read(tmp_path, *two_books, fault=fault)
+    assert ended.returncode == 3, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "8 pages: 6 ok, 2 failed"
+    for name in ("a", "b"):
+        assert statuses(tmp_path, name) == ["ok", "failed", "ok", "ok"]
+        (told,) = [p["error"] for p in helper.document(tmp_path / "out" / name)["pages"][1:2]]
+        assert EXCEPTIONS[fault] in told
+
+
+def test_an_engine_that_breaks_once_is_started_again(
+    tmp_path: Path, two_books: tuple[Path, Path]
+) -> None:
+    ended = read(tmp_path, two_books[0], fault="broken", times=1, concurrency=4)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "4 pages: 4 ok"
+
+
+def test_a_page_that_breaks_the_engine_twice_is_failed(
+    tmp_path: Path, two_books: tuple[Path, Path]
+) -> None:
+    ended = read(tmp_path, *two_books, fault="broken", concurrency=3)
+    assert ended.returncode == 3, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "8 pages: 6 ok, 2 failed"
+    page = helper.document(tmp_path / "out" / "b")["pages"][1]
+    assert page["error"] == "the engine broke twice while it read this page"
+
+
+def test_an_engine_that_stays_broken_stops_the_run_and_everything_is_kept(
+    tmp_path: Path, two_books: tuple[Path, Path]
+) -> None:
+    script = helper.write_script(
+        tmp_path / "script.json",
+        default={"fault": "broken"},
+        pages={"1": {"text": "one"}},
+        concurrency=1,
+    )
+    arguments = (two_books[0], "-o", tmp_path / "out", "--engine", "scripted")
+    ended = helper.run(*arguments, script=script)
+    assert ended.returncode == 4, ended.stderr
+    assert "error: the scripted engine broke" in ended.stderr
+    assert ended.stdout.splitlines()[-1] == "2 pages: 1 ok, 1 failed"
+    again = helper.run(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert "1 of them read earlier" in again.stderr
+    assert again.stdout.splitlines()[-1] == "4 pages: 4 ok"
+
+
+@pytest.mark.parametrize("where", ["draw", "look", "figures", "judge"])
+def test_any_exception_around_the_reading_costs_its_page(
+    tmp_path: Path, two_books: tuple[Path, Path], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object) -> None:
+        raise MemoryError
+
+    calls = iter(range(1000))
+    places: dict[str, tuple[Any, str]] = {
+        "draw": (page_reading, "ink_mask"),
+        "look": (page_reading, "look_at"),
+        "figures": (page_reading, "cut_figures"),
+        "judge": (page_reading, "_judge"),
+    }
+    module, name = places[where]
+    whole = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *a: (fail if next(calls) == 2 else whole)(*a))
+    ended = read(tmp_path, *two_books)
+    assert ended.returncode == 3, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "8 pages: 7 ok, 1 failed"
+
+
+@pytest.mark.parametrize(
+    ("option", "writer"),
+    [
+        ("--raw", "write_raw"),
+        ("--overlay", "write_overlay_pngs"),
+        ("--searchable-pdf", "write_searchable_pdf"),
+        ("--html", "write_viewer"),
+        ("--docx", "write_word"),
+    ],
+)
+def test_an_output_that_fails_takes_no_other_with_it(
+    tmp_path: Path, two_books: tuple[Path, Path], option: str, writer: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def fail(_material: object) -> None:
+        raise ValueError("all strings must be XML compatible")
+
+    monkeypatch.setattr(outputs, writer, fail)
+    every = ("--raw", "--overlay", "--searchable-pdf", "--html", "--docx")
+    ended = read(tmp_path, two_books[0], *every)
+    assert ended.returncode == 1
+    name = "--overlay png" if option == "--overlay" else option
+    assert f"{name} is not written: an internal error: all strings" in ended.stderr
+    assert ended.stdout.splitlines()[-1] == "4 pages: 4 ok"
+    made = {
+        "--raw": "page_0001.raw.txt",
+        "--overlay": "overlay/page_0001.png",
+        "--searchable-pdf": "searchable.pdf",
+        "--html": "document.html",
+        "--docx": "document.docx",
+    }
+    folder = tmp_path / "out" / "a"
+    there = {name for name, file in made.items() if (folder / file).exists()}
+    assert there == set(every) - {option}
+    assert (folder / "document.mmd").exists()
+
+
+def test_a_full_disk_ends_its_document_and_pages_are_counted(
+    tmp_path: Path, two_books: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        if "a/page_0003" in str(target):
+            raise OSError(28, "No space left on device")
+        return whole(path, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    ended = read(tmp_path, *two_books, concurrency=1)
+    assert ended.returncode == 1
+    assert "No space left on device" in ended.stderr
+    assert ended.stdout.splitlines()[-1] == "6 pages: 6 ok"
+    assert statuses(tmp_path, "b") == ["ok"] * PAGES
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("fault", ["hang", "draw"])
+def test_a_signal_ends_it_whatever_hangs(tmp_path: Path, how: signal.Signals, fault: str) -> None:
+    book = tmp_path / "book.pdf"
+    if fault == "draw":
+        book.write_bytes(endless_pdf())
+    else:
+        numbered_pdf(book, 3)
+    script = helper.write_script(tmp_path / "s.json", default={"fault": "hang"})
+    process = helper.start(book, "-o", tmp_path / "out", "--engine", "scripted", script=script)
+    assert process.stderr is not None
+    process.stderr.readline()  # the book's name: pages are in work
+    time.sleep(0.5)
+    process.send_signal(how)
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == 130, error
+    assert "same command goes on" in error
