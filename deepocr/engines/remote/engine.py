@@ -1,4 +1,4 @@
-"""Pages over several servers: who is free takes the next, who is dead loses his to the others."""
+"""Pages over several servers: a free one takes the next page, a dead one's go to the others."""
 
 import asyncio
 import logging
@@ -25,20 +25,20 @@ from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
 log = logging.getLogger(__name__)
 
 BUSY_STREAK = 3
-"""So many 409s in a row mean that others use the server too; a single one is its slot being
-freed just after its answer."""
+"""As many 409s in a row mean that others use the server too. A single one means nothing: a slot
+is freed just after its answer."""
 
 TROUBLE_STREAK = 3
-"""So many other errors in a row, and a server rests."""
+"""After as many other errors in a row a server is given no pages for a while: it rests."""
 
 ENCODED_AHEAD = 3
-"""Pages that wait, encoded, for a request to end: a server's slot is filled again at once."""
+"""Pages that are encoded before a request has ended, so that a server's slot is filled at once."""
 
 FIRST_REST_S, LONGEST_REST_S = 1.0, 30.0
 
 
 class Server(Protocol):
-    """A predictor somewhere, one protocol each."""
+    """A predictor elsewhere; there is a class for each protocol."""
 
     name: str
     abilities: Abilities
@@ -50,7 +50,7 @@ class Server(Protocol):
 
 @dataclass(frozen=True)
 class Retries:
-    """`tries` of a page altogether, on whatever servers; waits between them grow at random up to
+    """`tries` of a page on all servers together; the waits between them are random and grow up to
     `longest_wait_s`. When no server has answered for `patience_s`, the engine is broken."""
 
     tries: int = 16
@@ -58,7 +58,7 @@ class Retries:
     patience_s: float = 300.0
 
 
-class Seat:
+class ServerState:
     """What is known of one server's state. `limit` is how many pages it is given at once."""
 
     def __init__(self, server: Server, limit: int) -> None:
@@ -106,7 +106,7 @@ class RemoteEngine:
         self, servers: Sequence[Server], jobs: int, retries: Retries | None = None
     ) -> None:
         """`jobs` is how many requests are under way at once, over all servers."""
-        self._seats = [Seat(server, jobs) for server in servers]
+        self._states = [ServerState(server, jobs) for server in servers]
         self._retries = retries or Retries()
         self._changed = asyncio.Condition()
         self._failing_since_s: float | None = None
@@ -123,20 +123,20 @@ class RemoteEngine:
         one of several that cannot be reached is left out until it answers.
         """
         unreachable = []
-        for seat in self._seats:
+        for state in self._states:
             try:
-                await seat.server.check(setup_timeout_s)
+                await state.server.check(setup_timeout_s)
             except TemporaryError as error:
                 unreachable.append(str(error))
-                seat.had_trouble(dead=True)
+                state.had_trouble(dead=True)
                 log.warning("%s; going on without it", error)
-        if len(unreachable) == len(self._seats):
+        if len(unreachable) == len(self._states):
             raise EngineUnavailable("; ".join(unreachable) + "; start it or check the address")
         self.capabilities = self._capabilities()
         self._checked = True
 
     def _capabilities(self) -> Capabilities:
-        abilities = [seat.server.abilities for seat in self._seats]
+        abilities = [state.server.abilities for state in self._states]
         presets = frozenset.intersection(*(ability.presets for ability in abilities))
         return Capabilities(
             engine="remote",
@@ -173,8 +173,8 @@ class RemoteEngine:
         yield PageDone(answer.finish_reason, answer.usage, answer.seconds)
 
     async def close(self) -> None:
-        for seat in self._seats:
-            await seat.server.close()
+        for state in self._states:
+            await state.server.close()
 
     async def _check_now(self) -> None:
         """Before the first page, where nobody has looked: no page is to blame for what is found."""
@@ -198,27 +198,27 @@ class RemoteEngine:
             await asyncio.sleep(wait_s)
 
     async def _try(self, job: Job, image_url: str) -> Answer:
-        async with self._seat(job) as seat:
+        async with self._place(job) as state:
             try:
-                answer = await seat.server.predict(job, image_url)
+                answer = await state.server.predict(job, image_url)
             except TemporaryError as error:
-                await self._note_trouble(seat, error)
+                await self._note_trouble(state, error)
                 raise
-            seat.succeeded()
+            state.succeeded()
             self._failing_since_s = self.broken = None
             return answer
 
-    async def _note_trouble(self, seat: Seat, error: TemporaryError) -> None:
+    async def _note_trouble(self, state: ServerState, error: TemporaryError) -> None:
         if error.busy:
-            seat.was_busy()
+            state.was_busy()
             # a server whose worker has crashed says 409 for ever
-            if seat.busy_streak % (2 * BUSY_STREAK) or await self._is_well(seat.server):
+            if state.busy_streak % (2 * BUSY_STREAK) or await self._is_well(state.server):
                 return
             error.dead = True
         if error.max_tries <= SENSELESS_TRIES:
             # the prediction failed or makes no sense; the server is there
             return
-        if seat.had_trouble(dead=error.dead):
+        if state.had_trouble(dead=error.dead):
             log.warning("%s; its pages wait or go elsewhere", error)
         if self._failing_since_s is None:
             self._failing_since_s = time.monotonic()
@@ -231,9 +231,9 @@ class RemoteEngine:
         return True
 
     @asynccontextmanager
-    async def _seat(self, job: Job) -> AsyncIterator[Seat]:
+    async def _place(self, job: Job) -> AsyncIterator[ServerState]:
         """A place at the least busy server that can do the job and is not resting."""
-        able = [seat for seat in self._seats if job.task in seat.server.abilities.tasks]
+        able = [state for state in self._states if job.task in state.server.abilities.tasks]
         if not able:
             raise UnsupportedTask(f"no server can do {job.task!r}")
         async with self._changed:
@@ -241,29 +241,29 @@ class RemoteEngine:
                 # or each page would wait for a dead server's rest to end
                 self._check_patience()
                 await self._wait_for_change(able)
-            seat = min(free, key=lambda seat: seat.in_flight / seat.limit)
-            seat.in_flight += 1
+            state = min(free, key=lambda state: state.in_flight / state.limit)
+            state.in_flight += 1
         try:
-            yield seat
+            yield state
         finally:
             # no await: a canceled page must give its place back
-            seat.in_flight -= 1
+            state.in_flight -= 1
             await asyncio.shield(self._tell())
 
-    def _free(self, seats: Sequence[Seat]) -> list[Seat]:
-        if sum(seat.in_flight for seat in self._seats) >= self._jobs:
+    def _free(self, states: Sequence[ServerState]) -> list[ServerState]:
+        if sum(state.in_flight for state in self._states) >= self._jobs:
             return []
         now_s = time.monotonic()
-        return [seat for seat in seats if seat.is_free(now_s)]
+        return [state for state in states if state.is_free(now_s)]
 
     async def _tell(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _wait_for_change(self, seats: Sequence[Seat]) -> None:
+    async def _wait_for_change(self, states: Sequence[ServerState]) -> None:
         """Until a place is given back or a server has rested."""
         now_s = time.monotonic()
-        rests = [seat.rests_until_s - now_s for seat in seats if seat.rests_until_s > now_s]
+        rests = [state.rests_until_s - now_s for state in states if state.rests_until_s > now_s]
         with suppress(TimeoutError):
             async with asyncio.timeout(min(rests) if rests else None):
                 await self._changed.wait()
@@ -281,7 +281,7 @@ class RemoteEngine:
     def _wait_s(self, error: TemporaryError, tries: int) -> float:
         """A random wait, so that pages do not come back all at once; none where another server can
         take the page."""
-        if error.dead and len(self._seats) > 1:
+        if error.dead and len(self._states) > 1:
             return 0.0
         longest_s = self._retries.longest_wait_s
         backoff_s = random.uniform(0, min(longest_s, 0.1 * 2 ** min(tries, 20)))
