@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from PIL import Image, ImageDraw, ImageFont
 
+from deepocr.parsing.text import encodable
 from deepocr.types import Box, Region
 
 COLORS = {
@@ -19,7 +20,16 @@ COLORS = {
 OTHER_COLOR = (100, 100, 100)
 """For labels outside the table: the set is open."""
 
+NEIGHBORS = 100
+"""Labels before one that it is kept off: in reading order those are the ones near it."""
+
+MAX_TINTED_PAGES = 20
+"""Once boxes of so many times the page's area are tinted, the others have their outline only."""
+
 MAX_LABEL_CHARS = 40
+PAPER_SHADES = 96
+"""Of 256, the lightest: nothing is written in them."""
+
 FILL_ALPHA = 28
 
 
@@ -38,6 +48,7 @@ def draw_overlay(image: Image.Image, regions: Iterable[Region]) -> Image.Image:
     font = ImageFont.load_default(size=max(9, 11 * unit_px))
     labels: list[tuple[Box, str, tuple[int, int, int]]] = []
     number = 0
+    tint_left = MAX_TINTED_PAGES * page.width * page.height
     for region in regions:
         if not region.boxes_px:
             continue
@@ -47,28 +58,75 @@ def draw_overlay(image: Image.Image, regions: Iterable[Region]) -> Image.Image:
             draw.polygon(line.quad_px, outline=(*color, 140), width=unit_px)
         for box in region.boxes_px:
             inside = _inside(box, page.size)
-            draw.rectangle(inside, fill=(*color, FILL_ALPHA), outline=color, width=2 * unit_px)
+            tint_left -= (inside[2] - inside[0]) * (inside[3] - inside[1])
+            fill = (*color, FILL_ALPHA) if tint_left > 0 else None
+            draw.rectangle(inside, fill=fill, outline=color, width=2 * unit_px)
             labels.append((inside, f"{number} {_short(region.label)}", color))
     # after all boxes, so that no box covers a label
+    taken: list[Box] = []
+    gray = image.convert("L")
     for box, text, color in labels:
-        _draw_label(draw, box, text, color, font)
+        taken.append(_draw_label(draw, _Paper(gray, taken[-NEIGHBORS:]), box, text, color, font))
     return page
 
 
 def _draw_label(
     draw: ImageDraw.ImageDraw,
+    paper: "_Paper",
     box: Box,
     text: str,
     color: tuple[int, int, int],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-) -> None:
-    """White on the region's color, above its corner; inside where there is no room above."""
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-    width, height = round(right - left) + 6, round(bottom - top) + 6
-    x = box[0]
-    y = box[1] - height if box[1] >= height else box[1]
-    draw.rectangle((x, y, x + width, y + height), fill=color)
-    draw.text((x + 3 - left, y + 3 - top), text, fill="white", font=font)
+) -> Box:
+    """White on the region's color, beside the box where it covers least; the number alone where
+    the whole label would cover something everywhere. Returns its place."""
+    places = []
+    for shown in (text, text.split()[0]):
+        left, top, right, bottom = draw.textbbox((0, 0), shown, font=font)
+        size = round(right - left) + 6, round(bottom - top) + 6
+        place = min(_places(box, size, paper.size_px), key=paper.cost)
+        places.append((paper.cost(place), place, shown, (3 - left, 3 - top)))
+        if not places[0][0]:
+            break
+    _, place, shown, (dx, dy) = min(places, key=lambda found: found[0])
+    draw.rectangle(place, fill=color)
+    draw.text((place[0] + dx, place[1] + dy), shown, fill="white", font=font)
+    return place
+
+
+def _places(box: Box, size: tuple[int, int], page_px: tuple[int, int]) -> list[Box]:
+    """Where a label of `size` may stand, on the page: the best first where all are empty."""
+    width, height = size
+    x1, y1, x2, y2 = box
+    corners = (
+        *((x1 - width, y1), (x1, y1 - height), (x2, y1), (x2 - width, y1 - height)),
+        *((x1 - width, y2 - height), (x1, y2), (x2, y2 - height), (x2 - width, y2), (x1, y1)),
+    )
+    on_page = [
+        (max(0, min(x, page_px[0] - width)), max(0, min(y, page_px[1] - height)))
+        for x, y in corners
+    ]
+    return [(x, y, x + width, y + height) for x, y in on_page]
+
+
+class _Paper:
+    """What is on the page already: its ink, and labels."""
+
+    def __init__(self, gray: Image.Image, taken: list[Box]) -> None:
+        self._gray = gray
+        self._taken = taken
+        self.size_px = gray.size
+
+    def cost(self, place: Box) -> float:
+        """Share of the place that is not paper, and one for each label that is covered."""
+        x1, y1, x2, y2 = place
+        shades = self._gray.crop(place).histogram()
+        paper = sum(shades[-PAPER_SHADES:])
+        covered = sum(
+            x1 < right and left < x2 and y1 < bottom and top < y2
+            for left, top, right, bottom in self._taken
+        )
+        return 1 - paper / max(1, sum(shades)) + covered
 
 
 def _inside(box: Box, size_px: tuple[int, int]) -> Box:
@@ -77,7 +135,7 @@ def _inside(box: Box, size_px: tuple[int, int]) -> Box:
 
 
 def _short(label: str) -> str:
-    one_line = " ".join(label.split())
+    one_line = " ".join(encodable(label).split())
     if len(one_line) <= MAX_LABEL_CHARS:
         return one_line
     return one_line[: MAX_LABEL_CHARS - 3] + "..."

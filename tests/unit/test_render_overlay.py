@@ -61,3 +61,22 @@ def test_nothing_to_draw_gives_a_copy() -> None:
     drawn = draw_overlay(original, [])
     assert drawn is not original
     assert drawn.tobytes() == original.tobytes()
+
+
+def test_labels_stand_where_nothing_is_written() -> None:
+    sheet = Image.new("RGB", (800, 400), "white")
+    words = [(x, y, x + 8, y + 12) for y in range(40, 360, 20) for x in range(206, 590, 12)]
+    for word in words:
+        sheet.paste((0, 0, 0), word)
+    lines = [region("sub_title", (200, y, 600, y + 12)) for y in range(40, 360, 20)]
+    drawn = draw_overlay(sheet, lines)
+    inside = [(x, y) for left, top, *_ in words for x in (left + 4,) for y in (top + 6,)]
+    assert all(max(drawn.getpixel(at)) < 60 for at in inside)  # type: ignore[arg-type]
+    # and none covers another one: each has its number at the left or at the right
+    colored = [y for y in range(400) for x in (196, 603) if drawn.getpixel((x, y)) != (255,) * 3]
+    assert len(colored) >= 16 * 10
+
+
+def test_a_thousand_boxes_of_the_whole_page_and_half_characters() -> None:
+    sheet = Image.new("RGB", (1000, 1400), "white")
+    draw_overlay(sheet, [region("x\ud800\x00", (0, 0, 1000, 1400))] * 1000)
