@@ -23,7 +23,7 @@ from deepocr.errors import (
     UnsupportedTask,
     reason,
 )
-from deepocr.parsing.boxes import within_page
+from deepocr.parsing.boxes import box_notes, within_page
 from deepocr.parsing.grounding import parse_regions
 from deepocr.types import (
     DocumentResult,
@@ -112,18 +112,19 @@ class _Reading:
     def result(self, page: Page, done: PageDone) -> PageResult:
         raw = self.raw
         probabilities = [p for delta in self.deltas for p in delta.probabilities]
-        regions = tuple(self.found) or parse_regions(raw, page.size_px, self.deltas)
+        found = tuple(self.found) or parse_regions(raw, page.size_px, self.deltas)
+        regions = within_page(found, page.size_px)
         return PageResult(
             number=page.number,
             status=STATUS_OF[done.finish_reason],
             size_px=page.size_px,
             raw=raw,
-            regions=within_page(regions, page.size_px),
+            regions=regions,
             finish_reason=done.finish_reason,
             usage=done.usage,
             confidence=sum(probabilities) / len(probabilities) if probabilities else None,
             seconds=done.seconds,
-            notes=done.notes,
+            notes={**done.notes, **box_notes(regions)},
         )
 
 

@@ -37,6 +37,13 @@ def _within(region: Region, size_px: tuple[int, int]) -> Region:
     )
 
 
+def box_notes(regions: Iterable[Region]) -> dict[str, str]:
+    """What there is to tell about the boxes of a page, for its notes; nothing as a rule."""
+    boxes = [box for region in regions for box in region.boxes_raw or region.boxes_px]
+    empty = sum(x1 == x2 or y1 == y2 for x1, y1, x2, y2 in boxes)
+    return {"boxes": f"{empty} of {len(boxes)} without width or height"} if empty else {}
+
+
 def cut_box(box: Box, size: tuple[int, int]) -> Box | None:
     """The part of a box that lies on the page; None where there is none."""
     x1, y1, x2, y2 = box

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from PIL import Image
 
-from deepocr.engines.scripted import Script, ScriptedEngine
+from deepocr.engines.scripted import Reply, Script, ScriptedEngine
 from deepocr.parsing.boxes import within_page
 from deepocr.pipeline import read_page
 from deepocr.types import Event, Job, Line, Page, PageDone, Region, RegionFound
@@ -87,3 +87,12 @@ class _Wild(ScriptedEngine):
 async def test_no_engine_is_believed() -> None:
     result = await read_page(_Wild(Script()), Page(1, Image.new("RGB", SIZE)), Job())
     assert result.regions == (region((0, 0, *SIZE)),)
+
+
+async def test_boxes_without_size_are_told() -> None:
+    tags = "<|ref|>text<|/ref|><|det|>[[1, 2, 1, 4], [1, 2, 3, 4], [5, 5, 5, 5]]<|/det|>"
+    engine = ScriptedEngine(Script(default=Reply(text=tags)))
+    page = Page(1, Image.new("RGB", SIZE))
+    assert (await read_page(engine, page, Job())).notes == {
+        "boxes": "2 of 3 without width or height"
+    }
