@@ -7,18 +7,28 @@ is checked again by the package.
 
 import asyncio
 import logging
+import os
+import pathlib
+import signal
 
 import cog
 from cog import BaseRunner, Input, Path
 
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.registry import create_engine
-from deepocr.errors import InvalidInput
+from deepocr.errors import EngineBroken, InvalidInput
 from deepocr.pipeline import read_document, warm_up
 from deepocr.render.formats import render_document
 from deepocr.settings import load_settings
 from deepocr.tasks import make_job
 from deepocr.types import DocumentResult
+
+log = logging.getLogger(__name__)
+
+END_AFTER_S = 5.0
+"""From the engine's end to the process's: answers go out and the health check is seen."""
+
+EXIT_ENGINE_BROKEN = 70
 
 
 class Predictor(BaseRunner):
@@ -31,6 +41,10 @@ class Predictor(BaseRunner):
         self.processes = DocumentProcesses.of(self.settings)
         if self.settings.warm_up:
             await warm_up(self.engine)
+
+    def healthcheck(self) -> bool:
+        """For the server's /health-check: false once the engine can read nothing any more."""
+        return self.engine.broken is None
 
     @cog.concurrent(max=16)
     async def run(
@@ -67,6 +81,7 @@ class Predictor(BaseRunner):
         max_new_tokens: int = Input(
             description="Most tokens to write for a page", default=8192, ge=1, le=8192
         ),
+        password: str = Input(description="Password of an encrypted PDF", default=""),
     ) -> str:
         job = make_job(task_type, reference_text, resolution_size, max_new_tokens)
         if not isinstance(image, Path):
@@ -75,17 +90,25 @@ class Predictor(BaseRunner):
                 f"image is the text {str(image)[:60]!r}; send a data: URL or an http(s) URL, "
                 "or with the cog command -i image=@page.png"
             )
+        for name, text in (("pages", pages), ("password", password)):
+            if not isinstance(text, str):
+                raise InvalidInput(f"{name} is no text; put it in quotes")
         document = await asyncio.to_thread(
             self.processes.open,
             image,
             dpi=self.settings.dpi,
+            password=password,
             with_words=self.settings.ppocr_text_layer,
         )
         with document:
             numbers = document.select(pages)
-            result = await read_document(
-                self.engine, document, numbers, job, window=self.settings.page_window
-            )
+            try:
+                result = await read_document(
+                    self.engine, document, numbers, job, window=self.settings.page_window
+                )
+            except EngineBroken:
+                asyncio.get_running_loop().call_later(END_AFTER_S, end_server)
+                raise
         self.record(result)
         return render_document(result, output_format, paged=document.kind != "picture")
 
@@ -104,3 +127,14 @@ class Predictor(BaseRunner):
         for status in sorted({page.status for page in result.pages}):
             count = sum(page.status == status for page in result.pages)
             self.record_metric(f"status.{status}", count)
+
+
+def end_server() -> None:
+    """End the Cog server that started this process, so that its host starts another one."""
+    server = os.getppid()
+    command = pathlib.Path(f"/proc/{server}/cmdline")
+    if not command.exists() or b"cog.server" not in command.read_bytes():
+        return
+    log.error("the engine is broken: the server ends")
+    os.kill(server, signal.SIGTERM)
+    os._exit(EXIT_ENGINE_BROKEN)

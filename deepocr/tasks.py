@@ -109,6 +109,10 @@ def make_job(
 ) -> Job:
     """A checked Job from titles or slugs. Raises InvalidInput."""
     found = find_task(task)
+    if not isinstance(reference_text, str):
+        raise InvalidInput(f"reference_text is {reference_text!r}, no text; put it in quotes")
+    if not isinstance(max_new_tokens, int):
+        raise InvalidInput(f"max_new_tokens is {max_new_tokens!r}; give a whole number")
     reference = reference_text.strip()
     if found.needs_reference and not reference:
         raise InvalidInput(f"task {found.title!r} needs a reference_text; say what to look for")

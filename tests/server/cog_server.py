@@ -24,6 +24,7 @@ class CogServer:
 
     url: str
     log: Path
+    process: subprocess.Popen[bytes]
 
     def predict(self, timeout_s: float = 120, **inputs: Any) -> dict[str, Any]:
         """The answer to one prediction, whatever its status. A 409 (no free slot) is retried,
@@ -90,7 +91,7 @@ def cog_server(
             stdout=sink,
             stderr=subprocess.STDOUT,
         )
-        server = CogServer(f"http://127.0.0.1:{port}", log)
+        server = CogServer(f"http://127.0.0.1:{port}", log, process)
         try:
             wait_until_up(server, process, {"READY"} if ready else {"READY", "SETUP_FAILED"})
             yield server

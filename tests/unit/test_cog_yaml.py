@@ -35,6 +35,7 @@ INPUTS = [
     "output_format",
     "pages",
     "max_new_tokens",
+    "password",
 ]
 
 
@@ -281,6 +282,7 @@ def test_defaults_are_those_of_a_job() -> None:
         "output_format": "Raw",
         "pages": "",
         "max_new_tokens": job.max_new_tokens,
+        "password": "",
     }
     limits = inputs()["max_new_tokens"]
     assert (limits["ge"], limits["le"]) == (1, MAX_NEW_TOKENS)

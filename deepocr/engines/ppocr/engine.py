@@ -14,6 +14,7 @@ from deepocr.engines.ppocr.recognition.lines import LineReader, Stop, StoppedErr
 from deepocr.engines.ppocr.structure.layout_model import load_layout_model
 from deepocr.errors import EngineBroken, EngineError, reason
 from deepocr.settings import Settings
+from deepocr.tasks import MAX_NEW_TOKENS
 from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
 
 TASKS = frozenset(
@@ -63,7 +64,10 @@ class PPOCREngine:
             if piece.region is not None:
                 yield RegionFound(piece.region)
             yield TextDelta(piece.raw, piece.probabilities)
-        yield PageDone(seconds=reading.seconds, notes=reading.notes)
+        notes = dict(reading.notes)
+        if job.max_new_tokens < MAX_NEW_TOKENS:
+            notes["max_new_tokens"] = "not heeded: this reader writes all that the page says"
+        yield PageDone(seconds=reading.seconds, notes=notes)
 
     def _read(self, page: Page, job: Job, stop: Stop, alone: bool) -> PageText:
         """A page that is alone gets all cores, so that the first page of a document is there soon;
