@@ -226,8 +226,8 @@ def running(
             stack.start(part)
         stack.wait_ready()
         yield stack
-    except AssertionError as error:
-        raise AssertionError(f"{error}\n{stack.logs()}") from error
+    except (AssertionError, httpx.HTTPError) as error:
+        raise AssertionError(f"{error!r}\n{stack.logs()}") from error
     finally:
         stack.close()
         if server is not None:

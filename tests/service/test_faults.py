@@ -206,7 +206,7 @@ def test_stopping_lets_pages_finish(tmp_path: Path) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)]
     try:
         mounted = subprocess.run(command, capture_output=True, check=False)
     except FileNotFoundError:
@@ -226,9 +226,7 @@ def test_disk_full(tmp_path: Path, small_disk: Path) -> None:
         task_id = stack.submit(picture())
         filler = small_disk / "filler"
         started(stack, task_id)
-        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while file.write(b"x" * 4096):
-                pass
+        fill(filler)
         failed = stack.finished(task_id, 60)
         assert failed["status"] == "FAILURE"
         assert "No space left" in failed["error"]
@@ -236,6 +234,30 @@ def test_disk_full(tmp_path: Path, small_disk: Path) -> None:
         assert refused.status_code == 503
         assert refused.json()["type"].endswith("storage-full")
         filler.unlink()
+        assert_whole(stack.finished(stack.submit(picture())), 1)
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+
+
+def test_work_goes_on_when_a_full_disk_has_room_again(tmp_path: Path, small_disk: Path) -> None:
+    script = {"default": {"text": TEXT, "delay_s": 0.3}, "concurrency": 2}
+    with running(tmp_path, script=script, data_dir=str(small_disk)) as stack:
+        # queue, states and results are all on the disk
+        tasks = [stack.submit(book(80)), stack.submit(book(3)), stack.submit(picture())]
+        started(stack, tasks[0])
+        fill(small_disk / "filler")
+        time.sleep(10)
+        (small_disk / "filler").unlink()
+        for task_id in tasks:
+            done = stack.finished(task_id, 60)
+            # those in hand meanwhile may have failed, all others are there
+            statuses = [page["status"] for page in done["result"]["pages"]]
+            assert set(statuses) <= {"ok", "failed"}
+            assert statuses.count("failed") <= 4
         assert_whole(stack.finished(stack.submit(picture())), 1)
 
 

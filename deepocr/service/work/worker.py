@@ -161,6 +161,7 @@ class Keeper:
                 self._publish()
             except StoreUnavailableError as error:
                 log.warning("no sign of life can be given: %s", error)
+                self._stop.wait(STORE_BEAT_S)
         try:
             self._store.forget_worker(self._worker_id)
         except StoreUnavailableError as error:
