@@ -66,6 +66,7 @@ def service(folder: Path) -> Iterator[int]:
         "DEEPOCR_SCRIPT": str(folder / "script.json"),
         "DEEPOCR_DATA_DIR": str(folder / "data"),
         "DEEPOCR_MAX_CLIENT_TASKS": "10000",
+        "DEEPOCR_STOP_TIMEOUT_S": "2",
     }
     command = [sys.executable, "-m", "deepocr.service", "--port", str(port)]
     with (folder / "log").open("wb") as log:
@@ -75,7 +76,7 @@ def service(folder: Path) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(120)
 
 
 def worst(port: int, pdfs: list[Path]) -> dict[str, list[Request]]:

@@ -221,7 +221,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_disk_full(tmp_path: Path, small_disk: Path) -> None:
     script = {"default": {"text": TEXT, "delay_s": 1}}
-    data = {"data_dir": str(small_disk)}
+    data = {"data_dir": str(small_disk), "min_free_bytes": 0}
     with running(tmp_path, "api", "worker", redis=True, script=script, **data) as stack:
         task_id = stack.submit(picture())
         filler = small_disk / "filler"
