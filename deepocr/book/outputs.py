@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pymupdf
 from PIL import Image
 
 from deepocr.book.files import make_folder, new_file, write_file
@@ -20,19 +19,18 @@ from deepocr.book.retries import agreement
 from deepocr.book.stitch import Book, Records, upright_result, write_json, write_markdown
 from deepocr.book.stitch import shown_pages as shown_results
 from deepocr.book.workspace import Workspace, page_name
-from deepocr.documents import Document
+from deepocr.documents import Document, DocumentProcesses
 from deepocr.documents.ink import ink_mask
 from deepocr.errors import DeepOCRError, EngineUnavailable, InvalidInput, reason
+from deepocr.render import searchable_pdf
 from deepocr.render.markdown import FIGURE_LABELS
 from deepocr.render.overlay import draw_overlay
 from deepocr.render.picture_pdf import PicturePdf
-from deepocr.render.searchable_pdf import Corners, PlacedText, TextLayer, place_lines
+from deepocr.render.placed_text import Corners, PlacedText, place_lines
+from deepocr.render.searchable_pdf import SearchablePage, keeps_own_text
 from deepocr.types import Page, Region
 
 log = logging.getLogger(__name__)
-
-OWN_TEXT_IS_GOOD = 0.8
-"""A page whose own words agree with the reading this well keeps them and gets no second layer."""
 
 POINTS_PER_INCH = 72
 
@@ -55,6 +53,7 @@ class Material:
     book: Book
     records: Records
     options: Options
+    processes: DocumentProcesses
 
 
 def write_outputs(material: Material) -> tuple[str, ...]:
@@ -175,20 +174,25 @@ def write_overlay_pdf(material: Material) -> None:
 
 def write_searchable_pdf(material: Material) -> None:
     """searchable.pdf: the pages as they were, with text that is found but not seen."""
-    with _pages_as_pdf(material) as pdf:
-        layer = TextLayer(pdf)
-        for place, record in enumerate(material.records()):
-            page = _page_of(material.document, record)
-            if page is None or not record.result.regions:
-                continue
-            agrees = agreement(record.result, page.words)
-            if agrees is None or agrees < OWN_TEXT_IS_GOOD:
-                layer.add(pdf[place], _placed_lines(record, page), page.size_px)
-        with new_file(material.workspace.folder / "searchable.pdf") as file:
-            # no new id: the same pages give the same bytes
-            pdf.save(
-                file, garbage=1, deflate=True, no_new_id=True, encryption=pymupdf.PDF_ENCRYPT_KEEP
-            )
+    with (
+        _source_pdf(material) as source,
+        new_file(material.workspace.folder / "searchable.pdf") as file,
+    ):
+        pages, password = _searchable_pages(material), material.options.password
+        searchable_pdf.write_searchable_pdf(
+            material.processes, source, pages, Path(file.name), password
+        )
+
+
+def _searchable_pages(material: Material) -> Iterator[SearchablePage]:
+    is_pdf = material.document.kind == "pdf"
+    for place, record in enumerate(material.records(), start=1):
+        number = record.number if is_pdf else place
+        page = _page_of(material.document, record) if record.result.regions else None
+        if page is None or keeps_own_text(agreement(record.result, page.words)):
+            yield SearchablePage(number)
+        else:
+            yield SearchablePage(number, page.size_px, _placed_lines(record, page))
 
 
 def _placed_lines(record: PageRecord, page: Page) -> list[PlacedText]:
@@ -214,24 +218,18 @@ def _corners_back(corners: Corners, turned: int, size_px: tuple[int, int]) -> Co
 
 
 @contextmanager
-def _pages_as_pdf(material: Material) -> Iterator[pymupdf.Document]:
-    """The document's pages that were asked for, as a PDF of their own."""
-    numbers = [record.number for record in material.records()]
+def _source_pdf(material: Material) -> Iterator[Path]:
+    """The document, or a PDF of its pictures."""
     if material.document.kind == "pdf":
-        with pymupdf.open(str(material.source), filetype="pdf") as pdf:
-            if pdf.needs_pass:
-                pdf.authenticate(material.options.password)
-            if len(numbers) < pdf.page_count:
-                pdf.select([number - 1 for number in numbers])
-            yield pdf
+        yield material.source
         return
     # through a file: a scanned book of pictures may be larger than memory
     with TemporaryDirectory(dir=material.workspace.folder, prefix=".pictures-") as folder:
         path = Path(folder) / "pictures.pdf"
         with path.open("wb") as file:
+            numbers = [record.number for record in material.records()]
             _write_pictures(material, numbers, PicturePdf(file))
-        with pymupdf.open(str(path), filetype="pdf") as pdf:
-            yield pdf
+        yield path
 
 
 def _write_pictures(material: Material, numbers: list[int], pdf: PicturePdf) -> None:

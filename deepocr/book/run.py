@@ -124,7 +124,7 @@ async def read_documents(
                     yield Outcome(book.source, book.workspace.folder, book.counts, error=error)
                 raise
             for book in books:
-                yield await asyncio.to_thread(_finish, book, options)
+                yield await asyncio.to_thread(_finish, book, options, processes)
 
 
 def as_ours(error: Exception) -> DeepOCRError:
@@ -287,7 +287,7 @@ def _write(workspace: Workspace, page: ReadPage, options: Options) -> None:
     )
 
 
-def _finish(book: OpenBook, options: Options) -> Outcome:
+def _finish(book: OpenBook, options: Options, processes: DocumentProcesses) -> Outcome:
     """The document's own files, from the pages' records. Blocking."""
     workspace = book.workspace
     if not book.check():
@@ -300,5 +300,6 @@ def _finish(book: OpenBook, options: Options) -> Outcome:
         survey = stitch.survey(book.source.name, book.identity, records)
     except Exception as error:  # noqa: BLE001 - logged by as_ours
         return Outcome(book.source, workspace.folder, book.counts, error=as_ours(error))
-    material = Material(workspace, book.document, book.file.path, survey, records, options)
+    source = book.file.path
+    material = Material(workspace, book.document, source, survey, records, options, processes)
     return Outcome(book.source, workspace.folder, survey.counts, write_outputs(material))

@@ -5,6 +5,7 @@ decides what is open, how long anything may take, and when it ends.
 """
 
 import fcntl
+import importlib
 import logging
 import os
 import resource
@@ -20,6 +21,9 @@ from deepocr.documents.document import Document, DocumentLimits
 from deepocr.documents.opening import open_document
 from deepocr.documents.wire import Header, Message, receive, send
 from deepocr.errors import DeepOCRError
+
+CALLABLE = frozenset({"deepocr.render.text_layer.add_text_layer"})
+"""What `DocumentProcesses.call` may name."""
 
 MAX_ERROR_CHARS = 1000
 
@@ -44,6 +48,8 @@ class Documents:
                 return self._size(**arguments), None
             case "page":
                 return self._draw(**arguments)
+            case "call":
+                return {"result": _call(**arguments)}, None
             case unknown:
                 raise ValueError(f"nobody can {unknown!r}")
 
@@ -64,6 +70,14 @@ class Documents:
         page = self._open[key].page(number, dpi)
         words = [[word.text, *word.box_px] for word in page.words]
         return {"dpi": page.dpi, "words": words}, page.image
+
+
+def _call(function: str, arguments: list[Any]) -> object:
+    if function not in CALLABLE:
+        raise ValueError(f"{function!r} is not for drawing processes")
+    module, _, name = function.rpartition(".")
+    result: object = getattr(importlib.import_module(module), name)(*arguments)
+    return result
 
 
 class Collected(logging.Handler):
@@ -97,6 +111,8 @@ def serve(connection: socket.socket) -> None:
             header, picture = documents.answer(request)
         except (DeepOCRError, IndexError) as error:
             header = {"error": type(error).__name__, "text": str(error)[:MAX_ERROR_CHARS]}
+        except OSError as error:
+            header = {"error": "OSError", "text": error.strerror or ""}
         except MemoryError:
             header = {"error": "MemoryError", "text": ""}
         except Exception as error:  # noqa: BLE001  the document's fault, and told as such

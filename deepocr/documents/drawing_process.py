@@ -28,7 +28,10 @@ _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPD
 
 _ERRORS: dict[str, type[Exception]] = {
     kind.__name__: kind
-    for kind in (UnreadableDocument, UnknownFormat, DocumentTooLarge, PasswordNeeded, IndexError)
+    for kind in (
+        *(UnreadableDocument, UnknownFormat, DocumentTooLarge, PasswordNeeded),
+        *(IndexError, OSError),
+    )
 }
 
 

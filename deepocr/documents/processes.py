@@ -100,22 +100,42 @@ class DocumentProcesses:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def ask(self, document: "_OpenDocument", what: str, do: str, **arguments: object) -> Message:
-        """Have it done by a process that has the document open. Blocking.
+    def call(self, function: str, *arguments: object, timeout_s: float) -> object:
+        """Call a function in such a process: one that `child.CALLABLE` names, with arguments and a
+        result that JSON can hold. Blocking.
 
-        What ended its process, or needed more memory in one that is not fresh, is tried once more:
-        an earlier page may be to blame, or somebody else who ended it.
+        Raises what documents raise, PageTooCostly for too much time or memory, and OSError.
+        """
+        asked = {"function": function, "arguments": arguments}
+        header, _ = self._ask(None, "the file", "call", asked, timeout_s)
+        return header["result"]
+
+    def ask(self, document: "_OpenDocument", what: str, do: str, **arguments: object) -> Message:
+        """Have it done by a process that has the document open. Blocking."""
+        asked = {"key": document.key, **arguments}
+        return self._ask(document, what, do, asked, self._timeout_s)
+
+    def _ask(
+        self,
+        document: "_OpenDocument | None",
+        what: str,
+        do: str,
+        arguments: Header,
+        timeout_s: float,
+    ) -> Message:
+        """What ended its process, or needed more memory in one that is not fresh, is tried once
+        more: an earlier page may be to blame, or somebody else who ended it.
         """
         for last in (False, True):
             process = self._take(document)
             fresh = process.num_answers == 0
             try:
-                self._open_in(process, document)
-                asked = {"key": document.key, **arguments}
-                return process.ask(do, asked, self._timeout_s, self._max_pixels)
+                if document is not None:
+                    self._open_in(process, document)
+                return process.ask(do, arguments, timeout_s, self._max_pixels)
             except TimeoutError as error:
                 raise PageTooCostly(
-                    f"{what} took more than {self._timeout_s:g} s and was stopped; save the "
+                    f"{what} took more than {timeout_s:g} s and was stopped; save the "
                     "document again, in a simpler way, or raise DEEPOCR_DRAW_TIMEOUT_S"
                 ) from error
             except NeedsMemory as error:
@@ -142,7 +162,7 @@ class DocumentProcesses:
             for process in self._processes:
                 process.close_document(document.key)
 
-    def _take(self, document: "_OpenDocument") -> DrawingProcess:
+    def _take(self, document: "_OpenDocument | None") -> DrawingProcess:
         with self._changed:
             while True:
                 if self._closed:
@@ -153,13 +173,14 @@ class DocumentProcesses:
                     return process
                 self._changed.wait()
 
-    def _find(self, document: "_OpenDocument") -> DrawingProcess | None:
+    def _find(self, document: "_OpenDocument | None") -> DrawingProcess | None:
         """The process to use now; None to wait for one."""
-        having = [process for process in self._processes if document.key in process.documents]
+        key = document.key if document else None
+        having = [process for process in self._processes if key in process.documents]
         free = [process for process in having if not process.busy]
         if free:
             return free[0]
-        if having and document.open_s > QUICK_OPEN_S:
+        if document and having and document.open_s > QUICK_OPEN_S:
             return None
         free = [process for process in self._processes if not process.busy]
         if free:
@@ -181,12 +202,12 @@ class DocumentProcesses:
             for key in list(process.documents)[:-OPEN_IN_ONE]:
                 process.close_document(key)
 
-    def _give_back(self, process: DrawingProcess, document: "_OpenDocument") -> None:
+    def _give_back(self, process: DrawingProcess, document: "_OpenDocument | None") -> None:
         if self._closed or not process.alive:
             process.end()
         with self._changed:
             process.busy = False
-            if document.is_closed:
+            if document and document.is_closed:
                 process.close_document(document.key)
             if not process.alive:
                 self._processes.remove(process)

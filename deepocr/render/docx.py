@@ -17,7 +17,7 @@ from docx.table import _Cell
 from deepocr.parsing.markup import nest, split_tags
 from deepocr.render.failures import failure_comment, render_or_tell
 from deepocr.render.markdown import HEADINGS
-from deepocr.render.searchable_pdf import plain_text
+from deepocr.render.placed_text import plain_text
 from deepocr.types import PageResult, Region
 
 FIGURE_WIDTH_INCHES = 5.0

@@ -175,6 +175,41 @@ def test_good_text_of_the_pdf_itself_is_kept_alone(tmp_path: Path) -> None:
         assert len(pdf[0].search_for("line 2 of the book")) == 1
 
 
+def with_old_layer(book: Path, path: Path, how: str) -> None:
+    """The scan with a text layer that says something else, a visible stamp and a link."""
+    with pymupdf.open(book) as pdf:
+        page = pdf[0]
+        hidden = how == "behind"
+        page.insert_text(
+            (60, 100), "Obsolete layer of words", render_mode=0 if hidden else 3, overlay=not hidden
+        )
+        if not hidden:
+            page.insert_text((60, 800), "Visible stamp", fontsize=12)
+        page.insert_link(
+            {"kind": pymupdf.LINK_URI, "from": pymupdf.Rect(50, 80, 300, 120), "uri": "http://a.b/"}
+        )
+        pdf.save(path)
+
+
+@pytest.mark.parametrize("how", ["invisible", "behind"])
+def test_an_old_layer_that_says_something_else_goes(tmp_path: Path, how: str) -> None:
+    book, script = scan(tmp_path)
+    with_old_layer(book, tmp_path / "old.pdf", how)
+    with pymupdf.open(tmp_path / "old.pdf") as pdf:
+        assert "Obsolete layer" in pdf[0].get_text()
+        before = pdf[0].get_pixmap().samples
+    arguments = (tmp_path / "old.pdf", "-o", tmp_path / "out", "--engine", "scripted")
+    ended = helper.run(*arguments, "--searchable-pdf", script=script)
+    assert ended.returncode == 0, ended.stderr
+    with pymupdf.open(tmp_path / "out" / "old" / "searchable.pdf") as pdf:
+        text = pdf[0].get_text()
+        assert "Obsolete" not in text
+        assert "Ein Tag wie jeder" in text
+        assert ("Visible stamp" in text) == (how == "invisible")
+        assert pdf[0].get_pixmap().samples == before
+        assert len(pdf[0].get_links()) == 1
+
+
 def test_a_picture_becomes_a_pdf_page(tmp_path: Path) -> None:
     text_page().save(tmp_path / "scan.png", dpi=(144, 144))
     _, script = scan(tmp_path)

@@ -313,6 +313,11 @@ def test_warnings_reach_the_log(pool: DocumentProcesses, caplog: pytest.LogCaptu
     assert "has been repaired" in caplog.text
 
 
+def test_functions_that_are_not_meant_for_it_are_refused(pool: DocumentProcesses) -> None:
+    with pytest.raises(UnreadableDocument, match=r"'os\.system' is not for"):
+        pool.call("os.system", "true", timeout_s=WAIT_S)
+
+
 def test_no_thread_is_left(pool: DocumentProcesses) -> None:
     before = threading.active_count()
     with pool.open(pdf_bytes()) as document:
@@ -320,7 +325,16 @@ def test_no_thread_is_left(pool: DocumentProcesses) -> None:
     assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("module", ["deepocr.documents", "deepocr.pipeline"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "predict",
+        "deepocr.pipeline",
+        "deepocr.book.cli",
+        "deepocr.service.http.app",
+        "deepocr.service.work.worker",
+    ],
+)
 def test_mupdf_is_loaded_in_those_processes_alone(module: str) -> None:
     code = f"import {module}, sys; sys.exit('pymupdf' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -10,28 +10,33 @@ import io
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import pymupdf
 from PIL import Image
 
 from deepocr.book.retries import agreement
-from deepocr.documents import DocumentLimits, open_document
+from deepocr.documents import DocumentProcesses
 from deepocr.documents.ink import ink_mask
-from deepocr.errors import DeepOCRError
+from deepocr.errors import DeepOCRError, PasswordNeeded
 from deepocr.render.formats import render_document
 from deepocr.render.html import ShownPage, write_html
 from deepocr.render.markdown import FIGURE_LABELS
-from deepocr.render.searchable_pdf import TextLayer, place_lines
+from deepocr.render.picture_pdf import PicturePdf
+from deepocr.render.placed_text import place_lines
+from deepocr.render.searchable_pdf import (
+    SearchablePage,
+    keeps_own_text,
+    write_searchable_pdf,
+)
 from deepocr.service.state.files import TaskFiles
-from deepocr.types import DocumentResult, PageResult
+from deepocr.settings import load_settings
+from deepocr.types import DocumentResult, PageResult, Word
 
 log = logging.getLogger(__name__)
-
-OWN_TEXT_IS_GOOD = 0.8
-"""A page whose own text layer says the same gets no second one."""
 
 POINTS_PER_INCH = 72
 PICTURE_DPI = 144
@@ -161,70 +166,68 @@ def _shown(files: TaskFiles, task_id: str, page: PageResult) -> ShownPage:
 
 def _searchable_pdf(files: TaskFiles, task_id: str, document: DocumentResult) -> bytes:
     """The original pages with an invisible text layer."""
-    own_words = _own_words(files, task_id, document)
-    with _as_pdf(files, task_id, document) as pdf:
-        layer = TextLayer(pdf)
-        for place, page in enumerate(document.pages):
-            path = files.picture(task_id, page.number)
-            if page.regions and path.exists() and page.number not in own_words:
-                with Image.open(path) as picture:
-                    ink = ink_mask(picture.convert("RGB"))
-                lines = [
-                    line
-                    for region in page.regions
-                    for line in place_lines(region, ink, page.size_px)
-                ]
-                layer.add(pdf[place], lines, page.size_px)
-        content: bytes = pdf.tobytes(garbage=1, deflate=True)
-        return content
+    source = files.upload(task_id)
+    with (
+        TemporaryDirectory(dir=files.folder(task_id)) as folder,
+        DocumentProcesses.of(load_settings()) as processes,
+        ExitStack() as opened,
+    ):
+        words: Callable[[int], Sequence[Word]] | None = None
+        try:
+            # 36 dpi: only the words count here
+            original = opened.enter_context(processes.open(source, dpi=36, with_words=True))
+            if original.kind == "pdf":
+                words = lambda number: original.page(number).words  # noqa: E731
+        except PasswordNeeded:
+            pass  # the password is not kept for so long
+        if words is None:
+            source = Path(folder) / "pictures.pdf"
+            _write_pictures(files, task_id, document, source)
+        target = Path(folder) / "searchable.pdf"
+        pages = _searchable_pages(files, task_id, document, words)
+        write_searchable_pdf(processes, source, pages, target)
+        return target.read_bytes()
 
 
-def _as_pdf(files: TaskFiles, task_id: str, document: DocumentResult) -> pymupdf.Document:
-    """The pages that were read. Pictures become pages; so do those of an encrypted PDF, whose
-    password is not kept for so long."""
-    numbers = [page.number - 1 for page in document.pages]
-    if _is_pdf(files, task_id):
-        pdf = pymupdf.open(str(files.upload(task_id)), filetype="pdf")
-        if not pdf.needs_pass:
-            if len(numbers) < pdf.page_count:
-                pdf.select(numbers)
-            return pdf
-    pdf = pymupdf.open()
-    for page in document.pages:
-        scale = POINTS_PER_INCH / PICTURE_DPI
-        width, height = page.size_px if all(page.size_px) else (PICTURE_DPI, PICTURE_DPI)
-        shown = pdf.new_page(width=width * scale, height=height * scale)
+def _searchable_pages(
+    files: TaskFiles,
+    task_id: str,
+    document: DocumentResult,
+    words: Callable[[int], Sequence[Word]] | None,
+) -> Iterator[SearchablePage]:
+    """`words` are those of a PDF's own text layer, None for a PDF of pictures."""
+    for place, page in enumerate(document.pages, start=1):
+        number = page.number if words else place
         path = files.picture(task_id, page.number)
-        if path.exists():
-            shown.insert_image(shown.rect, stream=path.read_bytes())
-    return pdf
+        if (
+            not page.regions
+            or not path.exists()
+            or (words and keeps_own_text(agreement(page, words(page.number))))
+        ):
+            yield SearchablePage(number)
+        else:
+            with Image.open(path) as picture:
+                ink = ink_mask(picture.convert("RGB"))
+            lines = [
+                line for region in page.regions for line in place_lines(region, ink, page.size_px)
+            ]
+            yield SearchablePage(number, page.size_px, lines)
 
 
-def _own_words(files: TaskFiles, task_id: str, document: DocumentResult) -> set[int]:
-    """Pages of a PDF whose own text layer is sound."""
-    return {number for number, good in _agreements(files, task_id, document) if good}
-
-
-def _agreements(
-    files: TaskFiles, task_id: str, document: DocumentResult
-) -> Iterator[tuple[int, bool]]:
-    if not _is_pdf(files, task_id):
-        return
-    with pymupdf.open(str(files.upload(task_id)), filetype="pdf") as pdf:
-        if pdf.needs_pass:
-            return
-    limits = DocumentLimits()
-    # 36 dpi: only the words count here
-    with open_document(files.upload(task_id), limits, dpi=36, with_words=True) as opened:
+def _write_pictures(files: TaskFiles, task_id: str, document: DocumentResult, path: Path) -> None:
+    """A PDF of the pages' pictures."""
+    scale = POINTS_PER_INCH / PICTURE_DPI
+    with path.open("wb") as file:
+        pdf = PicturePdf(file)
         for page in document.pages:
-            if page.regions:
-                agrees = agreement(page, opened.page(page.number).words)
-                yield page.number, agrees is not None and agrees >= OWN_TEXT_IS_GOOD
-
-
-def _is_pdf(files: TaskFiles, task_id: str) -> bool:
-    with files.upload(task_id).open("rb") as file:
-        return b"%PDF-" in file.read(1024)
+            picture_path = files.picture(task_id, page.number)
+            if picture_path.exists():
+                with Image.open(picture_path) as picture:
+                    size_pt = (picture.width * scale, picture.height * scale)
+                    pdf.add_jpeg(picture_path.read_bytes(), picture, size_pt)
+            else:
+                pdf.add_empty()
+        pdf.close()
 
 
 def _has_area(box_px: tuple[int, int, int, int]) -> bool:
