@@ -85,7 +85,8 @@ async def _start_remote(chosen: argparse.Namespace) -> Engine:
     """Servers, each looked at before any page."""
     # with its packages, which reading in this process does without
     from deepocr.engines.remote.cog_api import CogServer
-    from deepocr.engines.remote.engine import RemoteEngine, Retries, Server
+    from deepocr.engines.remote.engine import RemoteEngine, Retries
+    from deepocr.engines.remote.servers import Server
 
     servers: list[Server]
     if chosen.replicate:

@@ -47,13 +47,13 @@ class EngineKeeper:
                     try:
                         made = await work(engine)
                     except EngineBroken as error:
-                        broken = error
+                        if not suspect:
+                            self._suspects += 1
+                        # still in its place: or the next suspect would begin on the old engine
+                        await self._start_again(engine, error)
                     else:
                         self._in_vain = 0
                         return made
-                if not suspect:
-                    self._suspects += 1
-                await self._start_again(engine, broken)
                 if suspect:
                     return None
                 suspect = True

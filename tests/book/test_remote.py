@@ -302,6 +302,32 @@ async def test_a_refused_key_is_no_fault_of_the_page() -> None:
         await engine.close()
 
 
+async def test_pages_in_hand_of_an_engine_that_is_closed_are_no_failures() -> None:
+    with FaultyServer(default=("500",)) as server:
+        engine = RemoteEngine([CogServer(server.url, 5)], jobs=1, retries=Retries(longest_wait_s=1))
+        waiting = [asyncio.create_task(events_of(engine)) for _ in range(3)]
+        while not server.tries:
+            await asyncio.sleep(0.02)
+        await engine.close()
+        async with asyncio.timeout(20):
+            assert all("was closed" in said for said in await asyncio.gather(*waiting))
+            assert "was closed" in await events_of(engine)
+
+
+def test_a_key_that_is_refused_once_costs_its_page(book: Path, tmp_path: Path) -> None:
+    with FaultyServer({3: ("401",)}) as server:
+        ended = read(book, tmp_path, server, more=("--jobs", "4"))
+    assert ended.returncode == 3, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "8 pages: 7 ok, 1 failed"
+
+
+def test_a_key_that_is_refused_ends_the_run(book: Path, tmp_path: Path) -> None:
+    with FaultyServer(default=("401",)) as server:
+        ended = read(book, tmp_path, server)
+    assert ended.returncode not in (0, 3), ended.stderr
+    assert "check the key" in ended.stderr
+
+
 async def test_a_server_that_comes_back_is_used_again() -> None:
     with FaultyServer(default=("500",)) as server:
         engine = RemoteEngine([CogServer(server.url, 5)], jobs=1, retries=Retries(patience_s=0.2))

@@ -7,45 +7,24 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from deepocr.engines.base import Capabilities, check_task
 from deepocr.engines.remote.answers import (
     SENSELESS_TRIES,
-    Abilities,
     Answer,
     TemporaryError,
     encode_page,
 )
 from deepocr.engines.remote.cog_api import CogServer
+from deepocr.engines.remote.servers import BUSY_STREAK, Server, ServerState
 from deepocr.errors import EngineBroken, EngineUnavailable, RemoteError, UnsupportedTask
 from deepocr.settings import Settings
 from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
 
 log = logging.getLogger(__name__)
 
-BUSY_STREAK = 3
-"""As many 409s in a row mean that others use the server too. A single one means nothing: a slot
-is freed just after its answer."""
-
-TROUBLE_STREAK = 3
-"""After as many other errors in a row a server is given no pages for a while: it rests."""
-
 ENCODED_AHEAD = 3
 """Pages that are encoded before a request has ended, so that a server's slot is filled at once."""
-
-FIRST_REST_S, LONGEST_REST_S = 1.0, 30.0
-
-
-class Server(Protocol):
-    """A predictor elsewhere; there is a class for each protocol."""
-
-    name: str
-    abilities: Abilities
-
-    async def check(self, setup_timeout_s: float) -> None: ...
-    async def predict(self, job: Job, image_url: str) -> Answer: ...
-    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -56,47 +35,6 @@ class Retries:
     tries: int = 16
     longest_wait_s: float = 30.0
     patience_s: float = 300.0
-
-
-class ServerState:
-    """What is known of one server's state. `limit` is how many pages it is given at once."""
-
-    def __init__(self, server: Server, limit: int) -> None:
-        self.server = server
-        self.most = limit
-        self.limit = float(limit)
-        self.in_flight = 0
-        self.busy_streak = 0
-        self.trouble_streak = 0
-        self.rests_until_s = 0.0
-        self.rest_s = FIRST_REST_S
-
-    def is_free(self, now_s: float) -> bool:
-        # after a rest one page tries whether it is back
-        limit = 1 if self.trouble_streak else int(self.limit)
-        return now_s >= self.rests_until_s and self.in_flight < limit
-
-    def succeeded(self) -> None:
-        self.busy_streak = self.trouble_streak = 0
-        self.rest_s = FIRST_REST_S
-        self.rests_until_s = 0.0
-        self.limit = min(float(self.most), self.limit + 0.5 / self.limit)
-
-    def was_busy(self) -> None:
-        self.busy_streak += 1
-        if self.busy_streak >= BUSY_STREAK:
-            self.limit = float(max(1, min(int(self.limit), self.in_flight) - 1))
-
-    def had_trouble(self, *, dead: bool) -> bool:
-        """Whether it is given no pages for a while from now on."""
-        self.trouble_streak += 1
-        now_s = time.monotonic()
-        # requests that were under way together fail together: that is one trouble
-        if (dead or self.trouble_streak >= TROUBLE_STREAK) and now_s >= self.rests_until_s:
-            self.rests_until_s = now_s + self.rest_s
-            self.rest_s = min(2 * self.rest_s, LONGEST_REST_S)
-            return True
-        return False
 
 
 class RemoteEngine:
@@ -113,7 +51,7 @@ class RemoteEngine:
         self._in_hand = 0
         self.broken: EngineBroken | None = None
         self._jobs = jobs
-        self._checked = False
+        self._checked = self._closed = False
         self.capabilities = self._capabilities()
 
     async def check(self, setup_timeout_s: float = 600.0) -> None:
@@ -154,6 +92,7 @@ class RemoteEngine:
         Raises RemoteError when the tries are used up, EngineError when the page is refused or
         cannot be read there, EngineBroken when no server has answered for long.
         """
+        self._check_open()
         if not self._checked:
             await self._check_now()
         check_task(self.capabilities, job)
@@ -164,6 +103,9 @@ class RemoteEngine:
         self._in_hand += 1
         try:
             answer = await self._predict(job, image_url)
+        except Exception as error:
+            self._check_open(error)
+            raise
         finally:
             self._in_hand -= 1
         known = () if answer.confidence is None else (answer.confidence,)
@@ -173,8 +115,16 @@ class RemoteEngine:
         yield PageDone(answer.finish_reason, answer.usage, answer.seconds)
 
     async def close(self) -> None:
+        """Pages that are being read end with EngineBroken."""
+        self._closed = True
+        self.broken = EngineBroken("the engine was closed; make a new engine")
         for state in self._states:
             await state.server.close()
+        await self._tell()
+
+    def _check_open(self, error: Exception | None = None) -> None:
+        if self._closed:
+            raise EngineBroken("the engine was closed; make a new engine") from error
 
     async def _check_now(self) -> None:
         """Before the first page, where nobody has looked: no page is to blame for what is found."""
@@ -270,7 +220,8 @@ class RemoteEngine:
 
     def _check_patience(self, error: TemporaryError | None = None) -> None:
         """Raises EngineBroken when nothing but trouble has come for so long that waiting makes no
-        sense: no page is to blame."""
+        sense, or the engine was closed: no page is to blame."""
+        self._check_open(error)
         since_s, patience_s = self._failing_since_s, self._retries.patience_s
         if since_s is not None and time.monotonic() - since_s > patience_s:
             last = f"; the last one: {error}" if error else ""
