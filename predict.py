@@ -16,12 +16,12 @@ from cog import BaseRunner, Input, Path
 
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.registry import create_engine
-from deepocr.errors import EngineBroken, InvalidInput
+from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput, reason
 from deepocr.pipeline import read_document, warm_up
 from deepocr.render.formats import render_document
 from deepocr.settings import load_settings
 from deepocr.tasks import make_job
-from deepocr.types import DocumentResult
+from deepocr.types import DocumentResult, Job
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,13 @@ END_AFTER_S = 5.0
 """From the engine's end to the process's: answers go out and the health check is seen."""
 
 EXIT_ENGINE_BROKEN = 70
+
+
+class Failure(Exception):
+    """What a client is told. Cog puts the name of an exception's class before its text."""
+
+
+Failure.__qualname__ = "error"
 
 
 class Predictor(BaseRunner):
@@ -83,7 +90,18 @@ class Predictor(BaseRunner):
         ),
         password: str = Input(description="Password of an encrypted PDF", default=""),
     ) -> str:
-        job = make_job(task_type, reference_text, resolution_size, max_new_tokens)
+        try:
+            job = make_job(task_type, reference_text, resolution_size, max_new_tokens)
+            return await self.read(image, job, output_format, pages, password)
+        except Exception as error:
+            if not isinstance(error, DeepOCRError):
+                log.exception("a prediction failed")
+            raise Failure(reason(error)) from None
+
+    async def read(
+        self, image: Path, job: Job, output_format: str, pages: str, password: str
+    ) -> str:
+        """The document in the format asked for. Raises DeepOCRError."""
         if not isinstance(image, Path):
             # Cog passes a plain string through unopened; it could name any file of the machine
             raise InvalidInput(

@@ -50,6 +50,8 @@ def test_wrong_inputs_are_told(server: CogServer, inputs: dict[str, object], tol
     assert told in json.dumps(answer)
     assert answer.get("status") != "succeeded"
     assert "Traceback" not in json.dumps(answer.get("error", ""))
+    assert "InvalidInput" not in json.dumps(answer)
+    assert "PasswordNeeded" not in json.dumps(answer)
 
 
 def test_a_password_opens(server: CogServer) -> None:
