@@ -19,6 +19,7 @@ from deepocr.errors import (
     DeepOCRError,
     EngineBroken,
     EngineError,
+    InvalidInput,
     RemoteError,
     UnsupportedTask,
     reason,
@@ -136,7 +137,7 @@ def failed_page(
     The error is logged here: with its traceback, unless it is one that is raised on purpose.
     """
     foreign = not isinstance(error, DeepOCRError) or (
-        error.__cause__ is not None and not isinstance(error, RemoteError)
+        error.__cause__ is not None and not isinstance(error, RemoteError | InvalidInput)
     )
     log.warning("page %d failed: %s", number, reason(error), exc_info=error if foreign else None)
     return PageResult(number, "failed", size_px, raw=raw, error=reason(error))
