@@ -1,4 +1,6 @@
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +26,22 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     }
     with running(tmp_path_factory.mktemp("embedded"), script=script, max_batch_files=8) as stack:
         yield stack
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of its own; its size is the fixture's parameter, if the test gives one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = f"size={getattr(request, 'param', '32m')}"
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("mount is not there")
+    if mounted.returncode:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)

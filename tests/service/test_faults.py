@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,23 +201,6 @@ def test_stopping_lets_pages_finish(tmp_path: Path) -> None:
         assert page["seconds"]["total"] < 10
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("mount is not there")
-    if mounted.returncode:
-        pytest.skip("file systems cannot be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=False)
-
-
 def test_disk_full(tmp_path: Path, small_disk: Path) -> None:
     script = {"default": {"text": TEXT, "delay_s": 1}}
     data = {"data_dir": str(small_disk), "min_free_bytes": 0}
@@ -245,7 +227,8 @@ def fill(path: Path) -> None:
 
 def test_work_goes_on_when_a_full_disk_has_room_again(tmp_path: Path, small_disk: Path) -> None:
     script = {"default": {"text": TEXT, "delay_s": 0.3}, "concurrency": 2}
-    with running(tmp_path, script=script, data_dir=str(small_disk)) as stack:
+    data = {"data_dir": str(small_disk), "min_free_bytes": 0}
+    with running(tmp_path, script=script, **data) as stack:
         # queue, states and results are all on the disk
         tasks = [stack.submit(book(80)), stack.submit(book(3)), stack.submit(picture())]
         started(stack, tasks[0])
