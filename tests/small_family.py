@@ -20,6 +20,11 @@ def small_raw(member: str) -> dict[str, Any]:
         del widths["clip-l-14-224"]
         widths["qwen2-0-5b"] = QWEN
         raw["projector_config"]["input_dim"] = QWEN["dim"]
+    if member == "Unlimited-OCR":
+        raw["architectures"] = ["UnlimitedOCRForCausalLM"]
+        raw["sliding_window_size"] = 8
+        raw["language_config"]["max_position_embeddings"] = 32768
+        raw["max_position_embeddings"] = 32768
     return raw
 
 

@@ -63,7 +63,10 @@ def transformers_config(config: OcrConfig) -> dict[str, Any]:
         "num_attention_heads": encoder.heads,
     }
     if isinstance(encoder, ClipConfig):
-        text["layer_types"] = ["full_attention"] * config.decoder.num_hidden_layers
+        window = config.decoder.sliding_window
+        kind = "reference_sliding_attention" if window else "full_attention"
+        text["layer_types"] = [kind] * config.decoder.num_hidden_layers
+        text["sliding_window"] = window or 1
     else:
         wanted["num_key_value_heads"] = encoder.kv_heads
         wanted["rope_parameters"] = {"rope_type": "default", "rope_theta": encoder.rope_theta}

@@ -14,6 +14,7 @@ from deepocr.engines.deepseek.ops.paged_attention import (
     PlainPagedAttention,
     PlainPrefillAttention,
 )
+from tests.unit.deepseek.paged_samples import paged_batch
 
 MAX_ERROR = 0.01
 
@@ -44,21 +45,20 @@ def test_experts_of_the_published_size(tokens: int) -> None:
     assert error(triton_experts(x, ids, weights, gate_up, down), wanted) < MAX_ERROR
 
 
-def paged(lengths: list[int], block_tokens: int = 256) -> tuple[Tensor, Tensor, Tensor, PagedBatch]:
+def paged(
+    lengths: list[int], block_tokens: int = 256, window: int | None = None
+) -> tuple[Tensor, Tensor, Tensor, PagedBatch]:
     keys, values = on_gpu(2, 200, block_tokens, 10, 128).unbind(0)
     free = torch.randperm(199).add(1).tolist()
     table = [tuple(free.pop() for _ in range(-(-n // block_tokens))) for n in lengths]
-    width = max(map(len, table))
-    padded = torch.tensor([(*row, *(0,) * (width - len(row))) for row in table], device="cuda")
-    batch = PagedBatch(
-        padded.int(), torch.tensor(lengths, device="cuda").int(), tuple(table), tuple(lengths)
-    )
+    prompts = [1 + n // 2 for n in lengths]
+    batch = paged_batch(table, lengths, prompts=prompts, window=window, device="cuda")
     return on_gpu(len(lengths), 10, 128), keys, values, batch
 
 
-def check_paged(op: PagedAttentionOp) -> None:
+def check_paged(op: PagedAttentionOp, window: int | None = None) -> None:
     for lengths in ([1], [8192], [1, 300, 65, 256, 8000, 17, 1024]):
-        q, keys, values, batch = paged(lengths)
+        q, keys, values, batch = paged(lengths, window=window)
         wanted = PlainPagedAttention()(q.float(), keys.float(), values.float(), batch)
         assert error(op(q, keys, values, batch), wanted) < MAX_ERROR
 
@@ -67,6 +67,7 @@ def test_paged_attention_in_triton() -> None:
     from deepocr.engines.deepseek.ops.paged_attention_triton import TritonPagedAttention
 
     check_paged(TritonPagedAttention())
+    check_paged(TritonPagedAttention(), window=128)
 
 
 def test_paged_attention_of_flash_attn() -> None:

@@ -70,7 +70,12 @@ def make_reader(
             runner.capture()
     return BatchedReader(
         runner,
-        Scheduler(BlockPool(num_blocks, block_tokens), max_sequences, MAX_PREFILL_TOKENS[kind]),
+        Scheduler(
+            BlockPool(num_blocks, block_tokens),
+            max_sequences,
+            MAX_PREFILL_TOKENS[kind],
+            model.config.decoder.sliding_window,
+        ),
         VisionBatcher(model, VISION_BYTES[kind]),
         end_id=end_id,
         table_ids=table_ids,

@@ -122,6 +122,10 @@ class DecoderConfig(_Part):
     rms_norm_eps: float = 1e-6
     rope_theta: float = 10000.0
     rope_scaling: None = None
+    # each token sees the prompt and this many of the last written ones, itself included
+    sliding_window: int | None = Field(default=None, ge=1)
+    use_sliding_window: bool = True
+    layer_types: tuple[str, ...] = ()
     tie_word_embeddings: Literal[False] = False
 
     @model_validator(mode="after")
@@ -135,6 +139,17 @@ class DecoderConfig(_Part):
             raise ValueError(f"hidden_size {self.hidden_size} cannot be split into even heads")
         if self.head_dim not in (None, self.head_width):
             raise ValueError(f"head_dim {self.head_dim} is not {self.head_width}")
+        return self
+
+    @model_validator(mode="after")
+    def _every_layer_attends_alike(self) -> Self:
+        if self.sliding_window and not self.use_sliding_window:
+            raise ValueError(
+                f"use_sliding_window is false and sliding_window is {self.sliding_window}"
+            )
+        wanted = "reference_sliding_attention" if self.sliding_window else "full_attention"
+        if set(self.layer_types) - {wanted}:
+            raise ValueError(f"layer_types {set(self.layer_types)} are not all {wanted}")
         return self
 
     @property

@@ -37,6 +37,9 @@ MEANINGLESS = frozenset(
 ENCODERS = {"clip-l-14-224": "clip", "qwen2-0-5b": "qwen2"}
 """The names in `vision_config.width` of what may stand behind SAM."""
 
+OTHER_NAMES = {"sliding_window_size": "sliding_window"}
+"""Names that some files have for a field of the decoder."""
+
 OFF = (None, False)
 """Values that say a thing is not there, whatever it is."""
 
@@ -94,15 +97,20 @@ def _taken(owner: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _decoder(top: dict[str, Any], fields: Collection[str]) -> Any:
-    """The decoder's fields, out of the top level too, which repeats those of `language_config`.
-    Where the two differ the latter is what the weights are for."""
-    decoder = top.pop("language_config", None)
+    """The decoder's fields, out of `language_config` and out of the top level, which repeats most
+    of them and may have some of its own. Where the two differ the former is what counts."""
+    decoder = top.pop("language_config", {})
+    if not isinstance(decoder, dict):
+        return decoder
+    for part in (top, decoder):
+        for name, ours in OTHER_NAMES.items():
+            if name in part:
+                part.setdefault(ours, part.pop(name))
     repeated = {name: top.pop(name) for name in fields if name in top}
-    if isinstance(decoder, dict):
-        for name, value in repeated.items():
-            if value != decoder.get(name, value):
-                log.warning("config.json: %s is %r, not %r", name, decoder[name], value)
-    return repeated if decoder is None else decoder
+    for name, value in repeated.items():
+        if value != decoder.get(name, value):
+            log.warning("config.json: %s is %r, not %r", name, decoder[name], value)
+    return {**repeated, **decoder}
 
 
 def without_notes(part: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:

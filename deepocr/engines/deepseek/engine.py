@@ -158,7 +158,7 @@ def create(settings: Settings) -> DeepSeekEngine:
     folder = ensure_weights(settings)
     config = read_config(folder)
     tokens = read_tokens(folder, config.decoder.vocab_size)
-    ops = choose_ops(device, dtype)
+    ops = choose_ops(device, dtype, sliding_window=config.decoder.sliding_window is not None)
     model = load_model(
         config, SafetensorsFolder(folder), ops.network, device=device, dtype=dtype
     )  # fmt: skip

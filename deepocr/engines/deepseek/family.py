@@ -4,7 +4,7 @@ Which one a checkpoint is says its config.json, never its name.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deepocr.engines.deepseek.config import OcrConfig, QwenConfig
 from deepocr.tasks import PRESETS, PROMPTS, Preset
@@ -47,6 +47,19 @@ DEEPSEEK_OCR_2 = Member(
 )
 
 
+UNLIMITED_OCR = Member(
+    "unlimited-ocr",
+    {
+        title: replace(preset, max_tiles=32) if preset.max_tiles else preset
+        for title, preset in PRESETS.items()
+    },
+    {"Convert to Markdown": "<image>document parsing."},
+    ban=(35, 128),
+)
+
+
 def member_of(config: OcrConfig) -> Member:
     """The member whose network this is."""
-    return DEEPSEEK_OCR_2 if isinstance(config.encoder, QwenConfig) else DEEPSEEK_OCR
+    if isinstance(config.encoder, QwenConfig):
+        return DEEPSEEK_OCR_2
+    return UNLIMITED_OCR if config.decoder.sliding_window else DEEPSEEK_OCR

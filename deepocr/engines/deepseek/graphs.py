@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepocr.engines.deepseek.ops.paged_attention import PagedBatch
-from deepocr.engines.deepseek.runner import HEADER, Launched, Runner
+from deepocr.engines.deepseek.runner import Launched, Runner
 from deepocr.engines.deepseek.sequence import Sequence
 
 log = logging.getLogger(__name__)
@@ -85,5 +84,4 @@ class GraphRunner(Runner):
         return DecodeGraph(graph, inputs, tokens, probabilities)
 
     def _step(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        batch = PagedBatch(inputs[:, HEADER:].int(), inputs[:, 1].int() + 1)
-        return self.decode_step(inputs, batch)
+        return self.decode_step(inputs, self.paged_batch(inputs))

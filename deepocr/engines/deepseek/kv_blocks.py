@@ -34,6 +34,14 @@ class BlockPool:
         """How many blocks `tokens` tokens need."""
         return -(-tokens // self.block_tokens)
 
+    def unseen(self, prompt: int, length: int, window: int | None) -> range:
+        """Of the blocks of a sequence, by index, those that neither its last token nor a later one
+        sees: between the prompt and the last `window` tokens."""
+        if window is None:
+            return range(0)
+        first = self.blocks_for(prompt)
+        return range(first, max(first, (length - window) // self.block_tokens))
+
     def take(self, count: int) -> list[int]:
         """`count` blocks. Asking for more than are free is a bug of the caller."""
         assert count <= self.free, f"{count} blocks asked for, {self.free} free"
@@ -42,6 +50,7 @@ class BlockPool:
         return taken
 
     def give_back(self, blocks: Iterable[int]) -> None:
-        for block in blocks:
+        """0 stands for a block that was given back before."""
+        for block in filter(None, blocks):
             self._used.remove(block)  # KeyError: given back twice
             self._free.append(block)

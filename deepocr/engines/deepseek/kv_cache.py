@@ -14,6 +14,7 @@ from deepocr.engines.deepseek.ops.paged_attention import (
     PagedAttentionOp,
     PagedBatch,
     PrefillAttentionOp,
+    windowed_causal,
 )
 
 BLOCK_TOKENS = 256
@@ -56,21 +57,32 @@ def block_bytes(config: DecoderConfig, dtype: torch.dtype, block_tokens: int = B
 
 @dataclass(frozen=True)
 class PrefillKeyValues:
-    """Whole sequences that see only themselves."""
+    """Whole sequences that see only themselves. With a `window`, tokens behind the prompt (of
+    `prompts` tokens each) see that and the last `window` of theirs."""
 
     cache: BlockCache
     places: Tensor
     lengths: Sequence[int]
+    prompts: Sequence[int]
+    window: int | None
     op: PrefillAttentionOp
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self.cache.write(layer, k, v, self.places)
-        return self.op(q, k, v, self.lengths)
+        if self.window is None or self.lengths == self.prompts:
+            return self.op(q, k, v, self.lengths)
+        found = []
+        each = zip(*(torch.split(x, list(self.lengths)) for x in (q, k, v)), strict=True)
+        for (q, k, v), prompt in zip(each, self.prompts, strict=True):
+            found.append(self.op(q[:prompt], k[:prompt], v[:prompt], [prompt]))
+            if q.shape[0] > prompt:
+                found.append(windowed_causal(q, k, v, prompt, self.window))
+        return torch.cat(found)
 
 
 @dataclass(frozen=True)
 class DecodeKeyValues:
-    """The last token of each sequence, which sees all before it."""
+    """The last token of each sequence."""
 
     cache: BlockCache
     places: Tensor

@@ -8,6 +8,7 @@ this one are known.
 
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from deepocr.engines.deepseek.ops.paged_attention import (
     PagedAttentionOp,
     PagedBatch,
     PrefillAttentionOp,
+    seen_spans,
 )
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.sequence import Sequence
@@ -62,6 +64,7 @@ class Runner:
         self.device = model.device
         self.max_sequences = max_sequences
         self.table_width = -(-context // cache.block_tokens)
+        self.window = model.config.decoder.sliding_window
         self.ban = ban
         self.exempt = torch.tensor(sorted(ban.exempt), dtype=torch.int64, device=self.device)
         self.paged_attention = paged_attention
@@ -92,7 +95,10 @@ class Runner:
             hidden[first : first + slots.shape[0]] = slots
             start += length
             self._restore_history(sequence)
-        kv = PrefillKeyValues(self.cache, places, lengths, self.prefill_attention)
+        prompts = [len(sequence.prompt) for sequence in sequences]
+        kv = PrefillKeyValues(
+            self.cache, places, lengths, prompts, self.window, self.prefill_attention
+        )
         hidden = self.model.decoder(hidden, positions, kv)
         last = self._to_device(lengths).cumsum(0) - 1
         rows = self._to_device([[s.slot, len(s.output)] for s in sequences])
@@ -102,13 +108,17 @@ class Runner:
         """The next token of each sequence."""
         width = max(len(sequence.blocks) for sequence in sequences)
         inputs = self._to_device([self.decode_row(sequence, width) for sequence in sequences])
-        batch = PagedBatch(
-            inputs[:, HEADER:].int(),
-            inputs[:, 1].int() + 1,
-            tuple(tuple(self._blocks_in_use(sequence)) for sequence in sequences),
-            tuple(sequence.num_cached for sequence in sequences),
-        )
+        spans = (seen_spans(len(s.prompt), s.num_cached, self.window) for s in sequences)
+        blocks = tuple(tuple(sequence.blocks) for sequence in sequences)
+        batch = self.paged_batch(inputs, host_blocks=blocks, host_spans=tuple(spans))
         return self._launched(*self.decode_step(inputs, batch))
+
+    def paged_batch(self, inputs: Tensor, **on_host: Any) -> PagedBatch:
+        """A step's inputs as the attention takes them."""
+        positions, written = inputs[:, 1].int(), inputs[:, 2].int()
+        return PagedBatch(
+            inputs[:, HEADER:].int(), positions + 1, positions + 1 - written, self.window, **on_host
+        )
 
     def decode_row(self, sequence: Sequence, width: int) -> list[int]:
         """Slot, position of its last token, tokens written before this step, blocks."""
@@ -159,9 +169,6 @@ class Runner:
         return [
             sequence.blocks[at // size] * size + at % size for at in range(len(sequence.tokens))
         ]
-
-    def _blocks_in_use(self, sequence: Sequence) -> list[int]:
-        return sequence.blocks[: -(-sequence.num_cached // self.cache.block_tokens)]
 
     def _to_device(self, values: list[int] | list[list[int]]) -> Tensor:
         tensor = torch.tensor(values, dtype=torch.int64)

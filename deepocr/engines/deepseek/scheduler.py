@@ -31,11 +31,19 @@ class Step:
 class Scheduler:
     """Plans steps over a pool of blocks and `max_sequences` slots.
 
-    `max_sequences` and `max_prefill_tokens` may be lowered later, when memory runs out.
+    `max_sequences` and `max_prefill_tokens` may be lowered later, when memory runs out. With a
+    `window`, blocks that nothing looks at any more are given back as a sequence is written.
     """
 
-    def __init__(self, pool: BlockPool, max_sequences: int, max_prefill_tokens: int) -> None:
+    def __init__(
+        self,
+        pool: BlockPool,
+        max_sequences: int,
+        max_prefill_tokens: int,
+        window: int | None = None,
+    ) -> None:
         self.pool = pool
+        self.window = window
         self.max_sequences = max_sequences
         self.max_prefill_tokens = max_prefill_tokens
         self.waiting: list[Sequence] = []  # both in order of arrival
@@ -49,9 +57,7 @@ class Scheduler:
 
     def add(self, sequence: Sequence) -> None:
         """Put a new sequence in line. It must fit the pool when it runs alone."""
-        assert self.pool.blocks_for(len(sequence.prompt) + sequence.max_new_tokens) <= (
-            self.pool.total
-        ), "the engine limits a sequence to what the pool can hold"
+        assert self._most(sequence) <= self.pool.total, "no sequence is larger than the pool"
         bisect.insort(self.waiting, sequence, key=lambda other: other.arrival)
 
     def unready(self) -> list[Sequence]:
@@ -85,6 +91,8 @@ class Scheduler:
         if self._can_admit(0, 0) and not self._prefilled_last:
             return None
         decoding = [sequence for sequence in self.running if not sequence.full]
+        for sequence in decoding:
+            self._let_go(sequence)
         if not decoding or sum(map(self._missing, decoding)) > self.pool.free:
             return None
         for sequence in decoding:
@@ -147,10 +155,22 @@ class Scheduler:
         if num_admitted and num_tokens + head.length > self.max_prefill_tokens:
             return False
         # one block kept for each running sequence, or it would be preempted again at once
-        need = self.pool.blocks_for(head.length + 1) + len(self.running)
+        need = self._seen(head, head.length + 1) + len(self.running)
         return need <= self.pool.free or (
-            not self.running and self.pool.blocks_for(head.length) <= self.pool.free
+            not self.running and self._seen(head, head.length) <= self.pool.free
         )
+
+    def _seen(self, sequence: Sequence, length: int) -> int:
+        """How many blocks a sequence of this length needs."""
+        return self.pool.blocks_for(length) - len(self._unseen(sequence, length))
+
+    def _most(self, sequence: Sequence) -> int:
+        """The most blocks that a sequence ever needs."""
+        whole = self.pool.blocks_for(len(sequence.prompt) + sequence.max_new_tokens)
+        if self.window is None:
+            return whole
+        seen = self.pool.blocks_for(len(sequence.prompt)) + self.pool.blocks_for(self.window) + 1
+        return min(whole, seen)
 
     def _admit(self) -> list[Sequence]:
         admitted: list[Sequence] = []
@@ -159,7 +179,9 @@ class Scheduler:
             sequence = self.waiting.pop(0)
             sequence.state = State.RUNNING
             sequence.slot = self._free_slots.pop()
-            sequence.blocks = self.pool.take(self.pool.blocks_for(sequence.length))
+            unseen = self._unseen(sequence, sequence.length)
+            sequence.blocks = self.pool.take(unseen.start) + [0] * len(unseen)
+            self._grow(sequence)
             bisect.insort(self.running, sequence, key=lambda other: other.arrival)
             admitted.append(sequence)
             num_tokens += sequence.length
@@ -171,6 +193,7 @@ class Scheduler:
         for sequence in list(self.running):
             if sequence.full:
                 continue
+            self._let_go(sequence)
             while sequence.state is State.RUNNING and self._missing(sequence) > self.pool.free:
                 self.preempt(self.running[-1])
             if sequence.state is State.RUNNING:
@@ -184,6 +207,17 @@ class Scheduler:
 
     def _grow(self, sequence: Sequence) -> None:
         sequence.blocks += self.pool.take(self._missing(sequence))
+
+    def _unseen(self, sequence: Sequence, length: int) -> range:
+        return self.pool.unseen(len(sequence.prompt), length, self.window)
+
+    def _let_go(self, sequence: Sequence) -> None:
+        """Give back the blocks that nothing looks at any more; 0 stands in their place."""
+        for index in reversed(self._unseen(sequence, sequence.length)):
+            if not sequence.blocks[index]:
+                break
+            self.pool.give_back([sequence.blocks[index]])
+            sequence.blocks[index] = 0
 
     def _release(self, sequence: Sequence) -> None:
         self.running.remove(sequence)

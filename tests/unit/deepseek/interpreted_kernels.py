@@ -25,7 +25,6 @@ from deepocr.engines.deepseek.ops.experts_triton import (
     triton_experts,
 )
 from deepocr.engines.deepseek.ops.paged_attention import (
-    PagedBatch,
     PlainPagedAttention,
     PlainPrefillAttention,
 )
@@ -38,6 +37,7 @@ from deepocr.engines.deepseek.vision import VisionBatcher, prepare
 from deepocr.tasks import find_preset
 from measure.plain_sequence import PlainSequence
 from tests.tiny_checkpoint import DATA
+from tests.unit.deepseek.paged_samples import paged_batch
 
 TINY = DATA / "tiny"
 BAN = NGramBan(3, 12)
@@ -104,21 +104,22 @@ def test_paged_attention_with_ragged_lengths(block_tokens: int, width: int) -> N
     for length in lengths:
         need = -(-length // block_tokens)
         table.append(tuple(free.pop() for _ in range(need)))
-    longest = max(map(len, table))
-    padded = torch.tensor([(*row, *(0,) * (longest - len(row))) for row in table])
-    batch = PagedBatch(
-        padded.int(), torch.tensor(lengths, dtype=torch.int32), tuple(table), tuple(lengths)
-    )
     q = torch.randn(len(lengths), heads, width)
-    near(
-        TritonPagedAttention()(q, keys, values, batch),
-        PlainPagedAttention()(q, keys, values, batch),
-    )
+    prompts = [1, 130, 60, 250, 3]
+    for batch in (
+        paged_batch(table, lengths),
+        paged_batch(table, lengths, prompts=prompts, window=70),
+        paged_batch(table, lengths, prompts=prompts, window=5),
+    ):
+        near(
+            TritonPagedAttention()(q, keys, values, batch),
+            PlainPagedAttention()(q, keys, values, batch),
+        )
 
 
 def test_a_padded_row_of_length_0_gives_zeros() -> None:
     keys, values = torch.randn(2, 3, 16, 2, 32)
-    batch = PagedBatch(torch.zeros(2, 1).int(), torch.tensor([0, 3]).int())
+    batch = paged_batch([[0], [0]], [0, 3])
     out = TritonPagedAttention()(torch.randn(2, 2, 32), keys, values, batch)
     assert (out[0] == 0).all()
     assert out[1].isfinite().all()

@@ -9,7 +9,12 @@ from deepocr.engines.deepseek.ops.attention import SdpaAttention
 from deepocr.engines.deepseek.ops.cpu_attention import CpuAttention, CpuPagedAttention
 from deepocr.engines.deepseek.ops.experts import plain_experts
 from deepocr.engines.deepseek.ops.packed import MATRICES, Quantize
-from deepocr.engines.deepseek.ops.paged_attention import PagedBatch, PlainPagedAttention
+from deepocr.engines.deepseek.ops.paged_attention import (
+    PagedAttentionOp,
+    PlainPagedAttention,
+    windowed_causal,
+)
+from tests.unit.deepseek.paged_samples import paged_batch
 
 ERRORS: dict[Quantize, float] = {"none": 0.004, "int8": 0.015, "int4": 0.12}
 """Relative, of one product: bf16's own rounding, then that of the weights."""
@@ -56,14 +61,41 @@ def test_paged_attention_over_runs_of_blocks(dtype: torch.dtype) -> None:
     keys, values = torch.randn(2, 40, 16, 3, 32).to(dtype)
     blocks = ((5,), (7, 8, 9, 3, 4), (20, 19, 18), (30, 31))
     lengths = (1, 70, 48, 17)
-    table = torch.zeros(4, 5, dtype=torch.int32)
-    for row, of_row in zip(table, blocks, strict=True):
-        row[: len(of_row)] = torch.tensor(of_row)
-    batch = PagedBatch(table, torch.tensor(lengths).int(), blocks, lengths)
+    batch = paged_batch(blocks, lengths)
     q = torch.randn(4, 3, 32).to(dtype)
     wanted = PlainPagedAttention()(q.float(), keys.float(), values.float(), batch)
     limit = 1e-5 if dtype == torch.float32 else 0.004
     assert error(CpuPagedAttention()(q, keys, values, batch), wanted) < limit
+
+
+@pytest.mark.parametrize("op", [CpuPagedAttention(), PlainPagedAttention()])
+def test_paged_attention_under_a_window(op: PagedAttentionOp) -> None:
+    """The prompt and the last 20 tokens; blocks between them are gone."""
+    torch.manual_seed(0)
+    keys, values = torch.randn(2, 40, 16, 3, 32)
+    keys[0] = values[0] = float("nan")
+    whole = ((7, 8, 9, 3, 4, 5), (20, 19, 18), (30, 31))
+    lengths, prompts = (90, 48, 17), (17, 40, 5)
+    left = ((7, 8, 0, 0, 4, 5), *whole[1:])
+    q = torch.randn(3, 3, 32)
+    found = op(q, keys, values, paged_batch(left, lengths, prompts=prompts, window=20))
+    for row, (blocks, length, prompt) in enumerate(zip(whole, lengths, prompts, strict=True)):
+        k, v = (cache[list(blocks)].flatten(0, 1)[:length] for cache in (keys, values))
+        seen = [*range(prompt), *range(max(prompt, length - 20), length)]
+        wanted = SdpaAttention().causal(q[row : row + 1], k[seen], v[seen])
+        assert error(found[row], wanted[0]) < 1e-5
+
+
+@pytest.mark.parametrize("length", [29, 40, 1300])
+def test_prefill_of_written_tokens_under_a_window(length: int) -> None:
+    """A page that comes back after it gave way: every token as when it was written."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, length, 2, 8)
+    found = windowed_causal(q, k, v, 28, 9)
+    for row in {28, max(28, length // 2), length - 1}:
+        seen = [*range(28), *range(max(28, row - 8), row + 1)]
+        wanted = SdpaAttention().causal(q[row : row + 1], k[seen], v[seen])
+        assert error(found[row - 28], wanted[0]) < 1e-5
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -51,6 +51,29 @@ def test_pool_hands_out_every_block_once_but_block_0(pool: BlockPool) -> None:
     pool.give_back(taken[3:])
 
 
+def test_under_a_window_a_long_page_holds_no_more_blocks_than_a_short_one() -> None:
+    """20,000 tokens in a pool for a few hundred."""
+    pool = BlockPool(num_blocks=41, block_tokens=16)
+    scheduler = Scheduler(pool, max_sequences=2, max_prefill_tokens=1000, window=128)
+    long, short = sequence(0, prompt=300, new=20_000), sequence(1, prompt=90, new=50)
+    scheduler.add(long)
+    scheduler.add(short)
+    most = 0
+    while step := scheduler.schedule():
+        write(step, scheduler)
+        if long.num_output == 4000:
+            # given way and come back: what nobody sees gets no block again
+            scheduler.preempt(long)
+        if long.num_output > 200 and long.blocks:
+            most = max(most, sum(block != 0 for block in long.blocks))
+            held = [index for index, block in enumerate(long.blocks) if block]
+            first_seen = (long.length - 128) // 16
+            assert set(held) >= {*range(19), *range(max(19, first_seen), len(long.blocks))}
+    assert len(long.output) == 20_000
+    assert most <= 19 + 8 + 1
+    assert pool.used == 0
+
+
 def test_a_pool_of_one_block_is_refused() -> None:
     with pytest.raises(ValueError, match="2 blocks"):
         BlockPool(1, 16)

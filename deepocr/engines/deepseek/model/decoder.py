@@ -25,7 +25,8 @@ class KeyValues(Protocol):
 class PlainKeyValues:
     """One sequence in one contiguous buffer (layers, 2, capacity, H, D).
 
-    The caller counts: `advance(T)` after a step of T tokens.
+    The caller counts: `advance(T)` after a step of T tokens. Under a sliding window the first step
+    is the whole prompt, and those after it are of one token.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class PlainKeyValues:
     ) -> None:
         shape = (config.num_hidden_layers, 2, capacity, config.num_attention_heads)
         self.buffer = torch.empty(*shape, config.head_width, device=device, dtype=dtype)
-        self.length = 0
+        self.length = self.prompt = 0
+        self.window = config.sliding_window
         self.attention = attention
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -47,9 +49,15 @@ class PlainKeyValues:
         keys, values = self.buffer[layer]
         keys[self.length : end] = k
         values[self.length : end] = v
+        if self.window and self.length and end - self.window > self.prompt:
+            keys, values = (
+                torch.cat([x[: self.prompt], x[end - self.window : end]]) for x in (keys, values)
+            )
+            return self.attention.causal(q, keys, values)
         return self.attention.causal(q, keys[:end], values[:end])
 
     def advance(self, tokens: int) -> None:
+        self.prompt = self.prompt or tokens
         self.length += tokens
 
 

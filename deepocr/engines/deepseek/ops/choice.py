@@ -61,8 +61,14 @@ class RelativeInKernel:
         return self._relative(q, k, v, rel_h, rel_w)
 
 
-def choose_ops(device: torch.device, dtype: torch.dtype) -> FastOps:
-    """The fastest versions that are installed for a device and type."""
+def choose_ops(
+    device: torch.device, dtype: torch.dtype, *, sliding_window: bool = False
+) -> FastOps:
+    """The fastest versions that are installed for a device and type.
+
+    flash-attn's decode has no window that leaves the prompt in sight, so `sliding_window` takes
+    the Triton kernel, which has.
+    """
     if device.type != "cuda":
         own = CpuAttention()
         log.info("attention=%s, experts=plain, no graphs: the device is %s", own.name, device.type)
@@ -78,8 +84,12 @@ def choose_ops(device: torch.device, dtype: torch.dtype) -> FastOps:
         from deepocr.engines.deepseek.ops.paged_attention_triton import TritonPagedAttention
     except ImportError as error:
         log.warning("experts=plain, no graphs, decoding is slow: Triton is missing (%s)", error)
-        slow: PagedAttentionOp = FlashPagedAttention() if flash else PlainPagedAttention()
+        slow: PagedAttentionOp = (
+            FlashPagedAttention() if flash and not sliding_window else PlainPagedAttention()
+        )
         return FastOps(Ops(attention, plain_experts), slow, to_prefill, False)
-    paged: PagedAttentionOp = FlashPagedAttention() if flash else TritonPagedAttention()
+    paged: PagedAttentionOp = (
+        FlashPagedAttention() if flash and not sliding_window else TritonPagedAttention()
+    )
     log.info("experts=triton, paged attention=%s, decode in CUDA graphs", paged.name)
     return FastOps(Ops(RelativeInKernel(attention), triton_experts), paged, to_prefill, True)

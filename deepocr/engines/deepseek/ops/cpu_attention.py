@@ -5,13 +5,13 @@ products themselves do, and a written-out bias costs as much as the attention it
 done here in float32, which is no less exact.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from deepocr.engines.deepseek.ops.attention import SdpaAttention
-from deepocr.engines.deepseek.ops.paged_attention import PagedBatch
+from deepocr.engines.deepseek.ops.paged_attention import PagedBatch, cache_runs
 
 SCORE_ROWS = 256
 """Queries whose scores are held at a time; those of one head then stay in the cache."""
@@ -69,18 +69,20 @@ class CpuPagedAttention:
 
     def __call__(self, q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
         queries = q.float() * q.shape[-1] ** -0.5
-        rows = zip(queries, batch.host_blocks, batch.host_lengths, strict=True)
+        rows = zip(queries, batch.host_blocks, batch.host_spans, strict=True)
         flat = keys.flatten(0, 1), values.flatten(0, 1)
-        found = [_attend(query, *flat, _runs(at, n, keys.shape[1])) for query, at, n in rows]
+        found = []
+        for query, blocks, spans in rows:
+            runs = [run for span in spans for run in cache_runs(blocks, span, keys.shape[1])]
+            found.append(_attend(query, *flat, runs))
         return torch.stack(found).to(q.dtype)
 
 
-def _attend(query: Tensor, keys: Tensor, values: Tensor, runs: Iterator[slice]) -> Tensor:
+def _attend(query: Tensor, keys: Tensor, values: Tensor, stretches: Sequence[slice]) -> Tensor:
     """query (H, D), scaled; keys and values (tokens of the cache, H, D) -> (H, D).
 
     Element by element: products of matrices with a single row or column are slower.
     """
-    stretches = list(runs)
     scores = torch.cat([(keys[run].float() * query).sum(dim=2) for run in stretches])
     shares = torch.split(scores.softmax(dim=0), [run.stop - run.start for run in stretches])
     written = [
@@ -88,15 +90,3 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, runs: Iterator[slice]) 
         for run, share in zip(stretches, shares, strict=True)
     ]
     return torch.stack(written).sum(dim=0)
-
-
-def _runs(blocks: Sequence[int], length: int, block_tokens: int) -> Iterator[slice]:
-    """Stretches of the cache, in tokens, that hold a sequence: blocks that follow each other
-    are one stretch."""
-    first = 0
-    for at in range(1, len(blocks) + 1):
-        if at == len(blocks) or blocks[at] != blocks[at - 1] + 1:
-            tokens = min(at * block_tokens, length) - first * block_tokens
-            start = blocks[first] * block_tokens
-            yield slice(start, start + tokens)
-            first = at

@@ -5,7 +5,7 @@ its blocks in order; position p lies in block p // block_tokens of it. The plain
 here beside flash-attn's; `paged_attention_triton` has the kernel for CUDA without flash-attn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
@@ -16,19 +16,33 @@ from torch import Tensor
 
 from deepocr.engines.deepseek.ops.attention import AttentionOps
 
+Span = tuple[int, int]
+
 
 @dataclass(frozen=True)
 class PagedBatch:
     """One decode step of B sequences: where each one's blocks are, and how long it is.
 
-    block_table (B, blocks) int32, lengths (B,) int32 with the token of this step counted.
-    `host_blocks` and `host_lengths` are the same on the host, for versions that loop there.
+    block_table (B, blocks) int32, lengths (B,) int32 with the token of this step counted, prompts
+    (B,) int32, how many of these are the prompt's. With a `window`, only the prompt and the last
+    `window` tokens are seen, and blocks of those between are 0 in the table.
+    `host_blocks` and `host_spans` (positions that are seen, as start and end) are the same on the
+    host, for versions that loop there.
     """
 
     block_table: Tensor
     lengths: Tensor
+    prompts: Tensor
+    window: int | None = None
     host_blocks: tuple[tuple[int, ...], ...] = ()
-    host_lengths: tuple[int, ...] = ()
+    host_spans: tuple[tuple[Span, ...], ...] = ()
+
+
+def seen_spans(prompt: int, length: int, window: int | None) -> tuple[Span, ...]:
+    """The positions that the last of `length` tokens sees."""
+    if window is None or length - window <= prompt:
+        return ((0, length),)
+    return ((0, prompt), (length - window, length))
 
 
 class PagedAttentionOp(Protocol):
@@ -45,19 +59,19 @@ class PagedAttentionOp(Protocol):
 class PlainPagedAttention:
     """Sequence by sequence with SDPA, on any device.
 
-    Blocks that follow each other are read in place; others are gathered first.
+    A single stretch of the cache is read in place; several are gathered first.
     """
 
     name = "plain"
 
     def __call__(self, q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
         out = torch.empty_like(q)
-        for row, (blocks, length) in enumerate(
-            zip(batch.host_blocks, batch.host_lengths, strict=True)
+        for row, (blocks, spans) in enumerate(
+            zip(batch.host_blocks, batch.host_spans, strict=True)
         ):
-            # (1, H, length, D)
+            # (1, H, tokens seen, D)
             k, v = (
-                _in_order(cache, blocks)[:length].transpose(0, 1).unsqueeze(0)
+                _in_order(cache, blocks, spans).transpose(0, 1).unsqueeze(0)
                 for cache in (keys, values)
             )
             query = q[row].unsqueeze(0).unsqueeze(2)
@@ -65,16 +79,30 @@ class PlainPagedAttention:
         return out
 
 
-def _in_order(cache: Tensor, blocks: Sequence[int]) -> Tensor:
-    """(blocks, block_tokens, H, D) and a block list -> (tokens, H, D)."""
-    first, count = blocks[0], len(blocks)
-    if list(blocks) == list(range(first, first + count)):
-        return cache[first : first + count].flatten(0, 1)
-    return cache[torch.tensor(blocks, device=cache.device)].flatten(0, 1)
+def _in_order(cache: Tensor, blocks: Sequence[int], spans: Sequence[Span]) -> Tensor:
+    """(blocks, block_tokens, H, D) and a block list -> (tokens of the spans, H, D)."""
+    flat = cache.flatten(0, 1)
+    runs = [run for span in spans for run in cache_runs(blocks, span, cache.shape[1])]
+    return torch.cat([flat[run] for run in runs]) if len(runs) > 1 else flat[runs[0]]
+
+
+def cache_runs(blocks: Sequence[int], span: Span, block_tokens: int) -> Iterator[slice]:
+    """Stretches of the cache, in tokens, that hold a span of positions: blocks that follow each
+    other are one stretch."""
+    at, end = span
+    while at < end:
+        last = at // block_tokens
+        start = blocks[last] * block_tokens + at % block_tokens
+        while (last + 1) * block_tokens < end and blocks[last + 1] == blocks[last] + 1:
+            last += 1
+        stop = min((last + 1) * block_tokens, end)
+        yield slice(start, start + stop - at)
+        at = stop
 
 
 class FlashPagedAttention:
-    """flash-attn's decode over a block table; blocks of a multiple of 256 tokens, half precision.
+    """flash-attn's decode over a block table; blocks of a multiple of 256 tokens, half precision,
+    no window.
 
     Importing the package is the caller's to guard.
     """
@@ -115,6 +143,26 @@ class PlainPrefillAttention:
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
         parts = zip(*(torch.split(x, list(lengths)) for x in (q, k, v)), strict=True)
         return torch.cat([self.attention.causal(*part) for part in parts])
+
+
+WINDOW_ROWS = 512
+"""Tokens of a sequence under a window that are attended at a time."""
+
+
+def windowed_causal(q: Tensor, k: Tensor, v: Tensor, prompt: int, window: int) -> Tensor:
+    """The written tokens of one sequence, all (T, H, D) -> (T - prompt, H, D): each sees the prompt
+    and the last `window` tokens."""
+    parts = []
+    for start in range(prompt, q.shape[0], WINDOW_ROWS):
+        end = min(start + WINDOW_ROWS, q.shape[0])
+        first = max(prompt, start - window + 1)
+        back = torch.arange(start, end)[:, None] - torch.arange(first, end)
+        seen = F.pad((back >= 0) & (back < window), (prompt, 0), value=True).to(q.device)
+        keys, values = (torch.cat([x[:prompt], x[first:end]]).transpose(0, 1) for x in (k, v))
+        rows = q[start:end].transpose(0, 1)
+        out = F.scaled_dot_product_attention(rows[None], keys[None], values[None], attn_mask=seen)
+        parts.append(out[0].transpose(0, 1))
+    return torch.cat(parts)
 
 
 class FlashPrefillAttention:

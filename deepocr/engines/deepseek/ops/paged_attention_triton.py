@@ -31,9 +31,10 @@ class TritonPagedAttention:
         out = torch.empty_like(q)
         block_d = triton.next_power_of_2(width)
         _split[(rows, heads, splits)](
-            q.contiguous(), keys, values, batch.block_table, batch.lengths, peaks[0], peaks[1],
-            sums, batch.block_table.stride(0), heads, width, keys.stride(0), keys.stride(1),
-            width**-0.5, SPLITS=splits, BLOCK_TOKENS=block_tokens, TILE=TILE_TOKENS,
+            q.contiguous(), keys, values, batch.block_table, batch.lengths, batch.prompts,
+            peaks[0], peaks[1], sums, batch.block_table.stride(0), heads, width,
+            keys.stride(0), keys.stride(1), width**-0.5, WINDOW=batch.window or 0, SPLITS=splits,
+            BLOCK_TOKENS=block_tokens, TILE=TILE_TOKENS,
             BLOCK_D=block_d, num_warps=4,
         )  # fmt: skip
         _merge[(rows, heads)](
@@ -50,12 +51,20 @@ def num_splits(rows: int, capacity: int) -> int:
 
 @triton.jit
 def _split(
-    q, keys, values, block_table, lengths, peaks, weights, sums,
+    q, keys, values, block_table, lengths, prompts, peaks, weights, sums,
     table_stride, heads, width, block_stride, token_stride, scale,
-    SPLITS: tl.constexpr, BLOCK_TOKENS: tl.constexpr, TILE: tl.constexpr, BLOCK_D: tl.constexpr,
+    WINDOW: tl.constexpr, SPLITS: tl.constexpr,
+    BLOCK_TOKENS: tl.constexpr, TILE: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     row, head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     length = tl.load(lengths + row)
+    # positions between the prompt and the window are left out: counted on without them
+    prompt = length
+    gap = 0
+    if WINDOW > 0:
+        prompt = tl.load(prompts + row)
+        gap = tl.maximum(length - WINDOW - prompt, 0)
+        length -= gap
     tiles = tl.cdiv(tl.cdiv(length, SPLITS), TILE)
     first = split * tiles * TILE
     last = tl.minimum(first + tiles * TILE, length)
@@ -68,6 +77,7 @@ def _split(
     for start in range(first, last, TILE):
         at = start + tl.arange(0, TILE)
         here = at < last
+        at += tl.where(at < prompt, 0, gap)
         block = tl.load(block_table + row * table_stride + at // BLOCK_TOKENS, mask=here, other=0)
         offset = block.to(tl.int64) * block_stride + (at % BLOCK_TOKENS) * token_stride
         where = offset[:, None] + head * width + d[None, :]
