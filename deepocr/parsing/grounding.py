@@ -1,6 +1,7 @@
 """The model's tags to regions.
 
-A tag is `<|ref|>label<|/ref|><|det|>[[x1, y1, x2, y2], ...]<|/det|>`; the text up to the next tag
+A tag is `<|ref|>label<|/ref|><|det|>[[x1, y1, x2, y2], ...]<|/det|>`, or Unlimited-OCR's (see
+`short_tags`); the text up to the next tag
 belongs to it. Numbers are whole and go from 0 to 999. Of a tag that is written badly the label is
 kept, and the boxes that can be meant; one that is cut off at the end is dropped. No marker stays in
 a text. What a model writes is data: it is scanned, never evaluated.
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 from deepocr.parsing.boxes import RAW_MAX
+from deepocr.parsing.short_tags import SHORT_TAG, cut_short_tag
 from deepocr.parsing.tables import ROWS_AFTER, whole_tables
 from deepocr.types import Box, Region, TextDelta
 
@@ -24,7 +26,8 @@ NEARLY_MAX = 1010
 # no further than their line.
 _TAG = re.compile(
     r"<\|/?ref\|>(?P<label>(?:(?!<\|).){0,2000}+)<\|/ref\|>\s{0,8}+"
-    r"(?:<\|det\|>(?:(?P<boxes>(?:(?!<\|).)*+)<\|/det\|>|(?P<open>[\d,:;. \t\[\]{}-]*+)))?+",
+    r"(?:<\|det\|>(?:(?P<boxes>(?:(?!<\|).)*+)<\|/det\|>|(?P<open>[\d,:;. \t\[\]{}-]*+)))?+"
+    rf"|{SHORT_TAG}",
     re.ASCII | re.DOTALL,
 )
 _BOX = re.compile(
@@ -117,8 +120,8 @@ def _split(raw: str) -> list[_Part]:
     for match in _TAG.finditer(raw, 0, end):
         before = parts[-1]
         before.text_span = (before.text_span[0], match.start())
-        label = match["label"].strip() or "text"
-        boxes = _boxes(match["boxes"] or match["open"] or "")
+        label = (match["label"] or match["short_label"] or "").strip() or "text"
+        boxes = _boxes(match["boxes"] or match["open"] or match["short_box"] or "")
         parts.append(_Part(label, boxes, match.span(), (match.end(), end)))
     return parts
 
@@ -127,8 +130,8 @@ def _end(raw: str) -> int:
     """Where the text ends but for a tag that was cut off."""
     start = raw.rfind("<|ref|>")
     cut = _CUT_TAG.match(raw, start) if start >= 0 else None
-    cut = cut or _CUT_MARKER.search(raw, max(0, len(raw) - 8))
-    return cut.start() if cut else len(raw)
+    cuts = (cut, cut_short_tag(raw), _CUT_MARKER.search(raw, max(0, len(raw) - 8)))
+    return min((found.start() for found in cuts if found), default=len(raw))
 
 
 def _boxes(text: str) -> tuple[Box, ...]:
