@@ -5,6 +5,8 @@ import base64
 import hashlib
 import hmac
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -334,6 +336,14 @@ def test_a_full_disk_costs_no_place_in_the_queue(
 
 
 # --- the rest
+
+
+def test_neither_api_nor_worker_loads_mupdf() -> None:
+    code = (
+        "import sys, deepocr.service.http.app, deepocr.service.work.worker\n"
+        "sys.exit('pymupdf' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("secret", ["plain secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])

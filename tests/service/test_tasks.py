@@ -2,6 +2,7 @@
 
 import json
 
+import pymupdf
 import pytest
 
 from tests.service.stack import Stack, book, eventually, picture
@@ -102,6 +103,11 @@ def test_downloads(embedded: Stack) -> None:
     assert [page["number"] for page in document["pages"]] == [1, 2]
     assert "<|ref|>" in embedded.http.get(where, params={"format": "raw"}).text
     assert embedded.http.get(where, params={"format": "exe"}).status_code == 422
+    answer = embedded.http.get(where, params={"format": "pdf"})
+    with pymupdf.open(stream=answer.content, filetype="pdf") as pdf:
+        assert pdf.page_count == 2
+        assert "Read with" in pdf[1].get_text()
+    assert "<html" in embedded.http.get(where, params={"format": "html"}).text
 
 
 def test_page_and_its_picture(embedded: Stack) -> None:

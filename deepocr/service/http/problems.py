@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from kombu.exceptions import OperationalError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
@@ -108,7 +107,7 @@ def problem_of(error: Exception) -> Problem | None:
     if isinstance(error, NoBytesLeftError):
         detail = "the service keeps as many bytes as it may; try again when tasks have expired"
         return Problem(507, "storage-full", detail, retry)
-    if isinstance(error, StoreUnavailableError | OperationalError):
+    if isinstance(error, StoreUnavailableError):
         log.error("the queue cannot be reached: %s", error)
         detail = "the queue cannot be reached just now; try again later"
         return Problem(503, "queue-unavailable", detail, retry)
@@ -168,7 +167,6 @@ def add_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         TooManyBytesError,
         NoBytesLeftError,
         StoreUnavailableError,
-        OperationalError,
         NoRoomError,
         HelperFailed,
     ):
