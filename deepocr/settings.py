@@ -83,11 +83,17 @@ class Settings(BaseSettings):
     dtype: Literal["bf16", "fp32"] = Field(
         default="bf16", description="type of weights and activations"
     )
-    ngram_size: int = Field(
-        default=30, ge=0, le=8192, description="repeats of so many tokens are banned; 0 allows all"
+    ngram_size: int | None = Field(
+        default=None,
+        ge=0,
+        le=8192,
+        description="repeats of so many tokens are banned, 0: none; the model's own unless set",
     )
-    ngram_window: int = Field(
-        default=90, ge=1, le=8192, description="how many tokens back such repeats are looked for"
+    ngram_window: int | None = Field(
+        default=None,
+        ge=1,
+        le=8192,
+        description="how many tokens back such repeats are looked for; the model's own unless set",
     )
 
     quantize: Literal["none", "int8", "int4"] = Field(
@@ -100,21 +106,25 @@ class Settings(BaseSettings):
         default=0, ge=0, description="memory for keys and values; 0 suits what is free"
     )
 
+    model: Literal["deepseek-ocr", "deepseek-ocr-2", "unlimited-ocr"] = Field(
+        default="deepseek-ocr",
+        description="which is fetched: deepseek-ocr, deepseek-ocr-2 or unlimited-ocr",
+    )
     # where missing weights come from; a folder that holds a checkpoint is used as it is
     weights_download: bool = Field(default=True, description="fetch weights when there are none")
     weights_source: Literal["auto", "pget", "hub"] = Field(
         default="auto", description="auto: pget where it is installed, else huggingface_hub"
     )
-    weights_url: str = Field(
-        default="https://weights.replicate.delivery/default/deepseek-ai/DeepSeek-OCR/model.tar",
+    weights_url: str | None = Field(
+        default=None,
         pattern=r"^https?://",
-        description="tar of the checkpoint, for pget",
+        description="tar of the checkpoint, for pget; the model's own unless set",
     )
-    weights_repo: str = Field(
-        default="deepseek-ai/DeepSeek-OCR", description="the same on the model hub"
+    weights_repo: str | None = Field(
+        default=None, description="the same on the model hub; the model's own unless set"
     )
-    weights_revision: str = Field(
-        default="9f30c71f441d010e5429c532364a86705536c53a", description="its commit or branch"
+    weights_revision: str | None = Field(
+        default=None, description="its commit or branch; the model's own unless set"
     )
     weights_stall_s: float = Field(
         default=600, gt=0, description="give up when nothing arrives for so long"

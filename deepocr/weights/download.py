@@ -22,7 +22,7 @@ from pathlib import Path
 from deepocr.errors import CheckpointError, DownloadError
 from deepocr.settings import Settings
 from deepocr.weights.folder import check_folder
-from deepocr.weights.manifest import Manifest, load_manifest, manifest_problems
+from deepocr.weights.manifest import Manifest, load_manifest, manifest_problems, plain_files
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def ensure_weights(settings: Settings, manifest: Manifest | None = None) -> Path
     when what is there is not whole or downloads are switched off, DownloadError when fetching
     fails.
     """
-    manifest = manifest or load_manifest(settings.weights_repo)
+    manifest = manifest or load_manifest(settings.weights_repo, settings.model)
     home = settings.checkpoints / manifest.name
     found = find_weights(settings.checkpoints, home)
     if found is not None:
@@ -109,16 +109,19 @@ def choose_source(settings: Settings, manifest: Manifest) -> Source:
     other is not tried unasked. Raises DownloadError when none is."""
     wanted = settings.weights_source
     program = shutil.which("pget")
-    if wanted in ("auto", "pget") and program:
-        url = settings.weights_url
+    url = settings.weights_url or manifest.url
+    if wanted in ("auto", "pget") and program and url:
         return Source("pget", url, (program, "-x", url))
     if wanted in ("auto", "hub") and importlib.util.find_spec("huggingface_hub"):
-        repo, revision = settings.weights_repo, settings.weights_revision
+        repo = settings.weights_repo or manifest.repo
+        own = manifest.revision if repo == manifest.repo else "main"
+        revision = settings.weights_revision or own
         # -P: what lies in the working folder must not be taken for the hub's modules
         command = (sys.executable, "-P", "-c", FETCH_FROM_HUB, repo, revision)
         return Source("hub", f"{repo} at {revision}", command, tuple(manifest.files), resumes=True)
     raise DownloadError(
-        f"nothing to download weights with (DEEPOCR_WEIGHTS_SOURCE={wanted}): install pget, "
+        f"nothing to download weights with (DEEPOCR_WEIGHTS_SOURCE={wanted}): install pget and "
+        "have DEEPOCR_WEIGHTS_URL where the model has no tar of its own, "
         "or huggingface_hub with `pip install huggingface-hub`, or "
         f"{by_hand(settings.checkpoints / manifest.name)}"
     )
@@ -259,8 +262,8 @@ def collect(arrived: Path, whole: Path, manifest: Manifest) -> Path:
     root = next(configs, arrived / "config.json").parent
     whole.mkdir()
     for name in manifest.files:
-        if (root / name).is_file() and not (root / name).is_symlink():
-            (root / name).rename(whole / name)
+        for path in plain_files(root, name):
+            path.rename(whole / path.name)
     return whole
 
 

@@ -33,14 +33,22 @@ class FileEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """A checkpoint's files and tensors. `tensors` maps folded names to shapes."""
+    """A checkpoint's files and tensors. `tensors` maps folded names to shapes; where none are
+    listed the network itself tells what does not fit. A file's name may be a pattern.
+
+    `revision` on the model hub is the one to fetch, `url` a tar for pget. `num_bytes` is for
+    manifests without tensors.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     repo: str
     dtype: str
     files: dict[str, FileEntry]
-    tensors: dict[str, tuple[int, ...]]
+    tensors: dict[str, tuple[int, ...]] = {}
+    revision: str = "main"
+    url: str | None = None
+    num_bytes: int = 0
 
     @property
     def name(self) -> str:
@@ -57,14 +65,16 @@ class Manifest(BaseModel):
     @property
     def weight_bytes(self) -> int:
         """Bytes of all tensors, without the file's header."""
+        if not self.tensors:
+            return self.num_bytes
         return BYTES_PER_VALUE[self.dtype] * sum(prod(shape) for shape in self.shapes.values())
 
 
-def load_manifest(repo: str = DEFAULT) -> Manifest:
+def load_manifest(repo: str | None = None, model: str = DEFAULT) -> Manifest:
     """The manifest of a published model, by its repository's name, whoever owns the copy; that of
-    DeepSeek-OCR for any other name, as a mirror may be called anything."""
+    `model` for any other name, as a mirror may be called anything."""
     known = {path.stem: path for path in Path(__file__).parent.glob("*.json")}
-    path = known.get(repo.rsplit("/", 1)[-1].lower(), known[DEFAULT])
+    path = known.get((repo or model).rsplit("/", 1)[-1].lower(), known[model])
     return Manifest.model_validate_json(path.read_bytes())
 
 
@@ -85,28 +95,33 @@ def manifest_problems(folder: Path, manifest: Manifest) -> list[str]:
     problems: list[str] = []
     tensors: dict[str, Tensor] = {}
     for name, entry in manifest.files.items():
-        path = folder / name
-        if path.is_symlink() or not path.is_file():
-            if entry.required:
-                problems.append(f"{name} is missing")
-            continue
-        try:
-            check_file(path, entry)
-            if path.suffix == ".safetensors":
-                tensors |= tensors_in(path)
-        except CheckpointError as error:
-            problems.append(str(error))
+        paths = plain_files(folder, name)
+        if entry.required and not paths:
+            problems.append(f"{name} is missing")
+        for path in paths:
+            try:
+                check_file(path, entry)
+                if path.suffix == ".safetensors":
+                    tensors |= tensors_in(path)
+            except CheckpointError as error:
+                problems.append(str(error))
     if problems:
         return problems
     expected = {name: f"{manifest.dtype} {list(shape)}" for name, shape in manifest.shapes.items()}
     found = {name: f"{dtype} {list(shape)}" for name, (dtype, shape) in tensors.items()}
-    problems = differences(expected, found)
+    problems = differences(expected, found) if expected else []
     try:
         # whatever the next start will ask, such as an index that fits its shards
         check_folder(folder)
     except CheckpointError as error:
         problems.append(str(error))
     return problems
+
+
+def plain_files(folder: Path, pattern: str) -> list[Path]:
+    """Files of this name or pattern; links, which may lead anywhere, are none."""
+    found = sorted(folder.glob(pattern))
+    return [path for path in found if path.is_file() and not path.is_symlink()]
 
 
 def check_file(path: Path, entry: FileEntry) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deepocr.engines.deepseek.config import ClipConfig, QwenConfig, read_config
-from deepocr.engines.deepseek.family import DEEPSEEK_OCR, DEEPSEEK_OCR_2, member_of
+from deepocr.engines.deepseek.family import DEEPSEEK_OCR, DEEPSEEK_OCR_2, UNLIMITED_OCR, member_of
 from deepocr.errors import CheckpointError
 from tests.small_family import small_raw
 from tests.tiny_checkpoint import DATA
@@ -66,7 +66,7 @@ def test_decoder_fields_at_the_top_level_only(tmp_path: Path) -> None:
         ({"language_config": language(num_key_value_heads=1)}, "num_key_value_heads 1"),
         ({"language_config": language(hidden_size="wide")}, "hidden_size"),
         ({"language_config": language(rope_scaling={"type": "yarn"})}, "rope_scaling"),
-        ({"language_config": {}}, "vocab_size: Field required"),
+        ({"language_config": {}, "vocab_size": ...}, "vocab_size: Field required"),
         ({"language_config": 3}, "decoder"),
     ],
 )
@@ -139,6 +139,34 @@ def test_the_second_model(tmp_path: Path) -> None:
     assert config.sam.downsample_channels == (48, 896)
     assert member_of(config) is DEEPSEEK_OCR_2
     assert member_of(read_config(TINY)) is DEEPSEEK_OCR
+
+
+def test_a_sliding_window_under_either_name_and_at_either_place(tmp_path: Path) -> None:
+    for changes in (
+        {"sliding_window": 128},
+        {"sliding_window_size": 128},
+        {"language_config": language(sliding_window_size=128)},
+        {"language_config": language(layer_types=["reference_sliding_attention"] * 3),
+         "sliding_window": 128},
+    ):  # fmt: skip
+        config = read_config(written(tmp_path, **changes))
+        assert config.decoder.sliding_window == 128
+        assert member_of(config) is UNLIMITED_OCR
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sliding_window": 0},
+        {"sliding_window": 128, "use_sliding_window": False},
+        {"sliding_window": 128, "layer_types": ["full_attention", "reference_sliding_attention"]},
+        {"layer_types": ["reference_sliding_attention"]},
+        {"sliding_window": 128, "sliding_window_size": 64},
+    ],
+)
+def test_a_window_that_contradicts_itself(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match=r"window|layer_types"):
+        read_config(written(tmp_path, **changes))
 
 
 def test_two_encoders_at_once(tmp_path: Path) -> None:

@@ -3,12 +3,20 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from deepocr.errors import CheckpointError
+from deepocr.settings import Settings
 from deepocr.weights.folder import check_folder
-from deepocr.weights.manifest import Manifest, load_manifest, manifest_problems, unfold_name
+from deepocr.weights.manifest import (
+    FileEntry,
+    Manifest,
+    load_manifest,
+    manifest_problems,
+    unfold_name,
+)
 from tests.unit.weights_samples import (
     MANIFEST,
     SHARD,
@@ -32,6 +40,28 @@ def test_the_published_manifest_has_every_tensor() -> None:
 def test_a_manifest_is_found_by_the_repositorys_name() -> None:
     for repo in ("deepseek-ai/DeepSeek-OCR", "someone/deepseek-ocr", "someone/mirror", "../../x"):
         assert load_manifest(repo).repo == "deepseek-ai/DeepSeek-OCR"
+
+
+def test_every_model_has_a_manifest() -> None:
+    """By DEEPOCR_MODEL, or by the repository's name, whatever the model."""
+    for model in get_args(Settings.model_fields["model"].annotation):
+        manifest = load_manifest(model=model)
+        assert manifest.name.lower() == model
+        assert manifest.weight_bytes > 6_000_000_000
+        assert load_manifest("someone/mirror", model) == manifest
+        assert load_manifest(f"someone/{manifest.name}") == manifest
+
+
+def test_a_manifest_without_tensors_takes_any_and_wants_one_file(tmp_path: Path) -> None:
+    files = {name: entry for name, entry in MANIFEST.files.items() if "safetensors" not in name}
+    loose = MANIFEST.model_copy(
+        update={"tensors": {}, "files": {**files, "model*.safetensors": FileEntry()}}
+    )
+    write_files(tmp_path, checkpoint_files())
+    assert manifest_problems(tmp_path, loose) == []
+    for path in tmp_path.glob("*.safetensors"):
+        path.unlink()
+    assert "model*.safetensors is missing" in manifest_problems(tmp_path, loose)
 
 
 def test_folded_names() -> None:

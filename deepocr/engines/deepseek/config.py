@@ -7,11 +7,11 @@ are the official implementation's and stand here as defaults.
 
 import json
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from deepocr.engines.deepseek.config_fields import network_parts, without_notes
 from deepocr.errors import CheckpointError
@@ -214,7 +214,7 @@ def read_config(path: Path) -> OcrConfig:
         ) from error
 
 
-def _told(fault: ErrorDetails) -> str:
+def _told(fault: Mapping[str, Any]) -> str:
     """One fault with the field's name and value."""
     name = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "missing":

@@ -104,8 +104,9 @@ def _decoder(top: dict[str, Any], fields: Collection[str]) -> Any:
         return decoder
     for part in (top, decoder):
         for name, ours in OTHER_NAMES.items():
-            if name in part:
-                part.setdefault(ours, part.pop(name))
+            # one that contradicts ours stays, to be refused
+            if name in part and part.setdefault(ours, part[name]) == part[name]:
+                del part[name]
     repeated = {name: top.pop(name) for name in fields if name in top}
     for name, value in repeated.items():
         if value != decoder.get(name, value):

@@ -143,11 +143,6 @@ def create(settings: Settings) -> DeepSeekEngine:
 
     Raises EngineUnavailable (CheckpointError, DownloadError) naming what is missing.
     """
-    if settings.ngram_window < settings.ngram_size:
-        raise SettingsError(
-            f"DEEPOCR_NGRAM_WINDOW={settings.ngram_window} is shorter than DEEPOCR_NGRAM_SIZE="
-            f"{settings.ngram_size}, so nothing would be banned; make it longer, or the size 0"
-        )
     device, dtype = choose_device(settings.device), DTYPES[settings.dtype]
     for_cpu = device.type == "cpu" and dtype == torch.bfloat16
     if settings.quantize != "none" and not for_cpu:
@@ -157,6 +152,7 @@ def create(settings: Settings) -> DeepSeekEngine:
         )
     folder = ensure_weights(settings)
     config = read_config(folder)
+    size, window = choose_ban(settings, member_of(config))
     tokens = read_tokens(folder, config.decoder.vocab_size)
     ops = choose_ops(device, dtype, sliding_window=config.decoder.sliding_window is not None)
     model = load_model(
@@ -164,8 +160,21 @@ def create(settings: Settings) -> DeepSeekEngine:
     )  # fmt: skip
     if for_cpu:
         pack_for_cpu(model, settings.quantize)
-    ban = NGramBan(settings.ngram_size, settings.ngram_window, tokens.table_cell_ids)
+    ban = NGramBan(size, window, tokens.table_cell_ids)
     return start(model, ops, tokens, settings, ban)
+
+
+def choose_ban(settings: Settings, member: Member) -> tuple[int, int]:
+    """The n-grams' size and window: the model's own where nothing is set. Raises SettingsError."""
+    own_size, own_window = member.ban
+    size = own_size if settings.ngram_size is None else settings.ngram_size
+    window = own_window if settings.ngram_window is None else settings.ngram_window
+    if window < size:
+        raise SettingsError(
+            f"DEEPOCR_NGRAM_WINDOW={window} is shorter than DEEPOCR_NGRAM_SIZE={size}, so nothing "
+            "would be banned; make it longer, or the size 0"
+        )
+    return size, window
 
 
 def start(
