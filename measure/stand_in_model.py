@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from deepocr.engines.deepseek.config import OcrConfig
+from deepocr.engines.deepseek.config import OcrConfig, QwenConfig
 from deepocr.engines.deepseek.model.moe import Router
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import Ops
@@ -39,6 +39,24 @@ PUBLISHED = OcrConfig.model_validate(
     }
 )
 """The fields of the published config.json that the network reads."""
+
+FAMILY = {
+    "deepseek-ocr": PUBLISHED,
+    "deepseek-ocr-2": OcrConfig(
+        sam=PUBLISHED.sam.model_copy(update={"downsample_channels": (512, 896)}),
+        encoder=QwenConfig(kind="qwen2", dim=896),
+        projector=PUBLISHED.projector.model_copy(update={"input_dim": 896}),
+        decoder=PUBLISHED.decoder,
+    ),
+    "unlimited-ocr": PUBLISHED.model_copy(
+        update={
+            "decoder": PUBLISHED.decoder.model_copy(
+                update={"sliding_window": 128, "max_position_embeddings": 32768}
+            )
+        }
+    ),
+}
+"""Every member at its published size, by DEEPOCR_MODEL."""
 
 PATTERN_VALUES = 1 << 22
 """Random values drawn once and repeated: drawing 3.3 billion would take longer than the bench."""

@@ -28,6 +28,7 @@ from PIL import Image
 from deepocr.engines.deepseek.batching import BatchedReader, PageInBatch, Token
 from deepocr.engines.deepseek.build import choose_device, make_reader
 from deepocr.engines.deepseek.cpu import pack_for_cpu
+from deepocr.engines.deepseek.family import member_of
 from deepocr.engines.deepseek.kv_cache import BLOCK_TOKENS
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import plain_ops
@@ -36,11 +37,11 @@ from deepocr.engines.deepseek.ops.packed import Quantize
 from deepocr.engines.deepseek.sampling import NO_BAN
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, prepare
-from deepocr.tasks import find_preset
+from deepocr.tasks import Preset, find_preset
 from measure.bench.measures import Clock, peak_bytes, read_bandwidth, step_bytes
 from measure.bench.transformers_decoder import transformers_decoder
 from measure.plain_sequence import PlainSequence
-from measure.stand_in_model import PUBLISHED, random_model, with_other_ops
+from measure.stand_in_model import FAMILY, random_model, with_other_ops
 
 NO_END = -1
 TEXT_TOKENS = 12
@@ -51,6 +52,7 @@ WARM_UP_TOKENS = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `bench.py deepseek`."""
+    parser.add_argument("--model", choices=FAMILY, default="deepseek-ocr", help="(deepseek-ocr)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
     parser.add_argument("--batches", type=_numbers, help="default: 1,4,16,64; on the CPU 1,4")
     parser.add_argument("--preset", default="base", help="resolution of the pages (base)")
@@ -82,11 +84,14 @@ def run(options: argparse.Namespace) -> int:
     on_cuda = device.type == "cuda"
     batches = options.batches or ([1, 4, 16, 64] if on_cuda else [1, 4])
     tokens = options.tokens or (800 if on_cuda else 24)
-    pages = make_pages(options.preset, max(batches))
-    ops = choose_ops(device, torch.bfloat16)
-    base = random_model(PUBLISHED, plain_ops(), device=device, dtype=torch.bfloat16)
+    config = FAMILY[options.model]
+    pages = make_pages(member_of(config).presets, options.preset, max(batches))
+    windowed = config.decoder.sliding_window is not None
+    ops = choose_ops(device, torch.bfloat16, sliding_window=windowed)
+    base = random_model(config, plain_ops(), device=device, dtype=torch.bfloat16)
     report: dict[str, Any] = {
         "bench": "deepseek",
+        "model": options.model,
         "machine": describe(device),
         "preset": options.preset,
         "prompt_tokens": pages[0].num_slots + TEXT_TOKENS,
@@ -118,13 +123,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def make_pages(preset: str, how_many: int) -> list[PreparedPage]:
+def make_pages(presets: Mapping[str, Preset], name: str, how_many: int) -> list[PreparedPage]:
     """A4 pages of noise, each of its own."""
     generator = np.random.default_rng(0)
+    preset = presets[find_preset(name).title]
     found = []
     for _ in range(min(how_many, 8)):
         values = generator.integers(0, 255, (1754, 1240, 3), dtype=np.uint8)
-        found.append(prepare(Image.fromarray(values), find_preset(preset)))
+        found.append(prepare(Image.fromarray(values), preset))
     return [found[index % len(found)] for index in range(how_many)]
 
 

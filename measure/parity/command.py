@@ -2,6 +2,7 @@
 
 scripts/parity.py FOLDER                        a checkpoint and its cases in one folder
 scripts/parity.py --full CONFIG --cases FOLDER  stand-in weights for a config.json
+scripts/parity.py --full CONFIG --witness PICTURE  the same, against transformers' own model
 """
 
 import argparse
@@ -32,6 +33,7 @@ from measure.parity.stages import (
     compare,
     read_cases,
 )
+from measure.parity.witness import hold_against_witness
 from measure.stand_in_weights import stand_in_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -80,16 +82,28 @@ def parse_arguments() -> argparse.Namespace:
         help="rotary rates as the official code had them: fp32, or rounded to bf16 as its cast of\n"
         "the whole model leaves them (the default with --full; see docs/parity.md)",
     )
+    parser.add_argument(
+        "--witness",
+        type=Path,
+        metavar="PICTURE",
+        help="with --full: hold against transformers' model of the same weights, on this picture",
+    )
+    parser.add_argument("--preset", default="base", help="with --witness (base)")
+    parser.add_argument("--tokens", type=int, default=16, help="with --witness (16)")
     options = parser.parse_args()
     if (options.folder is None) == (options.full is None):
         parser.error("give a FOLDER, or --full CONFIG with --cases FOLDER")
-    if options.full and not options.cases:
-        parser.error("--full needs --cases FOLDER")
+    if options.full and not (options.cases or options.witness):
+        parser.error("--full needs --cases FOLDER or --witness PICTURE")
+    if options.witness and not options.full:
+        parser.error("--witness needs --full CONFIG")
     return options
 
 
 def run(options: argparse.Namespace) -> list[Check]:
     """All checks of all cases, printed as they are made."""
+    if options.witness:
+        return run_witness(options)
     cases = read_cases(options.cases or options.folder)
     if options.case:
         cases = [case for case in cases if case.name in options.case]
@@ -101,17 +115,33 @@ def run(options: argparse.Namespace) -> list[Check]:
         started_s = time.perf_counter()
         for check in compare(implementation, case, limits):
             checks.append(check)
-            verdict = "ok" if check.ok else "MISS"
-            found, wanted = check.found[:18], check.wanted[:18]
-            print(f"{check.case[:17]:<18}{check.what:<24}{found:<20}{wanted:<20}{verdict}")
+            show(check)
         print(f"{case.name[:17]:<18}{time.perf_counter() - started_s:.1f} s", flush=True)
+    return checks
+
+
+def show(check: Check) -> None:
+    verdict = "ok" if check.ok else "MISS"
+    found, wanted = check.found[:18], check.wanted[:18]
+    print(f"{check.case[:17]:<18}{check.what:<24}{found:<20}{wanted:<20}{verdict}")
+
+
+def run_witness(options: argparse.Namespace) -> list[Check]:
+    """The checks of one picture against transformers, printed."""
+    config = read_config(options.full)
+    image_id = config.decoder.vocab_size - 24
+    found = hold_against_witness(config, options.witness, options.preset, image_id, options.tokens)
+    checks = list(found)
+    for check in checks:
+        show(check)
     return checks
 
 
 def build(options: argparse.Namespace, cases: Sequence[Case]) -> Implementation:
     """The chosen path over the chosen weights."""
     device, dtype = torch.device(options.device), DTYPES[options.dtype]
-    fast = choose_ops(device, dtype) if options.path == "fast" else None
+    windowed = read_config(options.full or options.folder).decoder.sliding_window is not None
+    fast = choose_ops(device, dtype, sliding_window=windowed) if options.path == "fast" else None
     ops = fast.network if fast else Ops(choose_attention(device, dtype), plain_experts)
     model = load(options, ops, device, dtype)
     if fast is None:

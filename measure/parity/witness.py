@@ -4,25 +4,34 @@ The weights are written under their published names, and transformers finds its 
 names to its modules; config.json is written in its words. Both sides get the same pixels.
 """
 
+import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from deepocr.engines.deepseek.checkpoint import load_model
 from deepocr.engines.deepseek.config import ClipConfig, DecoderConfig, OcrConfig, SamConfig
+from deepocr.engines.deepseek.family import member_of
 from deepocr.engines.deepseek.model.ocr import OcrModel
+from deepocr.engines.deepseek.ops import plain_ops
 from deepocr.engines.deepseek.sampling import NO_BAN
 from deepocr.engines.deepseek.tokens import Prompt
-from deepocr.engines.deepseek.vision import PreparedPage, VisionBatcher
+from deepocr.engines.deepseek.vision import PreparedPage, VisionBatcher, prepare
+from deepocr.tasks import find_preset
+from measure.parity.stages import LIMITS, Check, relative_error
 from measure.plain_sequence import PlainSequence
 from measure.stand_in_weights import stand_in_weights
 
 ALL_AT_ONCE = 1 << 40
+TEXT_TOKENS = 12
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,34 @@ def _text(decoder: DecoderConfig) -> dict[str, Any]:
         "mlp_layer_types": ["dense"] * dense + ["sparse"] * (layers - dense),
         "rope_parameters": {"rope_type": "default", "rope_theta": decoder.rope_theta},
     }
+
+
+def hold_against_witness(
+    config: OcrConfig, picture: Path, preset: str, image_id: int, max_new_tokens: int
+) -> Iterator[Check]:
+    """One picture read by both with stand-in weights in float32, one after the other, so that only
+    one network is in memory at a time."""
+    with Image.open(picture) as image:
+        page = prepare(image, member_of(config).presets[find_preset(preset).title])
+    ids = (0, *[image_id] * page.num_slots, *range(10, 10 + TEXT_TOKENS))
+    prompt = Prompt(ids, 1, page.num_slots)
+    with TemporaryDirectory() as folder:
+        theirs = witness_model(config, image_id, Path(folder))
+        wanted = read_theirs(theirs, page, prompt, max_new_tokens)
+    del theirs
+    gc.collect()
+    ours = load_model(
+        config, stand_in_weights(config), plain_ops(),
+        device=torch.device("cpu"), dtype=torch.float32,
+    )  # fmt: skip
+    found = read_ours(ours, page, prompt, max_new_tokens)
+    case, limits = f"{preset}_{picture.stem}", LIMITS[torch.float32]
+    for what, limit in (("features", limits.encoder), ("logits", limits.decoder)):
+        error = relative_error(getattr(found, what), getattr(wanted, what))
+        yield Check(case, what, f"{error:.1e}", f"<= {limit:.0e}", error <= limit)
+    same = sum(a == b for a, b in zip(found.tokens, wanted.tokens, strict=True))
+    total = len(wanted.tokens)
+    yield Check(case, "greedy", f"{same} same", f"{total} tokens", same == total)
 
 
 @torch.inference_mode()

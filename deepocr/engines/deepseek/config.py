@@ -125,7 +125,7 @@ class DecoderConfig(_Part):
     # each token sees the prompt and this many of the last written ones, itself included
     sliding_window: int | None = Field(default=None, ge=1)
     use_sliding_window: bool = True
-    layer_types: tuple[str, ...] = ()
+    layer_types: tuple[str, ...] | None = None
     tie_word_embeddings: Literal[False] = False
 
     @model_validator(mode="after")
@@ -148,8 +148,8 @@ class DecoderConfig(_Part):
                 f"use_sliding_window is false and sliding_window is {self.sliding_window}"
             )
         wanted = "reference_sliding_attention" if self.sliding_window else "full_attention"
-        if set(self.layer_types) - {wanted}:
-            raise ValueError(f"layer_types {set(self.layer_types)} are not all {wanted}")
+        if set(self.layer_types or ()) - {wanted}:
+            raise ValueError(f"layer_types {self.layer_types} are not all {wanted}")
         return self
 
     @property
