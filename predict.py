@@ -86,7 +86,7 @@ class Predictor(BaseRunner):
             description="Pages of a PDF or TIFF, like 1-3,7; all when empty", default=""
         ),
         max_new_tokens: int = Input(
-            description="Most tokens to write for a page", default=8192, ge=1, le=8192
+            description="Most tokens to write for a page", default=8192, ge=1, le=32768
         ),
         password: str = Input(description="Password of an encrypted PDF", default=""),
     ) -> str:

@@ -12,7 +12,11 @@ from deepocr.errors import InvalidInput
 from deepocr.types import Job
 
 MAX_REFERENCE_CHARS = 1000
-MAX_NEW_TOKENS = 8192
+DEFAULT_NEW_TOKENS = 8192
+"""All that the first model's context holds, and more than a page needs."""
+
+MAX_NEW_TOKENS = 32768
+"""The largest context in the family; an engine stops at its own."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def make_job(
     task: str = "Convert to Markdown",
     reference_text: str = "",
     preset: str = "Gundam (Recommended)",
-    max_new_tokens: int = MAX_NEW_TOKENS,
+    max_new_tokens: int = DEFAULT_NEW_TOKENS,
 ) -> Job:
     """A checked Job from titles or slugs. Raises InvalidInput."""
     found = find_task(task)

@@ -22,7 +22,7 @@ from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
 from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput
 from deepocr.settings import Settings, load_settings
-from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
+from deepocr.tasks import DEFAULT_NEW_TOKENS, PRESETS, TASKS, make_job
 from deepocr.types import PageStatus
 
 EXIT_OK = 0
@@ -89,7 +89,7 @@ def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--max-new-tokens",
         type=engine_choice.positive,
-        default=MAX_NEW_TOKENS,
+        default=DEFAULT_NEW_TOKENS,
         metavar="N",
         help="most tokens to write for a page",
     )

@@ -118,7 +118,7 @@ def test_passwords(tmp_path: Path) -> None:
         (("--dpi", "5"), "not from 36 to 1200"),
         (("--jobs", "0"), "not from 1"),
         (("--timeout", "-1"), "no number of seconds"),
-        (("--max-new-tokens", "9000"), "must be from 1 to 8192"),
+        (("--max-new-tokens", "33000"), "must be from 1 to 32768"),
         (("--replicate", "nonsense"), "REPLICATE_API_TOKEN"),
     ],
 )

@@ -34,8 +34,8 @@ def test_the_reference_stands_in_the_prompt_as_it_is() -> None:
         ({"task": "locate"}, "needs a reference_text"),
         ({"task": "locate", "reference_text": "a<|/ref|>"}, "model tag"),
         ({"task": "locate", "reference_text": "x" * 1001}, "1001 characters"),
-        ({"max_new_tokens": 0}, "from 1 to 8192"),
-        ({"max_new_tokens": 8193}, "from 1 to 8192"),
+        ({"max_new_tokens": 0}, "from 1 to 32768"),
+        ({"max_new_tokens": 32769}, "from 1 to 32768"),
     ],
 )
 def test_mistakes_are_named(arguments: dict[str, object], message: str) -> None:

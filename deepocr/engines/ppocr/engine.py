@@ -14,7 +14,7 @@ from deepocr.engines.ppocr.recognition.lines import LineReader, Stop, StoppedErr
 from deepocr.engines.ppocr.structure.layout_model import load_layout_model
 from deepocr.errors import EngineBroken, EngineError, reason
 from deepocr.settings import Settings
-from deepocr.tasks import MAX_NEW_TOKENS
+from deepocr.tasks import DEFAULT_NEW_TOKENS
 from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
 
 TASKS = frozenset(
@@ -65,7 +65,7 @@ class PPOCREngine:
                 yield RegionFound(piece.region)
             yield TextDelta(piece.raw, piece.probabilities)
         notes = dict(reading.notes)
-        if job.max_new_tokens < MAX_NEW_TOKENS:
+        if job.max_new_tokens < DEFAULT_NEW_TOKENS:
             notes["max_new_tokens"] = "not heeded: this reader writes all that the page says"
         yield PageDone(seconds=reading.seconds, notes=notes)
 

@@ -13,7 +13,7 @@ from deepocr.errors import InvalidInput
 from deepocr.render.markdown import render_markdown
 from deepocr.service.http.problems import Problem, refuse_options
 from deepocr.service.http.waiting import IncomingDocument
-from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
+from deepocr.tasks import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, PRESETS, TASKS, make_job
 from deepocr.types import Job, PageResult
 
 MODELS: Mapping[str, str] = {
@@ -136,7 +136,7 @@ def chat_job(
         )
     prompt = " ".join(part.text or "" for part in parts if part.type == "text").strip()
     task, reference = task_of(prompt)
-    limit = request.max_completion_tokens or request.max_tokens or MAX_NEW_TOKENS
+    limit = request.max_completion_tokens or request.max_tokens or DEFAULT_NEW_TOKENS
     job = make_job(task, reference, MODELS[request.model], min(limit, MAX_NEW_TOKENS))
     sources = tuple(document(url, f"image {i}") for i, url in enumerate(pictures, start=1))
     return ChatJob(request.model, sources, job, raw="<|" in prompt)

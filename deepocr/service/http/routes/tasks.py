@@ -17,7 +17,7 @@ from deepocr.service.state.records import Snapshot, TaskProgress
 from deepocr.service.work.exports import EXPORTS
 from deepocr.service.work.stitching import finish_task
 from deepocr.service.work.webhooks import check_webhook
-from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS, make_job
+from deepocr.tasks import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, PRESETS, TASKS, make_job
 
 router = APIRouter(prefix="/api/v1/ocr", tags=["tasks"], route_class=ClientRoute)
 
@@ -33,7 +33,7 @@ async def wanted_of(
         "Gundam (Recommended)"
     ),
     reference_text: Annotated[str, Form(description="what to look for, for Locate")] = "",
-    max_new_tokens: Annotated[int, Form(ge=1, le=MAX_NEW_TOKENS)] = MAX_NEW_TOKENS,
+    max_new_tokens: Annotated[int, Form(ge=1, le=MAX_NEW_TOKENS)] = DEFAULT_NEW_TOKENS,
     pages: Annotated[str, Form(description="such as 1-3,7; empty is all")] = "",
     password: Annotated[str, Form(description="of an encrypted PDF", max_length=200)] = "",
     dpi: Annotated[int | None, Form(ge=36, le=600, description="of a PDF's pages")] = None,
