@@ -130,7 +130,9 @@ def run_witness(options: argparse.Namespace) -> list[Check]:
     """The checks of one picture against transformers, printed."""
     config = read_config(options.full)
     image_id = config.decoder.vocab_size - 24
-    found = hold_against_witness(config, options.witness, options.preset, image_id, options.tokens)
+    found = hold_against_witness(
+        config, options.witness, options.preset, image_id, options.tokens, DTYPES[options.dtype]
+    )
     checks = list(found)
     for check in checks:
         show(check)

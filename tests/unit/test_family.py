@@ -1,0 +1,73 @@
+"""Every member of the family as an engine, from a checkpoint's folder to a page's text."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from PIL import Image
+from safetensors.torch import save_file
+
+from deepocr.engines.deepseek.engine import choose_ban
+from deepocr.engines.deepseek.family import DEEPSEEK_OCR, UNLIMITED_OCR
+from deepocr.engines.deepseek.tokens import read_tokens
+from deepocr.engines.registry import create_engine
+from deepocr.errors import SettingsError, UnsupportedTask
+from deepocr.pipeline import read_page, warm_up
+from deepocr.settings import Settings
+from deepocr.tasks import make_job
+from deepocr.types import Page
+from measure.stand_in_weights import stand_in_weights
+from tests.small_family import small_config
+from tests.tiny_checkpoint import make_tiny_checkpoint
+
+PAGE = Page(1, Image.new("RGB", (300, 200), (200, 30, 90)))
+
+
+def checkpoint(member: str, folder: Path) -> Path:
+    """The member's small model in the published form."""
+    make_tiny_checkpoint(folder)
+    config = small_config(member, folder)
+    save_file(dict(stand_in_weights(config, 1.3).tensors()), folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("member", "name", "slots", "presets", "prompt"),
+    [
+        ("DeepSeek-OCR-2", "deepseek-ocr-2 fp32", 257, 2,
+         "<image>\n<|grounding|>Convert the document to markdown."),
+        ("Unlimited-OCR", "unlimited-ocr fp32", 273, 5, "<image>document parsing."),
+    ],
+)  # fmt: skip
+async def test_a_member_as_an_engine(
+    tmp_path: Path, member: str, name: str, slots: int, presets: int, prompt: str
+) -> None:
+    folder = checkpoint(member, tmp_path)
+    settings = Settings(engine="deepseek", checkpoints=folder, device="cpu", dtype="fp32")
+    engine = create_engine(settings)
+    try:
+        await warm_up(engine)
+        assert engine.capabilities.engine == name
+        assert len(engine.capabilities.presets) == presets
+        result = await read_page(engine, PAGE, make_job(preset="base", max_new_tokens=20))
+        assert (result.status, result.usage.output_tokens) == ("truncated", 20)
+        ids = read_tokens(folder, 1024).prompt(prompt, slots).ids
+        assert result.usage.prompt_tokens == len(ids)
+        if presets == 2:
+            with pytest.raises(UnsupportedTask, match=r"no resolution 'Tiny'; it has: Gundam"):
+                await read_page(engine, PAGE, make_job(preset="tiny"))
+        else:
+            with pytest.raises(UnsupportedTask, match="cannot do 'Free OCR'"):
+                await read_page(engine, PAGE, make_job("free"))
+    finally:
+        await engine.close()
+
+
+def test_the_ban_is_the_models_own_unless_set() -> None:
+    assert choose_ban(Settings(), DEEPSEEK_OCR) == (30, 90)
+    assert choose_ban(Settings(), UNLIMITED_OCR) == (35, 128)
+    assert choose_ban(Settings(ngram_size=0), UNLIMITED_OCR) == (0, 128)
+    with pytest.raises(SettingsError, match="DEEPOCR_NGRAM_SIZE=35"):
+        choose_ban(Settings(ngram_window=20), UNLIMITED_OCR)
