@@ -8,8 +8,6 @@ import sys
 
 from deepocr.errors import EngineBroken, EngineUnavailable, SettingsError
 from deepocr.service.settings import ServiceSettings
-from deepocr.service.state.files import TaskFiles
-from deepocr.service.work.exports import export_process
 from deepocr.service.work.supervisor import Supervisor
 from deepocr.service.work.threads import EXIT_CANNOT_START, EXIT_ENGINE_BROKEN, start_thread
 from deepocr.settings import load_settings_as
@@ -35,8 +33,6 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_CANNOT_START
     if options.part == "worker-process":
         return _worker_process(settings, options)
-    if options.part == "export-process":
-        return export_process(TaskFiles(settings.data_dir), options.task_id, options.kind)
     if options.part == "worker":
         return _worker(settings)
     return _serve(settings, options.host, options.port, with_worker=options.part == "all")
@@ -56,9 +52,6 @@ def _parser() -> argparse.ArgumentParser:
     process.add_argument("worker_id")
     process.add_argument("alive_fd", type=int)
     process.add_argument("--probe", action="store_true")
-    export = parts.add_parser("export-process")
-    export.add_argument("task_id")
-    export.add_argument("kind")
     _add_address(parser)
     parser.set_defaults(part="all")
     return parser

@@ -7,7 +7,7 @@ import openai
 import pytest
 from mistralai.client import Mistral
 
-from deepocr.service.http.chat import ChatRequest, chat_job
+from deepocr.service.http.openai_chat import ChatRequest, chat_job
 from deepocr.service.http.waiting import IncomingDocument
 from tests.service.stack import Stack, book, picture
 

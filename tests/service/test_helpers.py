@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deepocr.service.http import answers
-from deepocr.service.http.helpers import HelperFailed, Helpers
+from deepocr.service.work.helpers import HelperFailed, Helpers
 from deepocr.types import PageResult, Region
 from tests.service.test_limits import hand_in, inside, service
 

@@ -21,11 +21,12 @@ from PIL import Image
 from deepocr.documents.pdf import PdfDocument
 from deepocr.documents.pictures import PictureDocument
 from deepocr.errors import PageTooCostly
+from deepocr.service.http import context
 from deepocr.service.http.app import create_app
 from deepocr.service.http.context import Service
 from deepocr.service.http.json_documents import MAX_REST_BYTES
-from deepocr.service.http.routes import health
 from deepocr.service.settings import ServiceSettings
+from deepocr.service.state.files import TEMPORARY_S
 from deepocr.service.state.store import WORKER_TTL_S, StoreUnavailableError
 from deepocr.service.work.queue import make_celery, waiting_messages
 from deepocr.service.work.sweeper import STUCK_S, Sweeper
@@ -160,7 +161,7 @@ def test_large_json_is_read_elsewhere(tmp_path: Path) -> None:
         # what is good is queued, and no worker is here to read it
         late = client.post("/predict/ocr_system", json={"images": images}).json()
         assert (late["status"], late["msg"]) == ("101", "the document took too long")
-    assert not [path for path in tmp_path.glob("tmp*") if path.is_dir()]
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 @pytest.mark.usefixtures("small_json")
@@ -257,7 +258,7 @@ class Stuck(threading.Event):
 
 
 def test_health_waits_for_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "LOOK_S", 0.1)
+    monkeypatch.setattr(context, "ASK_S", 0.1)
     stuck = Stuck()
     with service(tmp_path) as client:
         monkeypatch.setattr(inside(client).store, "workers", stuck)
@@ -266,6 +267,27 @@ def test_health_waits_for_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 assert client.get("/health/live").json() == {"live": True}
                 assert client.get("/health/ready").status_code == 503
             assert client.get("/health").json()["queue"] == "unreachable"
+        finally:
+            stuck.set()
+
+
+def test_no_question_waits_for_a_stuck_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "ASK_S", 0.1)
+    stuck = Stuck()
+    with service(tmp_path) as client:
+        where = f"/api/v1/ocr/results/{hand_in(client).json()['task_id']}"
+        for name in ("task", "tasks", "tasks_of", "workers", "pending", "counters", "read_live"):
+            monkeypatch.setattr(inside(client).store, name, stuck)
+        try:
+            pages = [f"{where}/pages/1", f"{where}/pages/1/image", f"{where}/download"]
+            for path in (where, *pages, "/api/v1/ocr/tasks", "/api/v1/ocr/options"):
+                assert client.get(path).status_code == 503, path
+            assert client.post(f"/api/v1/ocr/tasks/{where[-32:]}/cancel").status_code == 503
+            assert client.delete(where).status_code == 503
+            # Prometheus still gets what this process counts itself
+            assert "deepocr_queue_up 0.0" in client.get("/metrics").text
         finally:
             stuck.set()
 
@@ -360,6 +382,20 @@ def test_results_are_deleted_after_their_time(tmp_path: Path) -> None:
         assert found.store.task(task_id) is None
         assert not list((tmp_path / "tasks").iterdir())
         assert client.get(f"/api/v1/ocr/results/{task_id}").status_code == 404
+
+
+def test_what_a_killed_request_left_is_swept(tmp_path: Path) -> None:
+    with service(tmp_path) as client:
+        files = inside(client).files
+        folder, file = files.temporary(), files.temporary()
+        folder.mkdir()
+        (folder / "body").write_bytes(b"x")
+        file.write_bytes(b"x")
+        sweeper = sweeper_of(inside(client), _always(inside(client).store))
+        sweeper.sweep(time.time() + TEMPORARY_S - 60)
+        assert {folder, file} == set((tmp_path / "temporary").iterdir())
+        sweeper.sweep(time.time() + TEMPORARY_S + 60)
+        assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_a_task_has_a_time_limit(tmp_path: Path) -> None:

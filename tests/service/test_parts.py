@@ -18,8 +18,8 @@ from celery import Celery
 
 from deepocr.errors import DocumentTooLarge, InvalidInput
 from deepocr.service.http import fetch
-from deepocr.service.http.chat import task_of
 from deepocr.service.http.fetch import AddressRefused, is_public, pin
+from deepocr.service.http.openai_chat import task_of
 from deepocr.service.http.uploads import clean_name
 from deepocr.service.http.watcher import Watcher
 from deepocr.service.settings import ServiceSettings

@@ -1,18 +1,21 @@
 """The task API's answers: their models, and how they are made from states and pages."""
 
-import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from deepocr.errors import DeepOCRError
+from deepocr.render.failures import render_or_tell
 from deepocr.render.markdown import render_markdown
 from deepocr.service.http.context import Service
+from deepocr.service.http.made import json_text
 from deepocr.service.http.page_view import page_json, plain_page_json
 from deepocr.service.http.problems import Problem
+from deepocr.service.state.files import TaskFiles
 from deepocr.service.state.records import Snapshot, State, TaskRecord
 from deepocr.types import Box, PageResult
 
@@ -103,23 +106,51 @@ def task_status(service: Service, snapshot: Snapshot, *, position: bool = True) 
     return TaskStatus(**_status_fields(service, snapshot, position))
 
 
-def task_answer(service: Service, snapshot: Snapshot, *, with_result: bool) -> bytes:
-    """A TaskAnswer as JSON, made page by page: a book in one call would hold the interpreter's
-    lock for long. The result is null while no page is done."""
+def task_fields(service: Service, snapshot: Snapshot) -> str:
+    """A TaskAnswer without its result, as JSON."""
     answer = TaskAnswer(
         **_status_fields(service, snapshot, True),
         pending_tasks=sum(service.store.pending().values()),
     )
-    result = "null"
-    if with_result and (snapshot.settled or snapshot.final):
-        result = _result(service, snapshot)
-    fields = answer.model_dump_json(exclude={"result"})
-    return f'{fields[:-1]},"result":{result}}}'.encode()
+    return answer.model_dump_json(exclude={"result"})
 
 
-def task_list(service: Service, snapshots: Sequence[Snapshot]) -> bytes:
+def with_result(files: TaskFiles, fields: str, snapshot: Snapshot) -> Iterator[str]:
+    """A TaskAnswer of these fields and what has been read, page by page."""
+    yield f'{fields[:-1]},"result":'
+    states, texts, detections = [], [], []
+    for number in snapshot.record.numbers:
+        state = PageState(number=number, status=snapshot.settled.get(number, "waiting"))
+        page = files.page(snapshot.record.task_id, number) if number in snapshot.settled else None
+        if page is not None:
+            state.error, text, found = render_or_tell(
+                partial(_parts, task=snapshot.record.job.task), page, "JSON"
+            )
+            if text is not None:
+                state.markdown = text
+                texts.append(text)
+            detections += found
+        states.append(state.model_dump_json())
+    rest = Result(complete=not snapshot.missing, error=snapshot.error)
+    yield rest.model_dump_json(exclude={"detections", "pages", "markdown"})[:-1]
+    yield f',"detections":[{",".join(detections)}],"pages":[{",".join(states)}]'
+    yield ',"markdown":'
+    yield from json_text(texts)
+    yield "}}"
+
+
+def _parts(page: PageResult, task: str) -> tuple[str | None, str | None, list[str]]:
+    """Its error, Markdown and detections as JSON."""
+    if page.status == "failed":
+        return page.error, None, []
+    detections = [found.model_dump_json() for found in detections_of(page)]
+    return page.error, render_markdown(page, task=task), detections
+
+
+def task_list(service: Service, owner: str, limit: int) -> bytes:
     """A TaskList as JSON."""
-    tasks = (task_status(service, task).model_dump_json() for task in snapshots)
+    found = service.store.tasks_of(owner, limit)
+    tasks = (task_status(service, task).model_dump_json() for task in found)
     return f'{{"tasks":[{",".join(tasks)}]}}'.encode()
 
 
@@ -167,28 +198,6 @@ async def page_answer(service: Service, record: TaskRecord, number: int) -> byte
         log.warning("page %d of task %s cannot be rendered: %r", number, record.task_id, error)
         reason = str(error) if isinstance(error, DeepOCRError) else "rendering it failed"
         return await service.helpers.run(PAGE_S, plain_page_json, *where, reason)
-
-
-def _result(service: Service, snapshot: Snapshot) -> str:
-    states, texts, detections = [], [], []
-    for number in snapshot.record.numbers:
-        state = PageState(number=number, status=snapshot.settled.get(number, "waiting"))
-        settled = number in snapshot.settled
-        page = service.files.page(snapshot.record.task_id, number) if settled else None
-        if page is not None:
-            state.error = page.error
-            if page.status != "failed":
-                state.markdown = render_markdown(page, task=snapshot.record.job.task)
-                texts.append(state.markdown)
-                detections += [found.model_dump_json() for found in detections_of(page)]
-        states.append(state.model_dump_json())
-    rest = Result(complete=not snapshot.missing, error=snapshot.error)
-    fields = rest.model_dump_json(exclude={"detections", "pages", "markdown"})
-    markdown = "\\n\\n".join(json.dumps(text)[1:-1] for text in texts)
-    return (
-        f'{fields[:-1]},"detections":[{",".join(detections)}],"pages":[{",".join(states)}],'
-        f'"markdown":"{markdown}"}}'
-    )
 
 
 def _status_fields(service: Service, snapshot: Snapshot, position: bool) -> dict[str, Any]:

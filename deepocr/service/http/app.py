@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator
+from typing import Annotated
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -13,17 +14,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from deepocr import __version__
 from deepocr.documents import DocumentProcesses
 from deepocr.service.http.body_limit import BodyLimit
-from deepocr.service.http.context import Service
-from deepocr.service.http.helpers import Helpers
-from deepocr.service.http.metrics import RequestFigures, SharedFigures
+from deepocr.service.http.context import Service, service_of
+from deepocr.service.http.metrics import RequestFigures, shared_figures
 from deepocr.service.http.problems import add_problem_handlers
 from deepocr.service.http.routes import batch, health, mistral, openai, paddle, tasks, web
 from deepocr.service.http.watcher import Watcher, Workers
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import TaskFiles
 from deepocr.service.state.opening import open_store
-from deepocr.service.state.store import Store
 from deepocr.service.work.exports import Exports
+from deepocr.service.work.helpers import Helpers
 from deepocr.service.work.queue import make_celery
 from deepocr.service.work.sweeper import Sweeper
 from deepocr.service.work.threads import start_thread
@@ -64,7 +64,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.state.service = service
     for router in ROUTERS:
         app.include_router(router)
-    _add_metrics(app, store)
+    _add_metrics(app)
     add_problem_handlers(app, [route for router in (*ROUTERS, app) for route in router.routes])
     app.add_middleware(BodyLimit, settings=settings)
     if settings.origins():
@@ -77,15 +77,17 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     return app
 
 
-def _add_metrics(app: FastAPI, store: Store) -> None:
+def _add_metrics(app: FastAPI) -> None:
     registry = CollectorRegistry()
-    registry.register(SharedFigures(store))
     app.add_middleware(RequestFigures, registry=registry)
 
     @app.get("/metrics", summary="Figures for Prometheus", tags=["operation"])
-    def metrics() -> Response:
+    async def metrics(service: Annotated[Service, Depends(service_of)]) -> Response:
         """Requests, queue, pages, tokens, stage times, device memory."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        shared = CollectorRegistry()
+        shared.register(await shared_figures(service))
+        figures = generate_latest(registry) + generate_latest(shared)
+        return Response(figures, media_type=CONTENT_TYPE_LATEST)
 
 
 @contextlib.asynccontextmanager

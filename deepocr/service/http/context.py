@@ -1,20 +1,29 @@
 """What every route needs, made once when the app starts."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar, TypeVarTuple
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 
 from deepocr.documents import DocumentProcesses
 from deepocr.errors import UnsupportedTask
-from deepocr.service.http.helpers import Helpers
 from deepocr.service.http.watcher import Watcher, Workers
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import TaskFiles
-from deepocr.service.state.store import Store
+from deepocr.service.state.store import Store, StoreUnavailableError
 from deepocr.service.work.exports import Exports
+from deepocr.service.work.helpers import Helpers
 from deepocr.service.work.sweeper import Sweeper
 from deepocr.types import Job
+
+ASK_S = 2.0
+"""A store that answers no sooner is as good as away."""
+
+A = TypeVarTuple("A")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,18 @@ class Service:
     documents: DocumentProcesses
     # a hostile document may keep a thread for long: it is none of those that answer
     submit_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(32))
-    # of its own, so that checks of health wait behind no other work
-    look_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
+    # of their own, so that questions to the store wait behind no other work
+    ask_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(32))
+
+    async def ask(self, question: Callable[[*A], R], *args: *A) -> R:
+        """What blocking code finds in the store, in time. Raises StoreUnavailableError."""
+        try:
+            async with asyncio.timeout(ASK_S):
+                return await to_thread.run_sync(
+                    question, *args, abandon_on_cancel=True, limiter=self.ask_threads
+                )
+        except TimeoutError as error:
+            raise StoreUnavailableError(f"no answer within {ASK_S:g} s") from error
 
     def check_task(self, job: Job) -> None:
         """Raises UnsupportedTask when workers are there and none of them can do it."""

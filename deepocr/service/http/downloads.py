@@ -1,15 +1,15 @@
 """A finished task as a file."""
 
-import asyncio
 from urllib.parse import quote
 
 from fastapi import Response
 from fastapi.responses import FileResponse
 
 from deepocr.service.http.context import Service
+from deepocr.service.http.made import made
 from deepocr.service.http.problems import Problem
 from deepocr.service.state.records import Snapshot
-from deepocr.service.work.exports import EXPORTS, ExportFailed, make_export
+from deepocr.service.work.exports import EXPORTS, ExportFailed, document_text
 
 EXPORT_WAIT_S = 30.0
 
@@ -26,7 +26,7 @@ async def download_of(service: Service, task: Snapshot, kind: str) -> Response:
     headers = {"Content-Disposition": _attachment(task.record.name + export.suffix)}
     if not service.files.has_document(task_id):
         raise Problem(404, "no-document", "the task ended before its pages were put together")
-    if export.heavy:
+    if not export.title:
         try:
             path = await service.exports.path(task_id, kind, EXPORT_WAIT_S)
         except ExportFailed as error:
@@ -35,8 +35,10 @@ async def download_of(service: Service, task: Snapshot, kind: str) -> Response:
         if path is None:
             return Response(status_code=202, headers={"Retry-After": "5"})
         return FileResponse(path, media_type=export.media_type, headers=headers)
-    content = await asyncio.to_thread(make_export, service.files, task_id, kind)
-    return Response(content, media_type=export.media_type, headers=headers)
+    return await made(
+        service, [task.record], document_text, task_id, kind,
+        media_type=export.media_type, headers=headers,
+    )  # fmt: skip
 
 
 def _attachment(name: str) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 import shutil
-import tempfile
 from pathlib import Path
 
 import anyio
@@ -13,10 +12,10 @@ from starlette.exceptions import HTTPException
 from deepocr.errors import DocumentTooLarge, InvalidInput
 from deepocr.service.http.clients import ClientRoute, Handler
 from deepocr.service.http.context import service_of
-from deepocr.service.http.helpers import HelperFailed
 from deepocr.service.http.json_documents import decode_base64, decode_data_url, move_documents
 from deepocr.service.http.uploads import save_bytes
 from deepocr.service.http.waiting import IncomingDocument
+from deepocr.service.work.helpers import HelperFailed
 
 DIRECT_BYTES = 64 << 10
 """A body with no more is read where it comes in."""
@@ -63,8 +62,8 @@ class JsonRequest(Request):
         else:
             return start
         service = await service_of(self)
-        folder = tempfile.mkdtemp(dir=service.settings.data_dir)
-        self._folder = Path(folder)
+        self._folder = service.files.temporary()
+        self._folder.mkdir()
         async with await anyio.open_file(self._folder / "body", "wb") as file:
             await file.write(start)
             async for piece in pieces:

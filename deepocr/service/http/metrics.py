@@ -1,12 +1,14 @@
 """Figures for Prometheus: of this process, and of all workers by way of the store."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deepocr.service.http.context import Service
 from deepocr.service.state.store import Store, StoreUnavailableError
 
 # what workers count under `family:label` in the store
@@ -19,56 +21,57 @@ _SHARED: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
-class SharedFigures:
-    """Read from the store when Prometheus asks."""
+class _Shared(Collector):
+    """What has been read from the store already."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
 
-    def describe(self) -> list[Metric]:
-        """Nothing: registering must not need the store."""
-        return []
+    def collect(self) -> Sequence[Metric]:
+        return self._families
 
-    def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("deepocr_queue_up", "1 when the queue can be reached")
-        try:
-            families = [*self._counters(), *self._gauges()]
-        except StoreUnavailableError:
-            up.add_metric([], 0)
-            yield up
-            return
+
+async def shared_figures(service: Service) -> Collector:
+    """As of now; of a store that does not answer only that."""
+    up = GaugeMetricFamily("deepocr_queue_up", "1 when the queue can be reached")
+    families: list[Metric] = [up]
+    try:
+        families += await service.ask(lambda: [*_counters(service.store), *_gauges(service.store)])
         up.add_metric([], 1)
-        yield up
-        yield from families
+    except StoreUnavailableError:
+        up.add_metric([], 0)
+    return _Shared(families)
 
-    def _counters(self) -> Iterator[Metric]:
-        counters = self._store.counters()
-        for family, name, text, label in _SHARED:
-            metric = CounterMetricFamily(name, text, labels=[label])
-            for key, value in sorted(counters.items()):
-                prefix, _, rest = key.partition(":")
-                if prefix == family:
-                    metric.add_metric([rest], value)
-            yield metric
 
-    def _gauges(self) -> Iterator[Metric]:
-        waiting = GaugeMetricFamily("deepocr_tasks_waiting", "Tasks not begun", labels=["lane"])
-        for lane, count in self._store.pending().items():
-            waiting.add_metric([lane], count)
-        yield waiting
-        workers = self._store.workers()
-        ready = GaugeMetricFamily("deepocr_workers", "Workers with an engine that is ready")
-        ready.add_metric([], len(workers))
-        yield ready
-        for key, name, text in (
-            ("pages_running", "deepocr_pages_running", "Pages that are read now"),
-            ("pages_at_once", "deepocr_pages_at_once", "Pages the worker can read at once"),
-            ("device_memory_bytes", "deepocr_device_memory_bytes", "GPU memory held"),
-        ):
-            gauge = GaugeMetricFamily(name, text, labels=["worker", "engine"])
-            for worker_id, info in workers.items():
-                gauge.add_metric([worker_id, info["engine"]], info[key])
-            yield gauge
+def _counters(store: Store) -> Iterator[Metric]:
+    counters = store.counters()
+    for family, name, text, label in _SHARED:
+        metric = CounterMetricFamily(name, text, labels=[label])
+        for key, value in sorted(counters.items()):
+            prefix, _, rest = key.partition(":")
+            if prefix == family:
+                metric.add_metric([rest], value)
+        yield metric
+
+
+def _gauges(store: Store) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("deepocr_tasks_waiting", "Tasks not begun", labels=["lane"])
+    for lane, count in store.pending().items():
+        waiting.add_metric([lane], count)
+    yield waiting
+    workers = store.workers()
+    ready = GaugeMetricFamily("deepocr_workers", "Workers with an engine that is ready")
+    ready.add_metric([], len(workers))
+    yield ready
+    for key, name, text in (
+        ("pages_running", "deepocr_pages_running", "Pages that are read now"),
+        ("pages_at_once", "deepocr_pages_at_once", "Pages the worker can read at once"),
+        ("device_memory_bytes", "deepocr_device_memory_bytes", "GPU memory held"),
+    ):
+        gauge = GaugeMetricFamily(name, text, labels=["worker", "engine"])
+        for worker_id, info in workers.items():
+            gauge.add_metric([worker_id, info["engine"]], info[key])
+        yield gauge
 
 
 class RequestFigures:

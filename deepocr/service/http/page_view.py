@@ -1,20 +1,15 @@
 """One page of a task for the web page. Runs in a helper process: what a model wrote is hostile,
 and making HTML of it may take long."""
 
-import base64
 import html
-import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
-
-from PIL import Image
 
 from deepocr.render.html import ShownPage, picture_html, text_html
 from deepocr.render.json import page_to_dict
 from deepocr.render.markdown import render_markdown
 from deepocr.service.state.files import TaskFiles
-from deepocr.types import Box, PageResult
+from deepocr.types import PageResult
 
 
 def page_json(data_dir: Path, task_id: str, number: int, task: str) -> bytes:
@@ -36,12 +31,6 @@ def plain_page_json(data_dir: Path, task_id: str, number: int, reason: str) -> b
     return _json(page, page.raw, "", text)
 
 
-def cut_figures(picture: Path, boxes_px: Sequence[Box]) -> list[str | None]:
-    """Parts of a page's picture as data URLs; None for a box without an area."""
-    with Image.open(picture) as image:
-        return [_data_url(image, box_px) for box_px in boxes_px]
-
-
 def _page(data_dir: Path, task_id: str, number: int) -> PageResult:
     page = TaskFiles(data_dir).page(task_id, number)
     if page is None:
@@ -52,12 +41,3 @@ def _page(data_dir: Path, task_id: str, number: int) -> PageResult:
 def _json(page: PageResult, markdown: str, picture: str, text: str) -> bytes:
     more = {"markdown": markdown, "picture_html": picture, "text_html": text}
     return json.dumps({**page_to_dict(page), **more}).encode()
-
-
-def _data_url(picture: Image.Image, box_px: Box) -> str | None:
-    cut = picture.crop(box_px)
-    if 0 in cut.size:
-        return None
-    buffer = io.BytesIO()
-    cut.save(buffer, format="JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

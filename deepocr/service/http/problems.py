@@ -23,7 +23,6 @@ from deepocr.errors import (
     UnsupportedTask,
 )
 from deepocr.service.http.fetch import AddressRefused
-from deepocr.service.http.helpers import HelperFailed
 from deepocr.service.state.files import NoRoomError
 from deepocr.service.state.records import (
     NoBytesLeftError,
@@ -32,6 +31,7 @@ from deepocr.service.state.records import (
     TooManyTasksError,
 )
 from deepocr.service.state.store import StoreUnavailableError
+from deepocr.service.work.helpers import HelperFailed
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,14 +51,16 @@ async def submit(
     save: Callable[[Path], object],
     *,
     decode: bool = False,
+    task_id: str | None = None,
 ) -> TaskRecord:
     """Save the document, look at it, and queue it; nothing is left behind when that fails.
 
     `save` writes the document to the path it is given. With `decode` a picture is decoded too, so
-    that a damaged one is refused at once. Raises InvalidInput, Problem, NoRoomError,
-    StoreUnavailableError, and what `Store.create` raises.
+    that a damaged one is refused at once. `task_id` is a new one. Raises InvalidInput, Problem,
+    NoRoomError, StoreUnavailableError, and what `Store.create` raises.
     """
-    work = partial(_submit, service, client, name, wanted, save, decode)
+    task_id = task_id or new_task_id()
+    work = partial(_submit, service, client, name, wanted, save, decode, task_id)
     return await to_thread.run_sync(work, limiter=service.submit_threads)
 
 
@@ -70,11 +71,11 @@ def _submit(
     wanted: Wanted,
     save: Callable[[Path], object],
     decode: bool,
+    task_id: str,
 ) -> TaskRecord:
     service.check_task(wanted.job)
     if shutil.disk_usage(service.settings.data_dir).free < service.settings.min_free_bytes:
         raise NoRoomError("less is free than DEEPOCR_MIN_FREE_BYTES")
-    task_id = new_task_id()
     service.files.create(task_id)
     try:
         path = service.files.upload(task_id)
@@ -98,16 +99,26 @@ def _submit(
 
 
 async def submit_url(
-    service: Service, client: Client, url: str, wanted: Wanted, *, decode: bool = False
+    service: Service,
+    client: Client,
+    url: str,
+    wanted: Wanted,
+    *,
+    decode: bool = False,
+    task_id: str | None = None,
 ) -> TaskRecord:
     """Fetch a document where that is allowed, and queue it. Raises as `submit` does."""
     if not service.settings.fetch_urls:
         raise InvalidInput("documents are not fetched from URLs here; send the file itself")
-    with tempfile.TemporaryDirectory(dir=service.settings.data_dir) as folder:
-        path = Path(folder) / "document"
+    path = service.files.temporary()
+    try:
         await download(url, path, max_bytes=service.settings.max_upload_bytes)
         name = urlsplit(url).path
-        return await submit(service, client, name, wanted, path.rename, decode=decode)
+        return await submit(
+            service, client, name, wanted, path.rename, decode=decode, task_id=task_id
+        )
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def save_stream(stream: IO[bytes]) -> Callable[[Path], None]:

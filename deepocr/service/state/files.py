@@ -5,21 +5,24 @@
     tasks/ID/page_0001.json  a page's result; written beside and renamed, so it is whole or absent
     tasks/ID/page_0001.jpg   the page as the engine saw it
     tasks/ID/document.*      what the whole document gives, made once
+    temporary/               of single requests; swept, should one of them not clean up
 
 Names are made from task ids of our own making and page numbers, never from a client's file name.
 """
 
+import contextlib
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from PIL import Image
 from pydantic import TypeAdapter
 
 from deepocr.errors import StorageError
+from deepocr.service.state.records import TaskRecord
 from deepocr.types import DocumentResult, PageResult
 
 _PAGE = TypeAdapter(PageResult)
@@ -27,6 +30,9 @@ _DOCUMENT = TypeAdapter(DocumentResult)
 _TASK_ID = re.compile(r"[0-9a-f]{32}")
 
 PICTURE_QUALITY = 88
+
+TEMPORARY_S = 6 * 3600.0
+"""No request takes so long."""
 
 
 class NoRoomError(StorageError):
@@ -42,7 +48,9 @@ class TaskFiles:
 
     def __init__(self, data_dir: Path) -> None:
         self._root = data_dir / "tasks"
-        self._root.mkdir(parents=True, exist_ok=True)
+        self._temporary = data_dir / "temporary"
+        for folder in (self._root, self._temporary):
+            folder.mkdir(parents=True, exist_ok=True)
 
     def create(self, task_id: str) -> Path:
         """The folder of a new task."""
@@ -88,16 +96,17 @@ class TaskFiles:
 
     def page(self, task_id: str, number: int) -> PageResult | None:
         try:
-            return _PAGE.validate_json(
-                (self.folder(task_id) / f"{_page(number)}.json").read_bytes()
-            )
+            return _PAGE.validate_json(self._page_path(task_id, number).read_bytes())
         except FileNotFoundError:
             return None
 
-    def pages(self, task_id: str, numbers: Iterable[int]) -> list[PageResult]:
+    def _page_path(self, task_id: str, number: int) -> Path:
+        return self.folder(task_id) / f"{_page(number)}.json"
+
+    def pages(self, task_id: str, numbers: Iterable[int]) -> Iterator[PageResult]:
         """Those that are there, in the order asked for."""
         found = (self.page(task_id, number) for number in numbers)
-        return [page for page in found if page is not None]
+        return (page for page in found if page is not None)
 
     def write_picture(self, task_id: str, number: int, image: Image.Image) -> None:
         path = self.folder(task_id) / f"{_page(number)}.jpg"
@@ -139,6 +148,38 @@ class TaskFiles:
             part.unlink(missing_ok=True)
             raise _no_room(error) from error
         return path
+
+    def adopt(self, task_id: str, part: Path, name: str) -> None:
+        """Make a file that was written elsewhere in the data folder one of the task's."""
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(self.folder(task_id) / name)
+
+    def hold_at_most(self, records: Iterable[TaskRecord], most_bytes: int) -> bool:
+        """Whether the pages' results have no more bytes than that."""
+        for record in records:
+            for number in record.numbers:
+                try:
+                    most_bytes -= self._page_path(record.task_id, number).stat().st_size
+                except FileNotFoundError:
+                    continue
+                if most_bytes < 0:
+                    return False
+        return True
+
+    def temporary(self) -> Path:
+        """A new name for what belongs to one request."""
+        return self._temporary / secrets.token_hex(16)
+
+    def sweep_temporary(self, now_s: float) -> None:
+        """Delete what requests left behind whose process was killed."""
+        for path in self._temporary.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if now_s - path.stat().st_mtime > TEMPORARY_S:
+                    if path.is_dir():
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        path.unlink()
 
     def delete(self, task_id: str) -> None:
         """A second call does nothing."""

@@ -1,18 +1,15 @@
-"""Files that are made of a finished task.
+"""Files that are made of a finished task, in helpers: requests and pages do not wait for them.
 
-Those that need MuPDF or every page's picture are heavy: the API makes them in a process of their
-own, which costs requests and pages nothing.
+Those that need every page's picture are heavy: they are made once and kept.
 """
 
 import asyncio
 import base64
 import io
 import logging
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,20 +18,21 @@ from PIL import Image
 from deepocr.book.retries import agreement
 from deepocr.documents import DocumentProcesses
 from deepocr.documents.ink import ink_mask
-from deepocr.errors import DeepOCRError, PasswordNeeded
+from deepocr.errors import DeepOCRError, PasswordNeeded, reason
 from deepocr.render.formats import render_document
 from deepocr.render.html import ShownPage, write_html
 from deepocr.render.markdown import FIGURE_LABELS
 from deepocr.render.picture_pdf import PicturePdf
-from deepocr.render.placed_text import place_lines
+from deepocr.render.placed_text import PlacedText, place_lines
 from deepocr.render.searchable_pdf import (
     SearchablePage,
     keeps_own_text,
     write_searchable_pdf,
 )
-from deepocr.service.state.files import TaskFiles
+from deepocr.service.state.files import NoRoomError, TaskFiles
+from deepocr.service.work.helpers import Helpers
 from deepocr.settings import load_settings
-from deepocr.types import DocumentResult, PageResult, Word
+from deepocr.types import Box, DocumentResult, PageResult, Word
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +44,14 @@ AT_ONCE = 2
 FAILED_S = 60.0
 """For so long a failed export is not tried again."""
 
-Make = Callable[[TaskFiles, str, DocumentResult], bytes]
-
 
 @dataclass(frozen=True)
 class Export:
-    """A download. `heavy` ones are made by a worker and kept, the others when asked for."""
+    """A download. `title` is the name of its text format; those without one are heavy."""
 
     suffix: str
     media_type: str
-    heavy: bool
-    make: Make
+    title: str = ""
 
 
 class ExportFailed(DeepOCRError):
@@ -64,11 +59,11 @@ class ExportFailed(DeepOCRError):
 
 
 class Exports:
-    """Heavy exports that are being made or failed, each in a process of its own. In one loop."""
+    """Heavy exports that are being made or failed, each in a helper. In one event loop."""
 
     def __init__(self, files: TaskFiles) -> None:
         self._files = files
-        self._free = asyncio.Semaphore(AT_ONCE)
+        self._helpers = Helpers(AT_ONCE)
         self._making: dict[tuple[str, str], asyncio.Task[str]] = {}
 
     async def path(self, task_id: str, kind: str, wait_s: float) -> Path | None:
@@ -90,88 +85,87 @@ class Exports:
 
     async def _make(self, task_id: str, kind: str) -> str:
         """Why it failed, "" when it did not. A failure is kept for a while, then tried again."""
-        async with self._free:
-            reason = await self._run(task_id, kind)
-        keep_s = FAILED_S if reason else 0
-        asyncio.get_running_loop().call_later(keep_s, self._making.pop, (task_id, kind))
-        return reason
-
-    async def _run(self, task_id: str, kind: str) -> str:
-        command = (sys.executable, "-m", "deepocr.service", "export-process", task_id, kind)
-        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        failure = ""
         try:
-            async with asyncio.timeout(HEAVY_S):
-                told, _ = await process.communicate()
-        except TimeoutError:
-            return f"it took longer than {HEAVY_S:g} s"
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode == 0:
-            return ""
-        log.error("%s of task %s failed with code %d", kind, task_id, process.returncode)
-        return told.decode(errors="replace").strip() or "the process that makes it was lost"
+            await self._helpers.run(HEAVY_S, write_export, self._files, task_id, kind)
+        except Exception as error:
+            known = isinstance(error, DeepOCRError)
+            failure = str(error) if known else "the service failed at it; its log says why"
+            log.error("%s of task %s failed", kind, task_id, exc_info=None if known else error)
+        keep_s = FAILED_S if failure else 0
+        asyncio.get_running_loop().call_later(keep_s, self._making.pop, (task_id, kind))
+        return failure
 
 
-def make_export(files: TaskFiles, task_id: str, kind: str) -> bytes:
-    """The file's content. Raises ExportFailed when the task has no document."""
+def document_text(files: TaskFiles, task_id: str, kind: str) -> Iterator[str]:
+    """A light export. Raises ExportFailed when the task has no document."""
+    document = _document(files, task_id)
+    yield render_document(document, EXPORTS[kind].title, paged=len(document.pages) > 1)
+
+
+def write_export(files: TaskFiles, task_id: str, kind: str) -> None:
+    """Make a heavy export and put it beside the results.
+
+    Raises ExportFailed when the task has no document, NoRoomError, and what documents raise.
+    """
+    document = _document(files, task_id)
+    write = {"html": _write_html, "pdf": _write_searchable_pdf}[kind]
+    try:
+        with TemporaryDirectory(dir=files.folder(task_id)) as folder:
+            path = Path(folder) / "export"
+            write(files, task_id, document, path)
+            files.adopt(task_id, path, f"document{EXPORTS[kind].suffix}")
+    except OSError as error:
+        raise NoRoomError(f"the file cannot be written: {error.strerror}") from error
+
+
+def _document(files: TaskFiles, task_id: str) -> DocumentResult:
     document = files.document(task_id)
     if document is None:
         raise ExportFailed("the task has no document, or was deleted meanwhile")
-    return EXPORTS[kind].make(files, task_id, document)
+    return document
 
 
-def export_process(files: TaskFiles, task_id: str, kind: str) -> int:
-    """Make the file and put it beside the results; why not, on standard output."""
-    try:
-        content = make_export(files, task_id, kind)
-        files.write(task_id, f"document{EXPORTS[kind].suffix}", content)
-    except DeepOCRError as error:
-        print(error)  # noqa: T201 - for the process that asked
-        return 1
-    except Exception:
-        log.exception("%s of task %s failed", kind, task_id)
-        print("the service failed at it; its log says why")  # noqa: T201
-        return 1
-    return 0
-
-
-def _in_format(name: str) -> Make:
-    def make(_files: TaskFiles, _task_id: str, document: DocumentResult) -> bytes:
-        return render_document(document, name, paged=len(document.pages) > 1).encode()
-
-    return make
-
-
-def _html(files: TaskFiles, task_id: str, document: DocumentResult) -> bytes:
-    file = io.BytesIO()
+def _write_html(files: TaskFiles, task_id: str, document: DocumentResult, path: Path) -> None:
     pages = (_shown(files, task_id, page) for page in document.pages)
-    write_html(file, document.name, len(document.pages), pages)
-    return file.getvalue()
+    with path.open("wb") as file:
+        write_html(file, document.name, len(document.pages), pages)
 
 
 def _shown(files: TaskFiles, task_id: str, page: PageResult) -> ShownPage:
     path = files.picture(task_id, page.number)
     if not path.exists():
         return ShownPage(page, None, {})
-    with Image.open(path) as picture:
-        figures = {
-            index: _data_url(_jpeg(picture.crop(region.boxes_px[0])))
-            for index, region in enumerate(page.regions)
-            if region.label in FIGURE_LABELS and region.boxes_px and _has_area(region.boxes_px[0])
-        }
-    return ShownPage(page, _data_url(path.read_bytes()), figures)
+    try:
+        with Image.open(path) as picture:
+            figures = {
+                index: data_url(picture, region.boxes_px[0])
+                for index, region in enumerate(page.regions)
+                if region.label in FIGURE_LABELS and region.boxes_px
+            }
+    except Exception as error:
+        log.exception("page %d of task %s is shown without its picture", page.number, task_id)
+        told = f"its picture cannot be shown: {reason(error)}"
+        return ShownPage(replace(page, error=page.error or told), None, {})
+    content = "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+    return ShownPage(page, content, {index: url for index, url in figures.items() if url})
 
 
-def _searchable_pdf(files: TaskFiles, task_id: str, document: DocumentResult) -> bytes:
+def data_url(picture: Image.Image, box_px: Box) -> str | None:
+    """A part of a picture; None for a box without an area."""
+    if box_px[2] <= box_px[0] or box_px[3] <= box_px[1]:
+        return None
+    buffer = io.BytesIO()
+    picture.crop(box_px).save(buffer, format="JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _write_searchable_pdf(
+    files: TaskFiles, task_id: str, document: DocumentResult, path: Path
+) -> None:
     """The original pages with an invisible text layer."""
     source = files.upload(task_id)
-    with (
-        TemporaryDirectory(dir=files.folder(task_id)) as folder,
-        DocumentProcesses.of(load_settings()) as processes,
-        ExitStack() as opened,
-    ):
+    with DocumentProcesses.of(load_settings()) as processes, ExitStack() as opened:
         words: Callable[[int], Sequence[Word]] | None = None
         try:
             # 36 dpi: only the words count here
@@ -181,12 +175,11 @@ def _searchable_pdf(files: TaskFiles, task_id: str, document: DocumentResult) ->
         except PasswordNeeded:
             pass  # the password is not kept for so long
         if words is None:
-            source = Path(folder) / "pictures.pdf"
+            source = path.with_name("pictures.pdf")
             _write_pictures(files, task_id, document, source)
-        target = Path(folder) / "searchable.pdf"
-        pages = _searchable_pages(files, task_id, document, words)
-        write_searchable_pdf(processes, source, pages, target)
-        return target.read_bytes()
+        write_searchable_pdf(
+            processes, source, _searchable_pages(files, task_id, document, words), path
+        )
 
 
 def _searchable_pages(
@@ -198,20 +191,21 @@ def _searchable_pages(
     """`words` are those of a PDF's own text layer, None for a PDF of pictures."""
     for place, page in enumerate(document.pages, start=1):
         number = page.number if words else place
-        path = files.picture(task_id, page.number)
-        if (
-            not page.regions
-            or not path.exists()
-            or (words and keeps_own_text(agreement(page, words(page.number))))
-        ):
-            yield SearchablePage(number)
-        else:
-            with Image.open(path) as picture:
-                ink = ink_mask(picture.convert("RGB"))
-            lines = [
-                line for region in page.regions for line in place_lines(region, ink, page.size_px)
-            ]
-            yield SearchablePage(number, page.size_px, lines)
+        try:
+            own = words(page.number) if words and page.regions else ()
+            keep = words is not None and keeps_own_text(agreement(page, own))
+            path = files.picture(task_id, page.number)
+            lines = [] if keep or not path.exists() else _lines(page, path)
+        except Exception:
+            log.exception("page %d of task %s gets no text layer", page.number, task_id)
+            lines = []
+        yield SearchablePage(number, page.size_px, lines) if lines else SearchablePage(number)
+
+
+def _lines(page: PageResult, picture_path: Path) -> list[PlacedText]:
+    with Image.open(picture_path) as picture:
+        ink = ink_mask(picture.convert("RGB"))
+    return [line for region in page.regions for line in place_lines(region, ink, page.size_px)]
 
 
 def _write_pictures(files: TaskFiles, task_id: str, document: DocumentResult, path: Path) -> None:
@@ -230,24 +224,10 @@ def _write_pictures(files: TaskFiles, task_id: str, document: DocumentResult, pa
         pdf.close()
 
 
-def _has_area(box_px: tuple[int, int, int, int]) -> bool:
-    return box_px[2] > box_px[0] and box_px[3] > box_px[1]
-
-
-def _jpeg(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=88)
-    return file.getvalue()
-
-
-def _data_url(content: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
-
-
 EXPORTS: Mapping[str, Export] = {
-    "markdown": Export(".md", "text/markdown; charset=utf-8", False, _in_format("Markdown")),
-    "json": Export(".json", "application/json", False, _in_format("JSON")),
-    "raw": Export(".txt", "text/plain; charset=utf-8", False, _in_format("Raw")),
-    "html": Export(".html", "text/html; charset=utf-8", True, _html),
-    "pdf": Export(".pdf", "application/pdf", True, _searchable_pdf),
+    "markdown": Export(".md", "text/markdown; charset=utf-8", "Markdown"),
+    "json": Export(".json", "application/json", "JSON"),
+    "raw": Export(".txt", "text/plain; charset=utf-8", "Raw"),
+    "html": Export(".html", "text/html; charset=utf-8"),
+    "pdf": Export(".pdf", "application/pdf"),
 }

@@ -18,7 +18,7 @@ def stitch(store: Store, files: TaskFiles, task_id: str, engine_name: str) -> No
         return
     record = snapshot.record
     try:
-        pages = files.pages(task_id, record.numbers)
+        pages = list(files.pages(task_id, record.numbers))
         document = DocumentResult(record.name, engine_name, record.job, tuple(pages))
         files.write_document(task_id, document)
         reason = _error_of(snapshot, pages)

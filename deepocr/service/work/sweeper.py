@@ -76,6 +76,7 @@ class Sweeper:
         for task_id in self._store.expired(now_s):
             self._delete(task_id)
         self._delete_orphans(now_s)
+        self._files.sweep_temporary(now_s)
         self._release_lost(now_s)
         progress = self._store.progress(self._store.unfinished())
         self._seen = {

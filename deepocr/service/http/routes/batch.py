@@ -1,21 +1,21 @@
 """`POST /ocr_batch`: many files in, their texts out, in order."""
 
-import asyncio
-import json
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from deepocr.errors import InvalidInput
-from deepocr.render.markdown import render_markdown
 from deepocr.service.http.clients import ClientRoute, KnownClient
 from deepocr.service.http.context import Service, service_of
+from deepocr.service.http.made import json_text, made, markdown_of
 from deepocr.service.http.problems import problem_responses
 from deepocr.service.http.uploads import Wanted, save_stream
-from deepocr.service.http.waiting import IncomingDocument, pages_of, queued
+from deepocr.service.http.waiting import IncomingDocument, read
+from deepocr.service.state.files import TaskFiles
+from deepocr.service.state.records import TaskRecord
 from deepocr.tasks import make_job
-from deepocr.types import PageResult
 
 router = APIRouter(tags=["batch"], route_class=ClientRoute)
 
@@ -46,14 +46,15 @@ async def ocr_batch(
         raise InvalidInput(f"{len(files)} files are sent; at most {limit} are read at once")
     wanted = Wanted(make_job(task, "", preset))
     sources = [IncomingDocument(file.filename or "", save_stream(file.file)) for file in files]
-    texts = []
-    async with queued(service, client, sources, wanted) as records:
-        for record in records:
-            pages = await pages_of(service, request, record)
-            texts.append(await asyncio.to_thread(_text_json, pages, wanted.job.task))
-    content = f'{{"texts":[{",".join(texts)}]}}'
-    return Response(content, media_type="application/json")
+    async with read(service, request, client, sources, wanted) as records:
+        return await made(service, records, texts_json, records)
 
 
-def _text_json(pages: list[PageResult], task: str) -> str:
-    return json.dumps("\n\n".join(render_markdown(page, task=task) for page in pages))
+def texts_json(files: TaskFiles, records: list[TaskRecord]) -> Iterator[str]:
+    """The answer, page by page."""
+    yield '{"texts":['
+    for index, record in enumerate(records):
+        yield "," if index else ""
+        pages = files.pages(record.task_id, record.numbers)
+        yield from json_text(markdown_of(page, record.job.task) for page in pages)
+    yield "]}"

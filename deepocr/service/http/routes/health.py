@@ -1,10 +1,8 @@
 """Is it alive, is it ready, and what can it do."""
 
-import asyncio
 import contextlib
 from typing import Annotated, Any
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
@@ -17,9 +15,6 @@ from deepocr.service.work.exports import EXPORTS
 from deepocr.tasks import PRESETS, TASKS
 
 router = APIRouter(tags=["operation"])
-
-LOOK_S = 2.0
-"""A store that answers no sooner is as good as away."""
 
 TheService = Annotated[Service, Depends(service_of)]
 
@@ -85,10 +80,10 @@ async def health(service: TheService) -> Health:
     responses=problem_responses(401, 503),
     tags=["tasks"],
 )
-def options(service: TheService, _: KnownClient) -> Options:
+async def options(service: TheService, _: KnownClient) -> Options:
     """What may be asked for here."""
     settings = service.settings
-    workers = service.store.workers().values()
+    workers = (await service.ask(service.store.workers)).values()
     return Options(
         tasks=list(TASKS),
         presets=list(PRESETS),
@@ -104,13 +99,8 @@ def options(service: TheService, _: KnownClient) -> Options:
 
 async def _look(service: Service) -> Health:
     found: dict[str, Any] = {"queue": "unreachable", "workers": 0, "waiting": {}, "troubles": {}}
-    with contextlib.suppress(StoreUnavailableError, TimeoutError):
-        async with asyncio.timeout(LOOK_S):
-            found = await to_thread.run_sync(
-                lambda: _of_store(service.store),
-                abandon_on_cancel=True,
-                limiter=service.look_threads,
-            )
+    with contextlib.suppress(StoreUnavailableError):
+        found = await service.ask(_of_store, service.store)
     return Health(ready=found["workers"] > 0, **found)
 
 

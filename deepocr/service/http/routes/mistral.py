@@ -1,23 +1,27 @@
 """Mistral's `POST /v1/ocr`."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Response
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
 from deepocr.errors import InvalidInput
+from deepocr.render.failures import render_or_tell
 from deepocr.render.markdown import FIGURE_LABELS, HEADINGS, figures_of, render_markdown
 from deepocr.service.http.clients import KnownClient
 from deepocr.service.http.context import Service, service_of
 from deepocr.service.http.json_requests import JsonRequest, JsonRoute
-from deepocr.service.http.page_view import cut_figures
+from deepocr.service.http.made import made
 from deepocr.service.http.problems import problem_responses, refuse_options
 from deepocr.service.http.uploads import Wanted
-from deepocr.service.http.waiting import pages_of, queued
+from deepocr.service.http.waiting import read
+from deepocr.service.state.files import TaskFiles
 from deepocr.service.state.records import TaskRecord
+from deepocr.service.work.exports import data_url
 from deepocr.tasks import make_job
 from deepocr.types import Box, PageResult
 
@@ -25,7 +29,6 @@ router = APIRouter(tags=["Mistral OCR"], route_class=JsonRoute)
 
 MAX_PAGES_LISTED = 10_000
 MAX_PAGES_CHARS = 1000
-FIGURES_S = 60.0
 
 PageIndex = Annotated[int, Field(ge=0)]
 
@@ -192,15 +195,9 @@ async def ocr(
         source = request.document(picture if isinstance(picture, str) else picture.url, "image")
     refuse_options(body.model_extra or {}, _REFUSED)
     wanted = Wanted(make_job(), pages=_from_one(body.pages))
-    async with queued(service, client, [source], wanted) as records:
-        read = await pages_of(service, request, records[0])
-        size = (await run_in_threadpool(service.files.upload(records[0].task_id).stat)).st_size
-        pages_json = [await _page_json(service, records[0], page, body) for page in read]
-    usage = UsageInfo(pages_processed=len(read), doc_size_bytes=size)
-    answer = MistralAnswer(pages=[], model=body.model or "deepocr", usage_info=usage)
-    fields = answer.model_dump_json(exclude={"pages"})
-    content = f'{fields[:-1]},"pages":[{",".join(pages_json)}]}}'
-    return Response(content, media_type="application/json")
+    async with read(service, request, client, [source], wanted) as records:
+        costly = bool(body.include_image_base64)
+        return await made(service, records, answer_json, records[0], body, costly=costly)
 
 
 def _from_one(pages: list[int] | str | None) -> str:
@@ -213,25 +210,28 @@ def _from_one(pages: list[int] | str | None) -> str:
     return re.sub(r"\d{1,9}", lambda number: str(int(number[0]) + 1), text)
 
 
-async def _page_json(
-    service: Service, record: TaskRecord, page: PageResult, body: MistralRequest
-) -> str:
+def answer_json(files: TaskFiles, record: TaskRecord, body: MistralRequest) -> Iterator[str]:
+    """A MistralAnswer, page by page."""
+    yield '{"pages":['
+    num_pages = 0
+    for page in files.pages(record.task_id, record.numbers):
+        yield "," if num_pages else ""
+        yield render_or_tell(lambda one: _page(files, record, one, body), page, "JSON")
+        num_pages += 1
+    size = files.upload(record.task_id).stat().st_size
+    usage = UsageInfo(pages_processed=num_pages, doc_size_bytes=size).model_dump_json()
+    yield f'],"model":{json.dumps(body.model or "deepocr")},"usage_info":{usage}}}'
+
+
+def _page(files: TaskFiles, record: TaskRecord, page: PageResult, body: MistralRequest) -> str:
+    width, height = page.size_px
     images = _images(page, body)
     if body.include_image_base64 and images:
-        boxes_px = [
-            (i.top_left_x, i.top_left_y, i.bottom_right_x, i.bottom_right_y) for i in images
-        ]
-        picture = service.files.picture(record.task_id, page.number)
-        found = await service.helpers.run(FIGURES_S, cut_figures, picture, boxes_px)
-        for image, content in zip(images, found, strict=True):
-            image.image_base64 = content
-    return await run_in_threadpool(lambda: _page(record, page, body, images).model_dump_json())
-
-
-def _page(
-    record: TaskRecord, page: PageResult, body: MistralRequest, images: list[MistralImage]
-) -> MistralPage:
-    width, height = page.size_px
+        with Image.open(files.picture(record.task_id, page.number)) as picture:
+            for image in images:
+                x1, y1 = image.top_left_x, image.top_left_y
+                box_px = (x1, y1, image.bottom_right_x, image.bottom_right_y)
+                image.image_base64 = data_url(picture, box_px)
     return MistralPage(
         index=page.number - 1,
         markdown=render_markdown(page, lambda number, _: _image_id(number - 1)),
@@ -240,7 +240,7 @@ def _page(
         header=_furniture(page, "header") if body.extract_header else None,
         footer=_furniture(page, "footer", "page_number") if body.extract_footer else None,
         blocks=_blocks(page) if body.include_blocks else None,
-    )
+    ).model_dump_json()
 
 
 def _image_id(index: int) -> str:

@@ -9,16 +9,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
-from deepocr.service.http import chat
-from deepocr.service.http.chat import ChatJob, ChatRequest, Chunks, chat_job
+from deepocr.service.http import openai_chat
 from deepocr.service.http.clients import KnownClient
 from deepocr.service.http.context import Service, service_of
 from deepocr.service.http.json_requests import JsonRequest, JsonRoute
+from deepocr.service.http.made import made
+from deepocr.service.http.openai_chat import ChatJob, ChatRequest, Chunks, Totals, chat_job
 from deepocr.service.http.problems import Problem, problem_of, problem_responses
 from deepocr.service.http.uploads import Wanted
-from deepocr.service.http.waiting import pages_of, queued
+from deepocr.service.http.waiting import queued, read, until_read
 from deepocr.service.state.records import TaskRecord
-from deepocr.types import PageResult
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 
@@ -28,13 +28,13 @@ LOOK_S = 0.15
 @router.get("/v1/models", summary="Models: one for each preset", responses=problem_responses(401))
 def models(_: KnownClient) -> dict[str, Any]:
     """`deepocr` reads with the recommended preset."""
-    return chat.models()
+    return openai_chat.models()
 
 
 @router.get("/v1/models/{name}", summary="One model", responses=problem_responses(401, 404))
 def model(name: str, _: KnownClient) -> dict[str, Any]:
     """As in the list."""
-    return chat.model(name)
+    return openai_chat.model(name)
 
 
 @router.post(
@@ -56,18 +56,16 @@ async def chat_completions(
     """
     job = chat_job(body, service.settings.max_batch_files, request.document)
     wanted = Wanted(job.job, live=bool(body.stream))
+    if not body.stream:
+        async with read(service, request, client, job.sources, wanted) as records:
+            return await made(service, records, openai_chat.completion, job.model, records, job.raw)
     stack = contextlib.AsyncExitStack()
     records = await stack.enter_async_context(queued(service, client, job.sources, wanted))
-    if body.stream:
-        with_usage = body.stream_options is not None and body.stream_options.include_usage
-        events = _events(service, request, job, records, stack, with_usage)
-        return StreamingResponse(
-            events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
-        )
-    async with stack:
-        pages = [page for record in records for page in await pages_of(service, request, record)]
-    answer = await asyncio.to_thread(lambda: json.dumps(chat.completion(job, pages)))
-    return Response(answer, media_type="application/json")
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    events = _events(service, request, job, records, stack, with_usage)
+    return StreamingResponse(
+        events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+    )
 
 
 async def _events(
@@ -80,14 +78,14 @@ async def _events(
 ) -> AsyncIterator[str]:
     """Server-sent events: the role, pieces of text, how it ended, tokens, [DONE]."""
     chunks = Chunks(job.model)
-    pages: list[PageResult] = []
+    totals = Totals()
     async with stack:
         yield _event(chunks.delta(role="assistant", content=""))
         try:
             for index, record in enumerate(records):
                 if index:
                     yield _event(chunks.delta(content="\n\n"))
-                async for piece in _pieces(service, request, job, record, pages):
+                async for piece in _pieces(service, request, job, record, totals):
                     yield _event(chunks.delta(content=piece))
         except Exception as error:
             problem = problem_of(error)
@@ -95,37 +93,43 @@ async def _events(
                 raise
             yield _event({"error": {"message": problem.detail, "code": problem.slug}})
             return
-        yield _event(chunks.delta(finish=chat.finish_reason(pages)))
+        yield _event(chunks.delta(finish=totals.finish_reason))
         if with_usage:
-            yield _event(chunks.usage(pages))
+            yield _event(chunks.usage(totals))
         yield "data: [DONE]\n\n"
 
 
 async def _pieces(
-    service: Service, request: Request, job: ChatJob, record: TaskRecord, pages: list[PageResult]
+    service: Service, request: Request, job: ChatJob, record: TaskRecord, totals: Totals
 ) -> AsyncIterator[str]:
-    """Text of one document as it is written; its pages are added to `pages` at the end."""
-    reading = asyncio.ensure_future(pages_of(service, request, record))
+    """Text of one document: of a single page as it is written, of many page by page."""
+    reading = asyncio.ensure_future(until_read(service, request, [record]))
     sent = ""
     try:
         while not reading.done() and len(record.numbers) == 1:
             await asyncio.wait((reading,), timeout=LOOK_S)
-            live = await asyncio.to_thread(
-                service.store.read_live, record.task_id, record.numbers[0]
-            )
+            live = await service.ask(service.store.read_live, record.task_id, record.numbers[0])
             text = _sure(live, job)
             if len(text) > len(sent) and text.startswith(sent):
                 yield text[len(sent) :]
                 sent = text
-        read = await reading
+        await reading
     finally:
         reading.cancel()
-    whole = await asyncio.to_thread(lambda: "\n\n".join(map(job.text_of, read)))
-    if not whole.startswith(sent):
-        raise Problem(500, "read-anew", "the page was read anew and became another text")
-    if len(whole) > len(sent):
-        yield whole[len(sent) :]
-    pages += read
+    pages = service.files.pages(record.task_id, record.numbers)
+
+    def next_text() -> str | None:
+        page = next(pages, None)
+        return None if page is None else totals.text_of(page, record.job, job.raw)
+
+    between = ""
+    while (text_of_page := await asyncio.to_thread(next_text)) is not None:
+        whole = between + text_of_page
+        if not whole.startswith(sent):
+            raise Problem(500, "read-anew", "the page was read anew and became another text")
+        if len(whole) > len(sent):
+            yield whole[len(sent) :]
+        sent, between = "", "\n\n"
 
 
 def _sure(live: str, job: ChatJob) -> str:

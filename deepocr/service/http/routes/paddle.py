@@ -5,21 +5,26 @@ be read, "112" when it is not JSON; `results` is then "". A picture that cannot 
 empty list in its place, as a blank one, and `msg` says which and why.
 """
 
-import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field, ValidationError
 
 from deepocr.errors import InvalidInput
+from deepocr.render.failures import render_or_tell
 from deepocr.service.http.answers import detections_of
 from deepocr.service.http.clients import Client, KnownClient
 from deepocr.service.http.context import Service, service_of
 from deepocr.service.http.json_requests import JsonRequest, JsonRoute
+from deepocr.service.http.made import made
 from deepocr.service.http.problems import Problem, problem_responses
 from deepocr.service.http.uploads import Wanted
-from deepocr.service.http.waiting import pages_of, queued
+from deepocr.service.http.waiting import all_of, read
+from deepocr.service.state.files import TaskFiles
+from deepocr.service.state.records import TaskRecord
 from deepocr.tasks import make_job
 from deepocr.types import PageResult
 
@@ -51,6 +56,7 @@ class PaddleAnswer(BaseModel):
 @router.post(
     "/predict/ocr_system",
     summary="Lines of text of many pictures, as PaddleOCR's HubServing answers",
+    response_model=PaddleAnswer,
     responses=problem_responses(401, 413),
     openapi_extra={
         "requestBody": {
@@ -61,7 +67,7 @@ class PaddleAnswer(BaseModel):
 )
 async def ocr_system(
     request: JsonRequest, service: Annotated[Service, Depends(service_of)], client: KnownClient
-) -> PaddleAnswer:
+) -> PaddleAnswer | Response:
     """Reads with the task "OCR with Boxes"."""
     # read by hand: what is not JSON must be answered in this API's own way
     try:
@@ -76,33 +82,39 @@ async def ocr_system(
     if len(images) > limit:
         return PaddleAnswer(msg=f"at most {limit} images at once", results="", status="101")
     try:
-        async with asyncio.TaskGroup() as group:
-            readings = [
-                group.create_task(_read_one(request, service, client, image)) for image in images
-            ]
-    except ExceptionGroup as errors:
-        first = errors.exceptions[0]
-        if not isinstance(first, Problem):
-            raise first from None
-        return PaddleAnswer(msg=first.detail, results="", status="101")
-    found = [reading.result() for reading in readings]
-    unread = [f"images[{i}]: {why}" for i, why in enumerate(found) if isinstance(why, str)]
-    results = [[] if isinstance(lines, str) else lines for lines in found]
-    return PaddleAnswer(msg="; ".join(unread), results=results)
+        async with AsyncExitStack() as stack:
+            found = await all_of(_read_one(stack, request, service, client, i) for i in images)
+            records = [one for one in found if not isinstance(one, str)]
+            return await made(service, records, answer_json, found)
+    except Problem as problem:
+        return PaddleAnswer(msg=problem.detail, results="", status="101")
 
 
 async def _read_one(
-    request: JsonRequest, service: Service, client: Client, image: str
-) -> list[PaddleLine] | str:
-    """Its lines, or why it cannot be read."""
+    stack: AsyncExitStack, request: JsonRequest, service: Service, client: Client, image: str
+) -> TaskRecord | str:
+    """Its task, read and kept as long as the stack, or why it cannot be read."""
     wanted = Wanted(make_job("OCR with Boxes"))
     try:
         source = request.document(image, "image")
-        async with queued(service, client, [source], wanted) as records:
-            pages = await pages_of(service, request, records[0])
+        reading = read(service, request, client, [source], wanted)
+        return (await stack.enter_async_context(reading))[0]
     except InvalidInput as error:
         return str(error)
-    return [line for page in pages for line in _lines(page)]
+
+
+def answer_json(files: TaskFiles, found: list[TaskRecord | str]) -> Iterator[str]:
+    """A PaddleAnswer, page by page."""
+    unread = [f"images[{i}]: {one}" for i, one in enumerate(found) if isinstance(one, str)]
+    yield f'{{"msg":{json.dumps("; ".join(unread))},"status":"000","results":['
+    for index, one in enumerate(found):
+        yield ",[" if index else "["
+        if isinstance(one, TaskRecord):
+            pages = files.pages(one.task_id, one.numbers)
+            lines = (line for page in pages for line in render_or_tell(_lines, page, "lines"))
+            yield ",".join(line.model_dump_json() for line in lines)
+        yield "]"
+    yield "]}"
 
 
 def _lines(page: PageResult) -> list[PaddleLine]:

@@ -1,6 +1,5 @@
 """The task API: hand in a document, follow it, fetch what was read."""
 
-import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, File, Form, Header, Query, Response, UploadFile
@@ -11,6 +10,7 @@ from deepocr.service.http import answers
 from deepocr.service.http.clients import ClientRoute, KnownClient
 from deepocr.service.http.context import Service, service_of
 from deepocr.service.http.downloads import download_of
+from deepocr.service.http.made import made
 from deepocr.service.http.problems import Problem, problem_responses
 from deepocr.service.http.uploads import Wanted, save_stream, submit, submit_url
 from deepocr.service.state.records import Snapshot, TaskProgress
@@ -55,9 +55,11 @@ async def wanted_of(
     )
 
 
-def own_task(task_id: str, service: TheService, client: KnownClient) -> Snapshot:
+async def own_task(task_id: str, service: TheService, client: KnownClient) -> Snapshot:
     """The task, or 404: one that is another's looks like one that is not there."""
-    found = service.store.task(task_id) if task_id.isalnum() and task_id.isascii() else None
+    found = None
+    if task_id.isalnum() and task_id.isascii():
+        found = await service.ask(service.store.task, task_id)
     if found is None or (client.known and found.record.owner != client.owner):
         raise Problem(404, "unknown-task", "there is no such task; it may have been deleted")
     return found
@@ -117,10 +119,11 @@ async def results(
         else:
             known = TaskProgress(task.state, len(task.settled))
             await service.watcher.changed(task.record.task_id, known, wait_s)
-        task = await asyncio.to_thread(_again, service, task)
-    return _json(
-        await asyncio.to_thread(answers.task_answer, service, task, with_result=include_result)
-    )
+        task = await service.ask(_again, service, task)
+    fields = await service.ask(answers.task_fields, service, task)
+    if include_result and (task.settled or task.final):
+        return await made(service, [task.record], answers.with_result, fields, task)
+    return _json(f'{fields[:-1]},"result":null}}'.encode())
 
 
 @router.get(
@@ -134,7 +137,7 @@ async def page(service: TheService, task: OwnTask, number: int) -> Response | di
     if number not in task.record.numbers:
         raise Problem(404, "unknown-page", f"page {number} is not among those that are read")
     if number not in task.settled:
-        text = await asyncio.to_thread(service.store.read_live, task.record.task_id, number)
+        text = await service.ask(service.store.read_live, task.record.task_id, number)
         return {"number": number, "status": "waiting", "raw": text}
     return _json(await answers.page_answer(service, task.record, number))
 
@@ -199,13 +202,13 @@ def delete(service: TheService, task: OwnTask) -> Response:
     response_model=answers.TaskList,
     responses=problem_responses(401, 503),
 )
-def list_tasks(
+async def list_tasks(
     service: TheService,
     client: KnownClient,
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
 ) -> Response:
     """Those of the API key; without keys those of X-Client-Token, or else of the address."""
-    return _json(answers.task_list(service, service.store.tasks_of(client.owner, limit)))
+    return _json(await service.ask(answers.task_list, service, client.owner, limit))
 
 
 def _json(content: bytes) -> Response:

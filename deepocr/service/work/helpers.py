@@ -1,8 +1,11 @@
 """Work that would keep the interpreter's lock for long, in processes of its own."""
 
 import asyncio
+import logging
 import os
 import resource
+import sys
+import traceback
 from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
 
@@ -10,11 +13,15 @@ from anyio import BrokenWorkerProcess, CapacityLimiter, to_process
 
 from deepocr.errors import DeepOCRError
 
+log = logging.getLogger(__name__)
+
 MEMORY_BYTES = 2 << 30
 """Beyond this an allocation of a helper fails."""
 
 NICENESS = 5
 """Who asks for little comes first."""
+
+MAX_LOGGED = 20
 
 A = TypeVarTuple("A")
 R = TypeVar("R")
@@ -38,20 +45,43 @@ class Helpers:
         async with self._turns:
             try:
                 async with asyncio.timeout(timeout_s):
-                    return await to_process.run_sync(
+                    answer, told = await to_process.run_sync(
                         _limited, work, args, cancellable=True, limiter=CapacityLimiter(1)
                     )
             except TimeoutError as error:
                 raise HelperFailed(f"it took more than {timeout_s:g} s") from error
             except BrokenWorkerProcess as error:
                 raise HelperFailed("its process ended") from error
+        for text in told:
+            log.warning("%s", text)
+        return answer
 
 
-def _limited(work: Callable[[*A], R], args: tuple[*A]) -> R:
+class _Told(logging.Handler):
+    """What is logged goes back with the answer: nobody reads the standard error of a helper."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.texts) < MAX_LOGGED:
+            self.texts.append(self.format(record))
+
+
+def _limited(work: Callable[[*A], R], args: tuple[*A]) -> tuple[R, list[str]]:
     os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, most))
+    # a pipe that nobody reads would stop whoever writes much into it
+    os.dup2(sys.stdout.fileno(), 2)
+    told = _Told()
+    logging.getLogger().handlers = [told]
     try:
-        return work(*args)
+        return work(*args), told.texts
     except MemoryError as error:
         raise HelperFailed(f"it took more than {MEMORY_BYTES:,} bytes of memory") from error
+    except Exception as error:
+        # a traceback does not travel with its exception, a note does
+        error.add_note(traceback.format_exc())
+        raise

@@ -1,18 +1,21 @@
 """OpenAI's chat shapes: requests taken apart, answers and stream chunks put together."""
 
+import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from deepocr.errors import InvalidInput
-from deepocr.render.markdown import render_markdown
+from deepocr.service.http.made import json_text, markdown_of
 from deepocr.service.http.problems import Problem, refuse_options
 from deepocr.service.http.waiting import IncomingDocument
+from deepocr.service.state.files import TaskFiles
+from deepocr.service.state.records import TaskRecord
 from deepocr.tasks import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, PRESETS, TASKS, make_job
 from deepocr.types import Job, PageResult
 
@@ -115,9 +118,6 @@ class ChatJob:
     job: Job
     raw: bool
 
-    def text_of(self, page: PageResult) -> str:
-        return page.raw if self.raw else render_markdown(page, task=self.job.task)
-
 
 def chat_job(
     request: ChatRequest, max_images: int, document: Callable[[str, str], IncomingDocument]
@@ -160,16 +160,44 @@ def task_of(prompt: str) -> tuple[str, str]:
     raise InvalidInput(f"the prompt {prompt[:80]!r} is no task's; use one of: {prompts}")
 
 
-def completion(job: ChatJob, pages: Sequence[PageResult]) -> dict[str, Any]:
-    """The whole answer."""
-    message = {"role": "assistant", "content": "\n\n".join(map(job.text_of, pages))}
-    choice = {
-        "index": 0,
-        "message": message,
-        "finish_reason": finish_reason(pages),
-        "logprobs": None,
-    }
-    return {**_head("chat.completion", job.model, _new_id()), "choices": [choice], **usage(pages)}
+@dataclass
+class Totals:
+    """Over all pages of an answer. `finish_reason` is `length` when any was not read to its end."""
+
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    finish_reason: str = "stop"
+
+    def text_of(self, page: PageResult, job: Job, raw: bool) -> str:
+        """The page's text, after it has been added."""
+        self.prompt_tokens += page.usage.prompt_tokens
+        self.output_tokens += page.usage.output_tokens
+        if page.finish_reason != "stop":
+            self.finish_reason = "length"
+        return page.raw if raw else markdown_of(page, job.task)
+
+    def usage(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.output_tokens,
+            "total_tokens": self.prompt_tokens + self.output_tokens,
+        }
+
+
+def completion(
+    files: TaskFiles, model: str, records: Sequence[TaskRecord], raw: bool
+) -> Iterator[str]:
+    """The whole answer as JSON, page by page."""
+    totals = Totals()
+    yield json.dumps(_head("chat.completion", model, _new_id()))[:-1]
+    yield ',"choices":[{"index":0,"logprobs":null,"message":{"role":"assistant","content":'
+    yield from json_text(
+        totals.text_of(page, record.job, raw)
+        for record in records
+        for page in files.pages(record.task_id, record.numbers)
+    )
+    finish, usage = json.dumps(totals.finish_reason), json.dumps(totals.usage())
+    yield f'}},"finish_reason":{finish}}}],"usage":{usage}}}'
 
 
 class Chunks:
@@ -182,24 +210,8 @@ class Chunks:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
         return {**self._head, "choices": [choice]}
 
-    def usage(self, pages: Sequence[PageResult]) -> dict[str, Any]:
-        return {**self._head, "choices": [], **usage(pages)}
-
-
-def finish_reason(pages: Sequence[PageResult]) -> str:
-    """`length` when any page was not read to its end."""
-    return "stop" if all(page.finish_reason == "stop" for page in pages) else "length"
-
-
-def usage(pages: Sequence[PageResult]) -> dict[str, Any]:
-    prompt = sum(page.usage.prompt_tokens for page in pages)
-    output = sum(page.usage.output_tokens for page in pages)
-    counts = {
-        "prompt_tokens": prompt,
-        "completion_tokens": output,
-        "total_tokens": prompt + output,
-    }
-    return {"usage": counts}
+    def usage(self, totals: Totals) -> dict[str, Any]:
+        return {**self._head, "choices": [], "usage": totals.usage()}
 
 
 def models() -> dict[str, Any]:
