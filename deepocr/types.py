@@ -173,6 +173,7 @@ class PageResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
+    check: PageCheck | None = None
 
 
 @dataclass(frozen=True)

@@ -16,20 +16,22 @@ from deepocr.book.engine_keeper import EngineKeeper
 from deepocr.book.files import locked
 from deepocr.book.inputs import InputFile, find_sources
 from deepocr.book.options import Options, ReadingOptions, WritingOptions
-from deepocr.book.progress import describe, pages, say
+from deepocr.book.progress import describe, describe_verdicts, pages, say
 from deepocr.book.run import read_documents
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
+from deepocr.engines.registry import create_engine
 from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput
 from deepocr.settings import Settings, load_settings
 from deepocr.tasks import DEFAULT_NEW_TOKENS, PRESETS, TASKS, make_job
-from deepocr.types import PageStatus
+from deepocr.types import PageStatus, Verdict
 
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_BAD_INPUT = 2
 EXIT_PAGES_FAILED = 3
 EXIT_ENGINE_BROKEN = 4
+EXIT_DOUBTED = 5
 EXIT_INTERRUPTED = 130
 
 
@@ -68,7 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Read books and other documents, page by page, and lose none. A run that was "
         "stopped goes on where it was when the same command is given again.",
         epilog="Exit code: 0 every page was read, 3 some failed, 2 bad input, 1 another error, "
-        "4 the engine broke and starting it again did not help, 130 stopped.",
+        "4 the engine broke and starting it again did not help, 5 some are doubted (--fail-on), "
+        "130 stopped.",
     )
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="PDFs, pictures, folders of them, patterns"
@@ -119,6 +122,23 @@ def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="most readings of a page that loops, is cut off or comes back empty (4)",
     )
+    checked = group.add_mutually_exclusive_group()
+    checked.add_argument(
+        "--check",
+        action="store_const",
+        const="all",
+        default="layer",
+        help="hold every page against a witness, the CPU reader where the PDF has no sound text of "
+        "its own; without this only pages that have some",
+    )
+    checked.add_argument(
+        "--no-check", dest="check", action="store_const", const="none", help="no witness at all"
+    )
+    group.add_argument(
+        "--fail-on",
+        choices=("contradicted", "doubtful"),
+        help="exit with 5 when a page is contradicted by its witness, or doubtful",
+    )
     group.add_argument(
         "--restart", action="store_true", help="drop pages of earlier runs and begin anew"
     )
@@ -161,7 +181,7 @@ def options_of(chosen: argparse.Namespace) -> Options:
     """Raises InvalidInput."""
     job = make_job(chosen.task, chosen.reference, chosen.resolution, chosen.max_new_tokens)
     return Options(
-        reading=ReadingOptions(job, chosen.dpi, chosen.max_side, chosen.readings),
+        reading=ReadingOptions(job, chosen.dpi, chosen.max_side, chosen.readings, chosen.check),
         writing=WritingOptions(
             raw=chosen.raw,
             overlay=chosen.overlay,
@@ -192,12 +212,25 @@ async def _run(
     engine, jobs = await engine_choice.start(chosen, settings)
     keeper = EngineKeeper(engine, start_again)
     processes = DocumentProcesses.of(settings)
+    reader = None
     try:
-        return await _read_all(keeper, processes, replace(options, jobs=jobs), sources, chosen.out)
+        reader = await _start_reader(settings, options, engine)
+        options = replace(options, jobs=jobs)
+        return await _read_all(keeper, processes, options, sources, chosen, reader)
     finally:
+        if reader is not None:
+            await reader.close()
         # first: a thread may wait for a page that takes for ever
         processes.close()
         await keeper.close()
+
+
+async def _start_reader(settings: Settings, options: Options, engine: Engine) -> Engine | None:
+    """The CPU reader as a witness; it cannot be its own. Raises EngineUnavailable."""
+    if options.reading.check != "all" or engine.capabilities.engine.startswith("ppocr"):
+        return None
+    plain = settings.model_copy(update={"engine": "ppocr", "ppocr_text_layer": False})
+    return await asyncio.to_thread(create_engine, plain)
 
 
 async def _read_all(
@@ -205,16 +238,19 @@ async def _read_all(
     processes: DocumentProcesses,
     options: Options,
     sources: Sequence[InputFile],
-    out: Path,
+    chosen: argparse.Namespace,
+    reader: Engine | None,
 ) -> int:
     """All documents; a bad one does not stop those after it. The last line counts the pages."""
     counts: Counter[PageStatus] = Counter()
+    verdicts: Counter[Verdict] = Counter()
     worst = EXIT_OK
-    outcomes = read_documents(keeper, sources, out, options, processes)
+    outcomes = read_documents(keeper, sources, chosen.out, options, processes, reader)
     try:
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 counts += outcome.counts
+                verdicts += outcome.verdicts
                 for sentence in outcome.not_written:
                     worst = _complain(DeepOCRError(sentence), EXIT_ERROR, outcome.source)
                 if outcome.error is not None:
@@ -222,10 +258,20 @@ async def _read_all(
                     continue
                 say(f"{outcome.source.path} -> {outcome.folder}/document.mmd")
     except DeepOCRError:
-        say(f"{pages(counts.total())}: {describe(counts)}")
+        say(_last_line(counts, verdicts))
         raise
-    say(f"{pages(counts.total())}: {describe(counts)}")
-    return worst or (EXIT_PAGES_FAILED if counts["failed"] else EXIT_OK)
+    say(_last_line(counts, verdicts))
+    doubted = verdicts["contradicted"]
+    if chosen.fail_on == "doubtful":
+        doubted += verdicts["doubtful"]
+    if worst or counts["failed"]:
+        return worst or EXIT_PAGES_FAILED
+    return EXIT_DOUBTED if chosen.fail_on and doubted else EXIT_OK
+
+
+def _last_line(counts: Counter[PageStatus], verdicts: Counter[Verdict]) -> str:
+    told = f"; checked: {describe_verdicts(verdicts)}" if verdicts else ""
+    return f"{pages(counts.total())}: {describe(counts)}{told}"
 
 
 def _complain(error: Exception, code: int, source: InputFile | None = None) -> int:

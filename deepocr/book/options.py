@@ -6,6 +6,10 @@ from typing import Any, Literal
 
 from deepocr.types import Job
 
+CheckedPages = Literal["layer", "all", "none"]
+"""Pages that are held against a witness: those with a sound text layer, which costs nothing, all
+(the CPU reader reads the others), or none."""
+
 OverlayForm = Literal["png", "pdf"]
 
 
@@ -17,10 +21,14 @@ class ReadingOptions:
     dpi: int = 144
     max_side_px: int | None = None
     max_readings: int = 4
+    check: CheckedPages = "layer"
 
     def identity(self, engine: str) -> Mapping[str, Any]:
         """For comparison with an earlier run's."""
+        # folders of the time before checks go on with the default
+        check = {} if self.check == "layer" else {"check": self.check}
         return {
+            **check,
             "engine": engine,
             "task": self.job.task,
             "reference_text": self.job.reference_text,

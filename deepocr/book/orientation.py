@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from PIL import Image
 
-from deepocr.types import Box, Line, Page, PageResult, Quad, Region, Word
+from deepocr.types import Box, Line, Page, PageCheck, PageResult, Quad, Region, Word
 
 STRIPS = 5
 """Columns of text rarely line up with each other: each strip is looked at by itself."""
@@ -96,7 +96,18 @@ def turn_back(result: PageResult, degrees: int) -> PageResult:
     width_px, height_px = result.size_px
     size_px = (width_px, height_px) if degrees == 180 else (height_px, width_px)
     regions = tuple(_region_back(region, degrees, size_px) for region in result.regions)
-    return replace(result, size_px=size_px, regions=regions)
+    check = result.check and _check_back(result.check, degrees, size_px)
+    return replace(result, size_px=size_px, regions=regions, check=check)
+
+
+def _check_back(check: PageCheck, degrees: int, size_px: tuple[int, int]) -> PageCheck:
+    findings = (
+        replace(finding, box_px=box_back(finding.box_px, degrees, size_px))
+        if finding.box_px is not None
+        else finding
+        for finding in check.findings
+    )
+    return replace(check, findings=tuple(findings))
 
 
 def turn_upright(result: PageResult, turned: int) -> PageResult:

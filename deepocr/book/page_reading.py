@@ -7,15 +7,18 @@ from dataclasses import dataclass, field, replace
 
 from deepocr.book import retries
 from deepocr.book.figures import CutFigure, cut_figures
-from deepocr.book.orientation import Look, look_at, turn, turn_back
+from deepocr.book.options import ReadingOptions
+from deepocr.book.orientation import Look, look_at, turn, turn_back, turn_upright
 from deepocr.book.records import PageRecord
 from deepocr.book.retries import Reading
+from deepocr.check.checker import check_page, find_witness
+from deepocr.check.witness import Witness
 from deepocr.documents import Document
 from deepocr.documents.ink import ink_mask, ink_share, is_blank
 from deepocr.engines.base import Engine
 from deepocr.errors import EngineBroken, UnsupportedTask
 from deepocr.pipeline import failed_page, read_page
-from deepocr.types import Job, Page, PageResult, PageStatus
+from deepocr.types import Page, PageResult, PageStatus
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +69,27 @@ def not_drawn(number: int, failed: PageResult | None = None) -> Prepared:
     return Prepared(number, None, Look((0,), has_lines=False), failed=failed)
 
 
+@dataclass(frozen=True)
+class Checking:
+    """Whether pages are held against a witness; `reader` reads those without a text layer."""
+
+    wanted: bool
+    reader: Engine | None = None
+
+
 async def read_prepared(
-    engine: Engine, document: Document, prepared: Prepared, job: Job, max_readings: int
+    engine: Engine,
+    document: Document,
+    prepared: Prepared,
+    options: ReadingOptions,
+    checking: Checking,
 ) -> ReadPage:
     """Read a page up to `max_readings` times and keep the best reading, its figures cut out.
 
     Whatever goes wrong makes it a failed page. Raises UnsupportedTask and EngineBroken.
     """
     try:
-        return await _read(engine, document, prepared, job, max_readings)
+        return await _read(engine, document, prepared, options, checking)
     except (UnsupportedTask, EngineBroken):
         raise
     except Exception as error:  # noqa: BLE001 - logged by failed_page
@@ -89,7 +104,11 @@ def failed_reading(prepared: Prepared, failed: PageResult) -> ReadPage:
 
 
 async def _read(
-    engine: Engine, document: Document, prepared: Prepared, job: Job, max_readings: int
+    engine: Engine,
+    document: Document,
+    prepared: Prepared,
+    options: ReadingOptions,
+    checking: Checking,
 ) -> ReadPage:
     page = prepared.page
     if page is None:
@@ -100,7 +119,7 @@ async def _read(
         record = PageRecord(result, dpi=page.dpi, ink=prepared.ink)
         return ReadPage(record, (), prepared.seconds)
 
-    readings = await _climb(engine, page, prepared.look, job, max_readings)
+    readings = await _climb(engine, page, prepared.look, options, checking)
     kept = retries.best(readings)
     status, note = _judge(kept, readings, prepared.look)
     result = replace(kept.result, status=status, seconds={})
@@ -124,17 +143,38 @@ async def _read(
 
 
 async def _climb(
-    engine: Engine, page: Page, look: Look, job: Job, max_readings: int
+    engine: Engine, page: Page, look: Look, options: ReadingOptions, checking: Checking
 ) -> list[Reading]:
     """Read in one way after the other until a reading is good or the readings are used up."""
     readings: list[Reading] = []
-    for rung in retries.rungs(job, look, engine.capabilities):
-        turned_page = await asyncio.to_thread(turn, page, rung.turned)
-        result = await read_page(engine, turned_page, rung.job)
-        readings.append(Reading(rung, result, retries.agreement(result, page.words)))
-        if len(readings) >= max_readings or retries.is_settled(readings, look):
-            break
+    witness = None
+    if checking.wanted:
+        # beside the engine, which does not wait for it
+        witness = asyncio.create_task(find_witness(page, checking.reader))
+    try:
+        for rung in retries.rungs(options.job, look, engine.capabilities):
+            if not retries.is_promising(rung, readings, look):
+                continue
+            turned_page = await asyncio.to_thread(turn, page, rung.turned)
+            result = await read_page(engine, turned_page, rung.job)
+            if witness is not None and result.status != "failed":
+                result = await _checked(page, result, rung.turned, await witness, checking)
+            readings.append(Reading(rung, result, retries.agreement(result, page.words)))
+            if len(readings) >= options.max_readings or retries.is_settled(readings, look):
+                break
+    finally:
+        if witness is not None:
+            witness.cancel()
     return readings
+
+
+async def _checked(
+    page: Page, result: PageResult, turned: int, witness: Witness, checking: Checking
+) -> PageResult:
+    """With what the witness says; it saw the page as it lies."""
+    laid = turn_back(result, turned)
+    check = await check_page(page, laid.regions, checking.reader, witness=witness)
+    return turn_upright(replace(laid, check=check), turned)
 
 
 def _judge(kept: Reading, readings: list[Reading], look: Look) -> tuple[PageStatus, str | None]:

@@ -8,7 +8,7 @@ from typing import Self, TextIO
 
 from tqdm import tqdm
 
-from deepocr.types import PageStatus
+from deepocr.types import PageStatus, Verdict
 
 LINE_EVERY_S = 5.0
 """Between plain lines."""
@@ -26,6 +26,14 @@ STATUSES: tuple[PageStatus, ...] = (
 def describe(counts: Counter[PageStatus]) -> str:
     """`12 ok, 1 failed`: those that occur, in a fixed order."""
     return ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name]) or "no pages"
+
+
+VERDICTS: tuple[Verdict, ...] = ("confirmed", "doubtful", "contradicted", "no witness")
+
+
+def describe_verdicts(counts: Counter[Verdict]) -> str:
+    """`11 confirmed, 1 no witness`."""
+    return ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
 
 
 def pages(number: int) -> str:

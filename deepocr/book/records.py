@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from deepocr.types import Box, FinishReason, PageResult, PageStatus
+from deepocr.types import Box, FinishReason, PageResult, PageStatus, Verdict
 
 
 @dataclass(frozen=True)
 class Attempt:
     """One reading of a page. `turned` is by how many degrees clockwise the page was turned
-    before it; `agreement` is the share of the PDF's own words that were found, 0 to 1."""
+    before it; `agreement` is the share of the PDF's own words that were found, 0 to 1; `verdict`
+    is the witness's, where there was a check."""
 
     task: str
     preset: str
@@ -28,6 +29,7 @@ class Attempt:
     agreement: float | None = None
     error: str | None = None
     kept: bool = False
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)

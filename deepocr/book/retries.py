@@ -5,10 +5,11 @@ A reading is kept by these rules, the first that tells two apart decides:
 1. it did not fail;
 2. it has text (a page without ink is never read);
 3. it ended properly: no loop, not cut off;
-4. it agrees better with the PDF's own text layer, where there is one, in steps of 5 %;
-5. the engine was surer of it, in steps of 2 %;
-6. it has clearly more text (twice as much);
-7. it came first.
+4. its witness, where there is one, does not contradict it;
+5. it agrees better with its witness, or with the PDF's own text layer, in steps of 5 %;
+6. the engine was surer of it, in steps of 2 %;
+7. it has clearly more text (twice as much);
+8. it came first.
 """
 
 import math
@@ -85,6 +86,20 @@ class Reading:
         """Letters and digits that were read."""
         return sum(len(token) for token in _TOKEN.findall(text_of(self.result)))
 
+    @property
+    def contradicted(self) -> bool:
+        """By its witness."""
+        return self.result.check is not None and self.result.check.verdict == "contradicted"
+
+    @property
+    def witnessed(self) -> float:
+        """How far the witness and the text say the same, 0 to 1: the lesser of coverage and
+        support, or what the layer's words say where there was no check."""
+        check = self.result.check
+        if check is None or check.coverage is None or check.support is None:
+            return self.agreement or 0.0
+        return min(check.coverage, check.support)
+
     def as_attempt(self, kept: bool) -> Attempt:
         return Attempt(
             task=self.rung.job.task,
@@ -98,6 +113,7 @@ class Reading:
             agreement=self.agreement,
             error=self.result.error,
             kept=kept,
+            verdict=self.result.check.verdict if self.result.check else None,
         )
 
 
@@ -121,7 +137,7 @@ def rungs(job: Job, look: Look, capabilities: Capabilities) -> Iterator[Rung]:
 
 def is_good(reading: Reading, look: Look) -> bool:
     """Whether no further reading is needed."""
-    if reading.status != "ok" or is_empty(reading, look):
+    if reading.status != "ok" or is_empty(reading, look) or reading.contradicted:
         return False
     if reading.rung.turned == 0 and look.turns[0] == 0:
         return True
@@ -140,6 +156,13 @@ def is_settled(readings: Sequence[Reading], look: Look) -> bool:
     return any(r.rung.turned for r in fine) and any(not r.rung.turned for r in fine)
 
 
+def is_promising(rung: Rung, readings: Sequence[Reading], look: Look) -> bool:
+    """Whether to try a rung: a page that gave text is not turned for what contradicts it."""
+    if rung.turned in (*look.turns, 0):
+        return True
+    return not any(r.status == "ok" and not is_empty(r, look) for r in readings)
+
+
 def is_empty(reading: Reading, look: Look) -> bool:
     """Whether a page with ink gave no text. Without lines of text a found figure is enough."""
     if reading.characters:
@@ -152,12 +175,13 @@ def best(readings: Sequence[Reading]) -> Reading:
     return max(readings, key=_rank)
 
 
-def _rank(reading: Reading) -> tuple[bool, bool, bool, int, int, int]:
+def _rank(reading: Reading) -> tuple[bool, bool, bool, bool, int, int, int]:
     return (
         reading.status != "failed",
         reading.characters > 0,
         reading.status == "ok",
-        round(20 * (reading.agreement or 0.0)),
+        not reading.contradicted,
+        round(20 * reading.witnessed),
         round(50 * (reading.result.confidence or 0.0)),
         # a loop's length says nothing for it
         int(math.log2(reading.characters + 1)) if reading.status == "ok" else 0,

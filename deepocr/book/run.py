@@ -16,6 +16,7 @@ from deepocr.book.inputs import InputFile, WatchedFile
 from deepocr.book.options import Options
 from deepocr.book.outputs import Material, write_outputs
 from deepocr.book.page_reading import (
+    Checking,
     Prepared,
     ReadPage,
     failed_reading,
@@ -37,9 +38,12 @@ from deepocr.errors import (
     reason,
 )
 from deepocr.pipeline import failed_page
-from deepocr.types import PageStatus
+from deepocr.types import PageStatus, Verdict
 
 log = logging.getLogger(__name__)
+
+CHECKED_TASKS = frozenset({"Convert to Markdown", "Free OCR", "OCR with Boxes"})
+"""Those that write what stands on the page."""
 
 TOGETHER = 8
 """Documents that are open at once, so that many small ones keep an engine as busy as a book."""
@@ -87,6 +91,7 @@ class Outcome:
     folder: Path | None = None
     counts: Counter[PageStatus] = field(default_factory=Counter)
     not_written: tuple[str, ...] = ()
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
     error: DeepOCRError | None = None
 
 
@@ -96,8 +101,11 @@ async def read_documents(
     out: Path,
     options: Options,
     processes: DocumentProcesses,
+    reader: Engine | None = None,
 ) -> AsyncGenerator[Outcome, None]:
     """Read what is not read yet of every document and write each out.
+
+    `reader` checks pages that have no text layer.
 
     Pages that failed in an earlier run are tried again. What is wrong with one document, its
     pages or its folder, is in its Outcome and does not stop the others. Raises UnsupportedTask, and
@@ -105,6 +113,8 @@ async def read_documents(
     work. Whatever ends it, pages that are done stay done.
     """
     check_task(keeper.engine.capabilities, options.reading.job)
+    wanted = options.reading.check != "none" and options.reading.job.task in CHECKED_TASKS
+    checking = Checking(wanted and "text-layer" not in keeper.engine.capabilities.engine, reader)
     for start in range(0, len(sources), TOGETHER):
         with ExitStack() as stack:
             books = []
@@ -118,7 +128,7 @@ async def read_documents(
                 stack.enter_context(book.document)
                 books.append(book)
             try:
-                await _read_pages(keeper, books, options)
+                await _read_pages(keeper, books, options, checking)
             except EngineBroken as error:
                 for book in books:
                     yield Outcome(book.source, book.workspace.folder, book.counts, error=error)
@@ -165,7 +175,9 @@ def _open(
     return OpenBook(source, file, document, workspace, identity, numbers)
 
 
-async def _read_pages(keeper: EngineKeeper, books: Sequence[OpenBook], options: Options) -> None:
+async def _read_pages(
+    keeper: EngineKeeper, books: Sequence[OpenBook], options: Options, checking: Checking
+) -> None:
     """Those pages of all the books that are not done, each kept as soon as it is read."""
     done: Counter[PageStatus] = Counter()
     missing: list[Place] = []
@@ -186,9 +198,10 @@ async def _read_pages(keeper: EngineKeeper, books: Sequence[OpenBook], options: 
             book, number = place
             if book.error is not None:
                 return
-            job, most = options.reading.job, options.reading.max_readings
             page = await keeper.use(
-                lambda engine: read_prepared(engine, book.document, prepared, job, most)
+                lambda engine: read_prepared(
+                    engine, book.document, prepared, options.reading, checking
+                )
             )
             if page is None:
                 twice = EngineError("the engine broke twice while it read this page")
@@ -302,4 +315,5 @@ def _finish(book: OpenBook, options: Options, processes: DocumentProcesses) -> O
         return Outcome(book.source, workspace.folder, book.counts, error=as_ours(error))
     source = book.file.path
     material = Material(workspace, book.document, source, survey, records, options, processes)
-    return Outcome(book.source, workspace.folder, survey.counts, write_outputs(material))
+    not_written = write_outputs(material)
+    return Outcome(book.source, workspace.folder, survey.counts, not_written, survey.verdicts)

@@ -18,7 +18,7 @@ from deepocr.book.workspace import TIMINGS_NAME, Identity
 from deepocr.render.json import page_to_dict
 from deepocr.render.markdown import render_markdown
 from deepocr.render.raw import PAGE_SPLIT
-from deepocr.types import Job, PageResult, PageStatus
+from deepocr.types import Job, PageCheck, PageResult, PageStatus, Verdict
 
 SCHEMA_VERSION = 1
 
@@ -36,6 +36,9 @@ STATUS_NOTES: Mapping[PageStatus, str] = {
 """What document.mmd says about a page; a failed one says why itself."""
 
 
+WITNESS_NAMES = {"text layer": "PDF's own text", "ppocr": "CPU reader", "ink": "blank page"}
+
+
 @dataclass(frozen=True)
 class Book:
     """What is known about a document before its pages are written out."""
@@ -45,22 +48,26 @@ class Book:
     engine: str
     source: Mapping[str, Any]
     counts: Counter[PageStatus]
+    verdicts: Counter[Verdict]
     running: RunningHeads
 
 
 def survey(name: str, identity: Identity, records: Records) -> Book:
     """Look through all pages once."""
     counts: Counter[PageStatus] = Counter()
+    verdicts: Counter[Verdict] = Counter()
     running = RunningHeads()
     title = ""
     for place, record in enumerate(records()):
         counts[record.status] += 1
+        if record.result.check is not None:
+            verdicts[record.result.check.verdict] += 1
         upright = upright_result(record)
         running.see(upright)
         if not title and place < TITLE_WITHIN:
             title = _title_on(upright)
     engine = str(identity.reading["engine"])
-    return Book(name, title or name, engine, identity.source, counts, running)
+    return Book(name, title or name, engine, identity.source, counts, verdicts, running)
 
 
 def upright_result(record: PageRecord) -> PageResult:
@@ -103,11 +110,21 @@ def write_markdown(path: Path, book: Book, records: Records, options: Options) -
             file.write(_front_matter(book).encode("utf-8"))
         for result, task in zip(shown_pages(book, records, options), tasks, strict=True):
             text = page_markdown(result, task)
-            note = STATUS_NOTES.get(result.status)
-            if note:
-                text = f"<!-- page {result.number}: {note} -->\n\n{text}"
+            notes = [STATUS_NOTES.get(result.status), _doubt(result.check)]
+            if any(notes):
+                told = "; ".join(note for note in notes if note)
+                text = f"<!-- page {result.number}: {told} -->\n\n{text}"
             body = f"{text.strip()}\n\n" if text.strip() else ""
             file.write(f"{body}{PAGE_SPLIT}\n\n".encode("utf-8", "replace"))
+
+
+def _doubt(check: PageCheck | None) -> str | None:
+    """What document.mmd says about a page that its witness contradicts."""
+    if check is None or check.verdict != "contradicted":
+        return None
+    kinds = Counter(finding.kind for finding in check.findings if finding.kind != "furniture")
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return f"contradicted by the {WITNESS_NAMES[check.witness]}: {told}"
 
 
 def write_json(path: Path, book: Book, records: Records, options: Options) -> None:
@@ -122,6 +139,7 @@ def write_json(path: Path, book: Book, records: Records, options: Options) -> No
         "source": dict(book.source),
         "num_pages": book.counts.total(),
         "statuses": dict(sorted(book.counts.items())),
+        **({"verdicts": dict(sorted(book.verdicts.items()))} if book.verdicts else {}),
         "timings": TIMINGS_NAME,
     }
     with new_file(path) as file:

@@ -1,14 +1,16 @@
 """One page checked: the cheapest sound witness is found and asked."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
 from deepocr.check.compare import compare
-from deepocr.check.reading import Reading, read_regions
+from deepocr.check.reading import read_regions
 from deepocr.check.thresholds import FOR_WITNESS
 from deepocr.check.witness import Witness, layer_witness, reader_witness
 from deepocr.documents.ink import ink_mask, is_blank
 from deepocr.engines.base import Engine
+from deepocr.errors import EngineBroken
 from deepocr.pipeline import read_page
 from deepocr.types import Job, Page, PageCheck, Region
 
@@ -18,14 +20,14 @@ LITTLE_IN_COMMON = 0.5
 
 async def find_witness(page: Page, reader: Engine | None) -> Witness:
     """The page's text layer where it is sound, else what `reader` reads, else none."""
-    layer = layer_witness(page)
+    layer = await asyncio.to_thread(layer_witness, page)
     if layer.name != "none":
         return layer
-    if is_blank(ink_mask(page.image)):
+    if await asyncio.to_thread(lambda: is_blank(ink_mask(page.image))):
         return Witness("ink", "the page is blank")
     if reader is None:
         return layer
-    seen = reader_witness(await read_page(reader, page, Job()))
+    seen = await _ask(reader, page)
     return replace(seen, reason=f"{layer.reason}; {seen.reason}")
 
 
@@ -41,19 +43,29 @@ async def check_page(
 
     `reader` is the CPU reader, for pages without a sound text layer; None asks the layer alone.
     """
-    reading = read_regions(regions)
     witness = witness or await find_witness(page, reader)
-    checked = _compare(page, reading, witness, strictness)
+    checked = await asyncio.to_thread(_compare, page, regions, witness, strictness)
     if witness.name == "text layer" and reader is not None and _in_vain(checked):
-        other = reader_witness(await read_page(reader, page, Job()))
-        second = _compare(page, reading, other, strictness)
+        other = await _ask(reader, page)
+        second = await asyncio.to_thread(_compare, page, regions, other, strictness)
         if second.verdict not in ("contradicted", "no witness"):
             reason = f"the text layer is not what the page shows; {other.reason}"
             return replace(second, reason=reason)
     return checked
 
 
-def _compare(page: Page, reading: Reading, witness: Witness, strictness: float) -> PageCheck:
+async def _ask(reader: Engine, page: Page) -> Witness:
+    """What the CPU reader saw; one that is broken is no witness, and no page's fault."""
+    try:
+        return reader_witness(await read_page(reader, page, Job()))
+    except EngineBroken as error:
+        return Witness("none", f"the CPU reader is broken: {error}")
+
+
+def _compare(
+    page: Page, regions: Sequence[Region], witness: Witness, strictness: float
+) -> PageCheck:
+    reading = read_regions(regions)
     thresholds = FOR_WITNESS.get(witness.name, FOR_WITNESS["text layer"])
     return compare(page.number, page.size_px, reading, witness, thresholds.scaled(strictness))
 

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import IO
 
 from deepocr.render.failures import render_or_tell
+from deepocr.render.findings import finding_boxes, finding_list, underlined
 from deepocr.render.markdown import FIGURE_LABELS, HEADINGS
 from deepocr.render.safe_html import to_safe_html
 from deepocr.types import PageResult, Region
@@ -72,6 +73,7 @@ def picture_html(page: ShownPage) -> str:
         for index, region in enumerate(result.regions)
         for x1, y1, x2, y2 in region.boxes_px
     )
+    boxes += finding_boxes(result)
     return (
         f'<figure class="page-picture" data-page="{result.number}" id="picture-{result.number}">'
         f'<img src="{html.escape(page.picture_src)}" width="{width}" height="{height}" '
@@ -94,8 +96,10 @@ def _text_html(result: PageResult, figure_srcs: Mapping[int, str]) -> str:
     ]
     if result.error:
         parts.append(f'<p class="page-error">{html.escape(result.error)}</p>')
+    parts.append(finding_list(result))
     for index, region in enumerate(result.regions):
-        parts.append(_region_html(result.number, index, region, figure_srcs.get(index)))
+        shown = _region_html(result.number, index, region, figure_srcs.get(index))
+        parts.append(underlined(shown, result.check, index))
     parts.append("</article>\n")
     return "".join(parts)
 
@@ -134,6 +138,7 @@ def _head(title: str, num_pages: int) -> str:
 <body class="viewer-page">
 <header class="viewer-bar"><h1>{safe_title}</h1>
 <label>Page <input type="number" min="1" data-go-to-page> of {num_pages}</label>
+<button type="button" data-next-finding hidden>Next finding</button>
 <label><input type="checkbox" data-show-regions checked> regions</label></header>
 <main class="viewer">
 """

@@ -56,6 +56,8 @@ def page_to_dict(page: PageResult) -> dict[str, Any]:
     }
     if page.notes:
         plain["notes"] = {name: encodable(note) for name, note in page.notes.items()}
+    if page.check is not None:
+        plain["check"] = check_to_dict(page.check)
     return plain
 
 

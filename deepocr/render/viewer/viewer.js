@@ -41,6 +41,19 @@
     select(region);
   });
 
+  // from finding to finding, in the order of the text
+  const next = document.querySelector("[data-next-finding]");
+  if (next) {
+    next.hidden = !document.querySelector(".finding-list [data-region]");
+    next.addEventListener("click", () => {
+      const findings = [...document.querySelectorAll(".finding-list [data-region]")];
+      const last = findings.findIndex((finding) => finding.classList.contains(SELECTED));
+      const finding = findings[(last + 1) % findings.length];
+      finding.scrollIntoView({ block: "center" });
+      select(finding);
+    });
+  }
+
   document.addEventListener("change", (event) => {
     const input = event.target;
     if (input.matches("[data-show-regions]")) {

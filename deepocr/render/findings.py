@@ -1,0 +1,84 @@
+"""What a witness found, shown: boxes on the picture, a list, and doubtful words underlined."""
+
+import html
+import re
+
+from deepocr.types import Finding, PageCheck, PageResult
+
+KIND_TEXTS = {
+    "missing": "not in the text",
+    "unsupported": "not on the page",
+    "differs": "reads otherwise",
+    "order": "columns mixed",
+}
+
+SHOWN = 200
+"""Findings of a page that are shown; more are no help."""
+
+MAX_WORDS = 60
+"""Of a finding, that are underlined one by one; a longer one marks its whole region."""
+
+_TAG = re.compile(r"(<[^>]*+>)")
+
+
+def finding_boxes(result: PageResult) -> str:
+    """SVG rectangles of the findings on a page's picture."""
+    parts = []
+    for name, finding in _shown(result):
+        if finding.box_px is not None:
+            x1, y1, x2, y2 = finding.box_px
+            parts.append(
+                f'<rect class="finding" x="{x1}" y="{y1}" width="{max(1, x2 - x1)}" '
+                f'height="{max(1, y2 - y1)}" data-region="{name}" tabindex="0">'
+                f"<title>{_told(finding)}</title></rect>"
+            )
+    return "".join(parts)
+
+
+def finding_list(result: PageResult) -> str:
+    """The findings of a page as a list; each is tied to its box."""
+    items = "".join(
+        f'<li data-region="{name}" tabindex="0">{_told(finding)}</li>'
+        for name, finding in _shown(result)
+    )
+    return f'<ul class="finding-list" aria-label="Findings">{items}</ul>' if items else ""
+
+
+def underlined(region_html: str, check: PageCheck | None, index: int) -> str:
+    """A region's HTML with the words underlined that its witness doubts."""
+    findings = check.findings if check else ()
+    for finding in findings[:SHOWN]:
+        if finding.region == index and finding.kind in ("unsupported", "differs"):
+            region_html = _underline(region_html, finding.text.split())
+    return region_html
+
+
+def _underline(region_html: str, words: list[str]) -> str:
+    """The words where they follow each other within one piece of text, else the region marked."""
+    if 0 < len(words) <= MAX_WORDS:
+        pattern = re.compile(r"\W{1,4}".join(re.escape(html.escape(word)) for word in words))
+        pieces = _TAG.split(region_html)
+        for place in range(0, len(pieces), 2):
+            marked, count = pattern.subn(_mark, pieces[place], count=1)
+            if count:
+                pieces[place] = marked
+                return "".join(pieces)
+    return region_html.replace('<div class="region"', '<div class="region doubtful"', 1)
+
+
+def _mark(match: re.Match[str]) -> str:
+    return f'<u class="doubtful">{match.group()}</u>'
+
+
+def _shown(result: PageResult) -> list[tuple[str, Finding]]:
+    """The findings that are told, each with a name of its own."""
+    findings = result.check.findings if result.check else ()
+    told = [finding for finding in findings if finding.kind in KIND_TEXTS]
+    return [
+        (f"finding-{result.number}-{place}", finding) for place, finding in enumerate(told[:SHOWN])
+    ]
+
+
+def _told(finding: Finding) -> str:
+    texts = " / ".join(text[:300] for text in (finding.witness, finding.text) if text)
+    return html.escape(f"{KIND_TEXTS[finding.kind]}: {texts}")
