@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from deepocr.errors import DeepOCRError
 
 SUBJECTS: Mapping[str, str] = {
+    "documents": "pages drawn in line, in one process and in two, and who waits meanwhile",
     "book": "the PDF helper's own work for a page, and how busy it keeps a server",
     "ppocr": "the CPU reader against rapidocr called directly",
     "deepseek": "the DeepSeek-OCR engine against the official code's way",

@@ -1,29 +1,37 @@
-"""What runs in a process that draws: `python -m deepocr.documents.child SOCKET MEMORY_BYTES`.
+"""What runs in a process that draws: `python -m deepocr.documents.child SOCKET SHEET MEMORY_BYTES`.
 
-It does one thing after the other and keeps documents open between them. Whoever started it
-decides what is open, how long anything may take, and when it ends.
+It does one thing after the other and keeps documents open between them. A question is a line of
+JSON on SOCKET. Its answer, a picture's pixels and JSON after them, is written into the file SHEET,
+which both sides share; SOCKET says only where.
 """
 
 import fcntl
 import importlib
+import json
 import logging
 import os
 import resource
 import socket
 import sys
+import time
 import traceback
+from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from deepocr.documents.document import Document, DocumentLimits
+from deepocr.documents.drawing_process import PLACE, Header
 from deepocr.documents.opening import open_document
-from deepocr.documents.wire import Header, Message, receive, send
-from deepocr.errors import DeepOCRError
+from deepocr.errors import DeepOCRError, UnreadableDocument
 
 CALLABLE = frozenset({"deepocr.render.text_layer.add_text_layer"})
 """What `DocumentProcesses.call` may name."""
+
+OPEN_IN_ONE = 16
+"""Documents that one process keeps open; the one that was not used for longest is closed."""
 
 MAX_ERROR_CHARS = 1000
 
@@ -31,53 +39,62 @@ log = logging.getLogger(__name__)
 
 
 class Documents:
-    """The open ones, by the number that the other side gave them."""
+    """The open ones, by the number that the other side gave them; the last used is last."""
 
     def __init__(self) -> None:
         self._open: dict[int, Document] = {}
 
-    def answer(self, request: Header) -> Message:
-        """Raises whatever opening or drawing raises."""
-        arguments: Header = request["arguments"]
-        match request["do"]:
-            case "open":
-                return self._open_one(**arguments), None
-            case "info":
-                return {}, None
+    def answer(
+        self, do: str, key: int, how_to_open: Mapping[str, Any], **asked: Any
+    ) -> tuple[Header, Image.Image | None]:
+        """Open the document unless it is, and do what is asked. Raises what either raises."""
+        started_s = time.perf_counter()
+        document = self._get(key, **how_to_open)
+        header = {
+            "kind": document.kind,
+            "num_pages": document.num_pages,
+            "open_s": time.perf_counter() - started_s,
+        }
+        match do:
             case "size":
-                return self._size(**arguments), None
+                return header | {"size_px": document.size_px(**asked)}, None
             case "page":
-                return self._draw(**arguments)
-            case "call":
-                return {"result": _call(**arguments)}, None
-            case unknown:
-                raise ValueError(f"nobody can {unknown!r}")
+                page = document.page(**asked)
+                words = [(word.text, *word.box_px) for word in page.words]
+                return header | {"dpi": page.dpi, "words": words}, page.image
+        return header, None
 
     def close(self, key: int) -> None:
         document = self._open.pop(key, None)
         if document is not None:
             document.close()
 
-    def _open_one(self, key: int, path: str, limits: list[int], **options: Any) -> Header:
-        document = open_document(Path(path), DocumentLimits(*limits), **options)
+    def _get(
+        self,
+        key: int,
+        path: str,
+        limits: tuple[int, int, int],
+        options: Mapping[str, Any],
+        known: tuple[str, int] | None,
+    ) -> Document:
+        """`known` is what another process found the document to be."""
+        document = self._open.pop(key, None)
+        if document is None:
+            document = open_document(Path(path), DocumentLimits(*limits), **options)
         self._open[key] = document
-        return {"kind": document.kind, "num_pages": document.num_pages}
-
-    def _size(self, key: int, number: int) -> Header:
-        return {"size_px": self._open[key].size_px(number)}
-
-    def _draw(self, key: int, number: int, dpi: float | None) -> Message:
-        page = self._open[key].page(number, dpi)
-        words = [[word.text, *word.box_px] for word in page.words]
-        return {"dpi": page.dpi, "words": words}, page.image
+        if known and (document.kind, document.num_pages) != tuple(known):
+            self.close(key)
+            raise UnreadableDocument("the file changed while it was read; begin again")
+        if len(self._open) > OPEN_IN_ONE:
+            self.close(next(iter(self._open)))
+        return document
 
 
-def _call(function: str, arguments: list[Any]) -> object:
+def _call(function: str, arguments: list[Any]) -> Header:
     if function not in CALLABLE:
         raise ValueError(f"{function!r} is not for drawing processes")
     module, _, name = function.rpartition(".")
-    result: object = getattr(importlib.import_module(module), name)(*arguments)
-    return result
+    return {"result": getattr(importlib.import_module(module), name)(*arguments)}
 
 
 class Collected(logging.Handler):
@@ -90,25 +107,26 @@ class Collected(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append((record.name, record.levelno, record.getMessage()[:MAX_ERROR_CHARS]))
 
-    def take(self) -> list[tuple[str, int, str]]:
-        records, self.records = self.records, []
-        return records
 
-
-def serve(connection: socket.socket) -> None:
+def serve(connection: socket.socket, sheet: FileIO) -> None:
     """Answer until the other side is gone."""
     logged = Collected()
     logging.getLogger().addHandler(logged)
     logging.captureWarnings(True)
     documents = Documents()
-    while True:
-        request, _ = receive(connection)
+    _send(connection, sheet, {}, None)
+    for line in connection.makefile("rb"):
+        request = json.loads(line)
         if request["do"] == "close":
             documents.close(request["key"])
             continue
+        header: Header
         picture: Image.Image | None = None
         try:
-            header, picture = documents.answer(request)
+            if request["do"] == "call":
+                header = _call(request["function"], request["arguments"])
+            else:
+                header, picture = documents.answer(**request)
         except (DeepOCRError, IndexError) as error:
             header = {"error": type(error).__name__, "text": str(error)[:MAX_ERROR_CHARS]}
         except OSError as error:
@@ -118,8 +136,19 @@ def serve(connection: socket.socket) -> None:
         except Exception as error:  # noqa: BLE001  the document's fault, and told as such
             log.warning("%s", traceback.format_exc()[-MAX_ERROR_CHARS:])
             header = {"error": "UnreadableDocument", "text": str(error)[:MAX_ERROR_CHARS]}
-        header["log"] = logged.take()
-        send(connection, header, picture)
+        header["log"], logged.records = logged.records, []
+        _send(connection, sheet, header, picture)
+
+
+def _send(
+    connection: socket.socket, sheet: FileIO, header: Header, picture: Image.Image | None
+) -> None:
+    sheet.seek(0)
+    if picture is not None:
+        picture.save(sheet, "PPM")  # RGB as it is after a line of text, and without a copy of it
+    encoded = json.dumps(header).encode()
+    size_px = picture.size if picture else (0, 0)
+    connection.sendall(PLACE.pack(sheet.tell(), sheet.write(encoded), *size_px))
 
 
 def end_with_parent() -> None:
@@ -142,11 +171,11 @@ def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     import deepocr.documents.pdf  # noqa: F401  now, so that no page waits for it
 
-    limit_memory(int(sys.argv[2]))
+    limit_memory(int(sys.argv[3]))
     try:
-        send(connection, {"ready": True})
-        serve(connection)
-    except (EOFError, ConnectionError):
+        with FileIO(int(sys.argv[2]), "wb") as sheet:
+            serve(connection, sheet)
+    except ConnectionError:
         pass  # the other side is gone, and so is the reason for this process
 
 

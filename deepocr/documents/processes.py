@@ -8,21 +8,20 @@ import itertools
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
+
+from PIL import Image
 
 from deepocr.documents.document import Document, Limits
-from deepocr.documents.drawing_process import DrawingProcess, NeedsMemory, ProcessDied
-from deepocr.documents.wire import Header, Message
+from deepocr.documents.drawing_process import DrawingProcess, Header, NeedsMemory, ProcessDied
 from deepocr.errors import PageTooCostly, UnreadableDocument
-from deepocr.settings import Settings
 from deepocr.types import Page, Word
 
-OPEN_IN_ONE = 16
-"""Documents that one process keeps open; the one that was not used for longest is closed."""
+if TYPE_CHECKING:  # its libraries take a third of the time in which a drawing process starts
+    from deepocr.settings import Settings
 
 QUICK_OPEN_S = 0.02
 """A document that opens in less is opened in a second process rather than waited for."""
@@ -49,7 +48,7 @@ class DocumentProcesses:
         self._closed = False
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: "Settings") -> Self:
         return cls(
             settings,
             count=settings.draw_processes or min(4, os.cpu_count() or 1),
@@ -69,13 +68,10 @@ class DocumentProcesses:
     ) -> Document:
         """As `open_document`, and with its errors. Blocking."""
         options = {
-            "dpi": dpi,
-            "password": password,
-            "with_words": with_words,
-            "max_side_px": max_side_px,
-            "decode": decode,
+            **{"dpi": dpi, "password": password, "with_words": with_words},
+            **{"max_side_px": max_side_px, "decode": decode},
         }
-        return _OpenDocument(self, next(self._keys), source, options, self._limits)
+        return _OpenDocument(self, next(self._keys), source, self._limits, options)
 
     def close(self) -> None:
         """End every process; what is being drawn raises UnreadableDocument. May be repeated."""
@@ -107,32 +103,27 @@ class DocumentProcesses:
         Raises what documents raise, PageTooCostly for too much time or memory, and OSError.
         """
         asked = {"function": function, "arguments": arguments}
-        header, _ = self._ask(None, "the file", "call", asked, timeout_s)
+        header, _ = self.ask(None, "the file", timeout_s, do="call", **asked)
         return header["result"]
 
-    def ask(self, document: "_OpenDocument", what: str, do: str, **arguments: object) -> Message:
-        """Have it done by a process that has the document open. Blocking."""
-        asked = {"key": document.key, **arguments}
-        return self._ask(document, what, do, asked, self._timeout_s)
-
-    def _ask(
+    def ask(
         self,
         document: "_OpenDocument | None",
         what: str,
-        do: str,
-        arguments: Header,
-        timeout_s: float,
-    ) -> Message:
-        """What ended its process, or needed more memory in one that is not fresh, is tried once
+        timeout_s: float | None = None,
+        **request: Any,
+    ) -> tuple[Header, Image.Image | None]:
+        """Have it done by a process, best by one that has the document open.
+
+        What ended its process, or needed more memory in one that is not fresh, is tried once
         more: an earlier page may be to blame, or somebody else who ended it.
         """
+        timeout_s = timeout_s or self._timeout_s
         for last in (False, True):
             process = self._take(document)
             fresh = process.num_answers == 0
             try:
-                if document is not None:
-                    self._open_in(process, document)
-                return process.ask(do, arguments, timeout_s, self._max_pixels)
+                return process.ask(timeout_s, **request)
             except TimeoutError as error:
                 raise PageTooCostly(
                     f"{what} took more than {timeout_s:g} s and was stopped; save the "
@@ -153,7 +144,7 @@ class DocumentProcesses:
                         "document again"
                     ) from error
             finally:
-                self._give_back(process, document)
+                self._give_back(process)
         raise AssertionError("the last try returns or raises")
 
     def forget(self, document: "_OpenDocument") -> None:
@@ -167,48 +158,37 @@ class DocumentProcesses:
             while True:
                 if self._closed:
                     raise _stopped()
+                if document and document.is_closed:
+                    raise UnreadableDocument("the document has been closed; open it again")
                 process = self._find(document)
                 if process is not None:
                     process.busy = True
+                    if document:
+                        process.documents.add(document.key)
                     return process
                 self._changed.wait()
 
     def _find(self, document: "_OpenDocument | None") -> DrawingProcess | None:
         """The process to use now; None to wait for one."""
-        key = document.key if document else None
-        having = [process for process in self._processes if key in process.documents]
-        free = [process for process in having if not process.busy]
-        if free:
-            return free[0]
-        if document and having and document.open_s > QUICK_OPEN_S:
-            return None
         free = [process for process in self._processes if not process.busy]
+        if document:
+            having = [process for process in self._processes if document.key in process.documents]
+            if free_having := [process for process in having if not process.busy]:
+                return free_having[0]
+            if having and document.open_s > QUICK_OPEN_S:
+                return None
         if free:
             return min(free, key=lambda process: len(process.documents))
         if len(self._processes) < self._count:
-            self._processes.append(DrawingProcess(self._memory_bytes))
+            self._processes.append(DrawingProcess(self._memory_bytes, self._max_pixels))
             return self._processes[-1]
         return None
 
-    def _open_in(self, process: DrawingProcess, document: "_OpenDocument") -> None:
-        if document.key not in process.documents:
-            started_s = time.perf_counter()
-            asked = {"key": document.key, **document.how_to_open}
-            header, _ = process.ask("open", asked, self._timeout_s, 0)
-            document.opened(header, time.perf_counter() - started_s)
-        with self._changed:
-            process.documents.pop(document.key, None)
-            process.documents[document.key] = None
-            for key in list(process.documents)[:-OPEN_IN_ONE]:
-                process.close_document(key)
-
-    def _give_back(self, process: DrawingProcess, document: "_OpenDocument | None") -> None:
+    def _give_back(self, process: DrawingProcess) -> None:
         if self._closed or not process.alive:
             process.end()
         with self._changed:
             process.busy = False
-            if document and document.is_closed:
-                process.close_document(document.key)
             if not process.alive:
                 self._processes.remove(process)
             self._changed.notify_all()
@@ -222,12 +202,13 @@ class _OpenDocument(Document):
         processes: DocumentProcesses,
         key: int,
         source: bytes | Path,
-        options: Mapping[str, object],
         limits: Limits,
+        options: Mapping[str, object],
     ) -> None:
         super().__init__("pdf", 0, limits)  # until it has been opened
         self.key = key
         self.open_s = 0.0
+        """How long its opening took; short for one that lay open already."""
         self.is_closed = False
         self._processes = processes
         self._files = ExitStack()
@@ -237,33 +218,33 @@ class _OpenDocument(Document):
             file.write(source)
             file.flush()
             source = Path(file.name)
-        self.how_to_open: Mapping[str, object] = {
+        self._how_to_open: dict[str, object] = {
             "path": str(source.absolute()),
             "limits": [limits.max_pixels, limits.max_bytes, limits.max_pages],
-            **options,
+            "options": options,
+            "known": None,
         }
         try:
-            processes.ask(self, "opening the document", "info")
+            header, _ = self._ask("opening the document", do="open")
         except BaseException:
             self.close()
             raise
-
-    def opened(self, header: Header, seconds: float) -> None:
-        """Called each time that a process has opened it. Raises UnreadableDocument."""
-        kind, num_pages = header["kind"], int(header["num_pages"])
-        if self.num_pages and (kind, num_pages) != (self.kind, self.num_pages):
-            raise UnreadableDocument("the file changed while it was read; begin again")
-        self.kind, self.num_pages, self.open_s = kind, num_pages, seconds
+        self.kind, self.num_pages, self.open_s = (
+            header[name] for name in ("kind", "num_pages", "open_s")
+        )
+        self._how_to_open["known"] = (self.kind, self.num_pages)
 
     def page(self, number: int, dpi: float | None = None) -> Page:
-        header, picture = self._ask("page", number, dpi=dpi)
+        self.check_number(number)
+        header, picture = self._ask(f"page {number}", do="page", number=number, dpi=dpi)
         if picture is None:
             raise UnreadableDocument(f"page {number} came without its pixels")
         words = tuple(Word(text, (x1, y1, x2, y2)) for text, x1, y1, x2, y2 in header["words"])
         return Page(number, picture, header["dpi"], words)
 
     def size_px(self, number: int) -> tuple[int, int]:
-        header, _ = self._ask("size", number)
+        self.check_number(number)
+        header, _ = self._ask(f"page {number}", do="size", number=number)
         width_px, height_px = header["size_px"]
         return int(width_px), int(height_px)
 
@@ -272,11 +253,8 @@ class _OpenDocument(Document):
         self._processes.forget(self)
         self._files.close()
 
-    def _ask(self, do: str, number: int, **arguments: object) -> Message:
-        self.check_number(number)
-        if self.is_closed:
-            raise UnreadableDocument(f"page {number}: the document has been closed; open it again")
-        return self._processes.ask(self, f"page {number}", do, number=number, **arguments)
+    def _ask(self, what: str, **asked: Any) -> tuple[Header, Image.Image | None]:
+        return self._processes.ask(self, what, key=self.key, how_to_open=self._how_to_open, **asked)
 
 
 def _stopped() -> UnreadableDocument:

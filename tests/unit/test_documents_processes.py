@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from deepocr.documents import Document, DocumentLimits, DocumentProcesses, open_document
-from deepocr.documents.processes import OPEN_IN_ONE
+from deepocr.documents.child import OPEN_IN_ONE
+from deepocr.documents.drawing_process import KEEP_BYTES
 from deepocr.errors import (
     DocumentTooLarge,
     PageTooCostly,
@@ -311,6 +312,28 @@ def test_warnings_reach_the_log(pool: DocumentProcesses, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING), pool.open(pdf_with()) as document:
         assert document.page(1).size_px == (400, 200)
     assert "has been repaired" in caplog.text
+
+
+def sheet_of(pool: DocumentProcesses) -> Path:
+    """The file that both sides share."""
+    files = Path(f"/proc/{pool.pids()[0]}/fd").iterdir()
+    (sheet,) = (file for file in files if "memfd:" in str(file.readlink()))
+    return sheet
+
+
+def test_what_a_large_page_took_is_given_back(pool: DocumentProcesses) -> None:
+    with pool.open(SOURCES["pdf"]) as document, pool.open(SOURCES["large"]) as large:
+        assert large.page(1).size_px == (4000, 3000)
+        assert sheet_of(pool).stat().st_blocks == 0
+        assert document.page(1).image.getpixel((0, 0)) == (255, 255, 255)
+        assert 0 < 512 * sheet_of(pool).stat().st_blocks < KEEP_BYTES
+
+
+def test_a_process_cannot_cut_the_memory_that_its_parent_reads(pool: DocumentProcesses) -> None:
+    with pool.open(SOURCES["pdf"]) as document:
+        with pytest.raises(PermissionError):
+            os.truncate(sheet_of(pool), 0)
+        assert document.page(1).size_px == document.size_px(1)
 
 
 def test_functions_that_are_not_meant_for_it_are_refused(pool: DocumentProcesses) -> None:
