@@ -26,6 +26,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import httpx
+import pymupdf
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scripts.bench_service import picture, wait_ready
@@ -38,6 +39,13 @@ PAGE = (
     + "\\[" * 3000
     + "<div>" * 3000
     + "".join(f"\\( x_{{{i}}} \\) " for i in range(2000))
+)
+
+
+BOOK_PAGES = 2000
+BOOK_PAGE = "".join(
+    f"<|ref|>text<|/ref|><|det|>[[50, {y}, 950, {y + 40}]]<|/det|>\n{'a word or two ' * 12}\n\n"
+    for y in range(50, 900, 50)
 )
 
 
@@ -58,7 +66,8 @@ def main() -> int:
 
 @contextlib.contextmanager
 def service(folder: Path) -> Iterator[int]:
-    (folder / "script.json").write_text(json.dumps({"default": {"text": PAGE}}))
+    script = {"default": {"text": BOOK_PAGE}, "pages": {"1": {"text": PAGE}}}
+    (folder / "script.json").write_text(json.dumps(script))
     port = 8000 + os.getpid() % 1000
     env = {
         **os.environ,
@@ -88,8 +97,8 @@ def worst(port: int, pdfs: list[Path]) -> dict[str, list[Request]]:
     images = [
         base64.b64encode(picture((1500, 1000 + i)) + noise[:500_000]).decode() for i in range(64)
     ]
-    task_id = read_page(port)
-    results = f"/api/v1/ocr/results/{task_id}"
+    results = read(port, picture((300, 200)))
+    book = read(port, blank_pdf(BOOK_PAGES))
     return {
         "nothing": [lambda http: (time.sleep(2), http.get("/health"))[1]],
         "chat, 48 MB picture": [post_json("/v1/chat/completions", json.dumps(chat).encode())],
@@ -104,15 +113,39 @@ def worst(port: int, pdfs: list[Path]) -> dict[str, list[Request]]:
         "page as HTML": [lambda http: http.get(f"{results}/pages/1")] * 4,
         "results": [lambda http: http.get(results)] * 16,
         "download": [lambda http: http.get(f"{results}/download?format=html")] * 4,
+        f"results, {BOOK_PAGES} pages": [lambda http: http.get(book)] * 4,
+        **{
+            f"{kind}, {BOOK_PAGES} pages": [download(f"{book}/download?format={kind}")] * 2
+            for kind in ("markdown", "json", "html")
+        },
         **{path.name: [hand_in(path.read_bytes())] * 3 for path in pdfs},
     }
 
 
-def read_page(port: int) -> str:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
-        task_id = str(hand_in(picture((300, 200)))(http).json()["task_id"])
-        http.get(f"/api/v1/ocr/results/{task_id}?wait_s=30&wait_for=end").raise_for_status()
-    return task_id
+def blank_pdf(pages: int) -> bytes:
+    with pymupdf.open() as document:
+        for _ in range(pages):
+            document.new_page(width=100, height=140)
+        return bytes(document.tobytes())
+
+
+def read(port: int, content: bytes) -> str:
+    """The path of its results."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=90) as http:
+        path = f"/api/v1/ocr/results/{hand_in(content)(http).json()['task_id']}"
+        wait = "?wait_s=60&wait_for=end&include_result=false"
+        while http.get(path + wait).raise_for_status().json()["status"] != "SUCCESS":
+            pass
+    return path
+
+
+def download(path: str) -> Request:
+    def ask(http: httpx.Client) -> httpx.Response:
+        while (answer := http.get(path)).status_code == 202:
+            time.sleep(1)
+        return answer
+
+    return ask
 
 
 def post_json(path: str, body: bytes) -> Request:

@@ -160,6 +160,22 @@ def test_history_and_labels(page: Any, tmp_path: Path) -> None:
     assert page.execute_script(unnamed) == []
 
 
+@pytest.mark.parametrize("button", ["copy", "cancel", "delete"])
+def test_a_request_that_fails_is_told(page: Any, button: str) -> None:
+    cut = f"the line is cut while we {button}"
+    page.execute_script(
+        "window.kept = window.fetch; window.fetch = () => Promise.reject(new Error(arguments[0]));"
+        "document.getElementById(arguments[1]).click()",
+        cut,
+        button,
+    )
+    try:
+        eventually(lambda: state(page) == cut, 10, "the error")
+    finally:
+        page.execute_script("window.fetch = window.kept")
+    assert find(page, "#document").is_displayed()
+
+
 def test_phone_sized(page: Any) -> None:
     page.set_window_size(390, 844)
     try:

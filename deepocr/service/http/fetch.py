@@ -106,8 +106,10 @@ async def download(url: str, path: Path, *, max_bytes: int, resolver: Resolver =
                     return await _save(response, path, max_bytes)
                 finally:
                     await response.aclose()
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-        raise InvalidInput(f"the URL could not be fetched: {type(error).__name__}") from error
+    except (httpx.TimeoutException, TimeoutError) as error:
+        raise InvalidInput("the URL could not be fetched: its server took too long") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise InvalidInput("the URL could not be fetched: the connection failed") from error
     raise InvalidInput(f"the URL redirects more than {MAX_REDIRECTS} times; send where it leads")
 
 

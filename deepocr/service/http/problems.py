@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem details: JSON that says what is wrong and what would be right."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
 
 from deepocr.errors import (
+    DeepOCRError,
     DocumentTooLarge,
     InvalidInput,
     PageRangeError,
@@ -48,7 +50,7 @@ class ProblemDetails(BaseModel):
     detail: str = Field(examples=["the file has 2,000,000 bytes; at most 1,000,000 are read"])
 
 
-class Problem(Exception):
+class Problem(DeepOCRError):
     """An error with its HTTP status; `slug` becomes the problem's type."""
 
     def __init__(
@@ -73,49 +75,43 @@ class Problem(Exception):
         )
 
 
-# the first class that fits, so the special ones stand before their bases
-_INPUT_PROBLEMS: tuple[tuple[type[InvalidInput], int, str], ...] = (
-    (DocumentTooLarge, 413, "document-too-large"),
-    (UnknownFormat, 415, "unsupported-document"),
-    (PageTooCostly, 422, "page-too-costly"),
-    (UnreadableDocument, 422, "unreadable-document"),
-    (PasswordNeeded, 422, "password-needed"),
-    (PageRangeError, 422, "bad-page-range"),
-    (UnsupportedTask, 422, "unsupported-task"),
-    (AddressRefused, 422, "address-refused"),
-    (InvalidInput, 422, "invalid-input"),
-)
+# the first class that fits, so the special ones stand before their bases; without a sentence of
+# its own the error's text is told
+_PROBLEMS: tuple[tuple[type[DeepOCRError], int, str, str], ...] = (
+    (DocumentTooLarge, 413, "document-too-large", ""),
+    (UnknownFormat, 415, "unsupported-document", ""),
+    (PageTooCostly, 422, "page-too-costly", ""),
+    (UnreadableDocument, 422, "unreadable-document", ""),
+    (PasswordNeeded, 422, "password-needed", ""),
+    (PageRangeError, 422, "bad-page-range", ""),
+    (UnsupportedTask, 422, "unsupported-task", ""),
+    (AddressRefused, 422, "address-refused", ""),
+    (InvalidInput, 422, "invalid-input", ""),
+    (TooManyTasksError, 429, "too-many-tasks",
+     "you have as many unfinished tasks as one client may have; wait for some to end"),
+    (QueueFullError, 503, "queue-full", "the queue is full; try again later"),
+    (TooManyBytesError, 413, "too-many-bytes",
+     "you keep as many bytes as one client may; delete tasks or wait until they expire"),
+    (NoBytesLeftError, 507, "storage-full",
+     "the service keeps as many bytes as it may; try again when tasks have expired"),
+    (StoreUnavailableError, 503, "queue-unavailable",
+     "the queue cannot be reached just now; try again later"),
+    (HelperFailed, 503, "took-too-long", "the answer could not be made: {}"),
+    (NoRoomError, 503, "storage-full", "there is no room for more documents now"),
+)  # fmt: skip
 
 
 def problem_of(error: Exception) -> Problem | None:
     """The problem that an exception means to a client; None for a mistake of our own."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, InvalidInput):
-        for kind, status, slug in _INPUT_PROBLEMS:
-            if isinstance(error, kind):
-                return Problem(status, slug, str(error))
-    retry = {"Retry-After": str(RETRY_AFTER_S)}
-    if isinstance(error, TooManyTasksError):
-        detail = "you have as many unfinished tasks as one client may have; wait for some to end"
-        return Problem(429, "too-many-tasks", detail, retry)
-    if isinstance(error, QueueFullError):
-        return Problem(503, "queue-full", "the queue is full; try again later", retry)
-    if isinstance(error, TooManyBytesError):
-        detail = "you keep as many bytes as one client may; delete tasks or wait until they expire"
-        return Problem(413, "too-many-bytes", detail, retry)
-    if isinstance(error, NoBytesLeftError):
-        detail = "the service keeps as many bytes as it may; try again when tasks have expired"
-        return Problem(507, "storage-full", detail, retry)
-    if isinstance(error, StoreUnavailableError):
-        log.error("the queue cannot be reached: %s", error)
-        detail = "the queue cannot be reached just now; try again later"
-        return Problem(503, "queue-unavailable", detail, retry)
-    if isinstance(error, HelperFailed):
-        return Problem(503, "took-too-long", f"the answer could not be made: {error}", retry)
-    if isinstance(error, NoRoomError):
-        log.error("the data folder takes no more: %s", error)
-        return Problem(503, "storage-full", "there is no room for more documents now", retry)
+    for kind, status, slug, detail in _PROBLEMS:
+        if isinstance(error, kind):
+            if status == HTTPStatus.SERVICE_UNAVAILABLE:
+                log.error("%s: %s", slug, error)
+            wrong = isinstance(error, InvalidInput)
+            headers = {} if wrong else {"Retry-After": str(RETRY_AFTER_S)}
+            return Problem(status, slug, detail.format(error) or str(error), headers)
     return None
 
 
@@ -132,14 +128,13 @@ def add_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     def known(request: Request, error: Exception) -> JSONResponse:
         problem = problem_of(error)
-        assert problem is not None
-        return problem.response(**_openai_error(request, problem))
+        return problem.response(**_openai_error(request, problem)) if problem else failed(error)
 
     def validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         # not the value itself: it may be a whole document, or a password
         found = [
-            {"where": ".".join(map(str, item["loc"])), "message": item["msg"]}
+            {"where": _where(item["loc"]), "message": _SENTENCES.get(item["type"], item["msg"])}
             for item in error.errors()
         ]
         first = found[0] if found else {"where": "request", "message": "is not valid"}
@@ -155,25 +150,30 @@ def add_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
             problem.headers["Allow"] = ", ".join(sorted(_methods(routes, request)))
         return problem.response(**_openai_error(request, problem))
 
-    def unexpected(_: Request, error: Exception) -> JSONResponse:
+    def failed(error: Exception) -> JSONResponse:
         log.error("a request failed", exc_info=error)
         return Problem(500, "internal-error", "the service failed; its log says why").response()
 
-    for kind in (
-        Problem,
-        InvalidInput,
-        TooManyTasksError,
-        QueueFullError,
-        TooManyBytesError,
-        NoBytesLeftError,
-        StoreUnavailableError,
-        NoRoomError,
-        HelperFailed,
-    ):
-        app.add_exception_handler(kind, known)
+    app.add_exception_handler(DeepOCRError, known)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, unexpected)
+    app.add_exception_handler(Exception, lambda _, error: failed(error))
+
+
+_SENTENCES: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("model_type", "model_attributes_type", "dict_type"), "Input should be an object"
+    ),
+    "list_type": "Input should be a list",
+}
+"""For what pydantic says in the words of Python."""
+
+_INNER = re.compile(r"[A-Z\[]|^(str|int|constrained-str)$")
+"""Members of a union, which pydantic names by their classes, between the fields' own names."""
+
+
+def _where(place: Sequence[str | int]) -> str:
+    return ".".join(str(part) for part in place if not _INNER.search(str(part)))
 
 
 def _methods(routes: Sequence[BaseRoute], request: Request) -> set[str]:

@@ -205,6 +205,11 @@
 
   // --- what can be done with it
 
+  // what a button does, its error told beside the document
+  const told = (action) => () => action().catch((error) => say(error.message));
+
+  const cancel = () => request(`${API}/tasks/${shown.id}/cancel`, { method: "POST" });
+
   async function copyText() {
     const task = await getJson(`${API}/results/${shown.id}`);
     const text = task.result ? task.result.markdown : "";
@@ -309,9 +314,9 @@
   $("form").addEventListener("submit", send);
   $("file").addEventListener("change", showChosen);
   $("task").addEventListener("change", showReference);
-  $("copy").addEventListener("click", copyText);
-  $("cancel").addEventListener("click", () => request(`${API}/tasks/${shown.id}/cancel`, { method: "POST" }));
-  $("delete").addEventListener("click", removeDocument);
+  $("copy").addEventListener("click", told(copyText));
+  $("cancel").addEventListener("click", told(cancel));
+  $("delete").addEventListener("click", told(removeDocument));
   for (const button of document.querySelectorAll("[data-download]")) {
     button.addEventListener("click", () => download(button.dataset.download, button));
   }
