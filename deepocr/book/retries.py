@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from deepocr.book.orientation import Look
 from deepocr.book.records import Attempt
 from deepocr.engines.base import Capabilities
+from deepocr.parsing.loops import has_loop
 from deepocr.types import Job, PageResult, PageStatus, Word
 
 OTHER_PRESET = {
@@ -44,15 +45,6 @@ SURE = 0.9
 
 MIN_OWN_WORDS = 5
 """Words a text layer must have to be compared with."""
-
-LOOP_CHARS = 400
-LOOP_TIMES = 8
-"""A text that ends in the same piece this often, over at least so many characters, is a loop."""
-
-LOOP_LINES = 12
-"""So many equal lines one after the other are a loop too."""
-
-MAX_LOOP_PIECE = 200
 
 _TOKEN = re.compile(r"\w+")
 _TAG = re.compile(r"<[^<>]{1,200}>")
@@ -198,11 +190,6 @@ def agreement(result: PageResult, words: Sequence[Word]) -> float | None:
     return round(2 * (own & found).total() / (own.total() + found.total()), 4)
 
 
-def has_loop(text: str) -> bool:
-    """Whether the text runs in circles at its end, or says one line over and over."""
-    return _ends_in_circle(text.rstrip()) or _repeats_a_line(text)
-
-
 def text_of(result: PageResult) -> str:
     """The words of a result, without tags of any kind."""
     return _TAG.sub(" ", "\n".join(region.text for region in result.regions))
@@ -210,29 +197,3 @@ def text_of(result: PageResult) -> str:
 
 def _tokens(text: str) -> list[str]:
     return [token.casefold() for token in _TOKEN.findall(text)]
-
-
-def _ends_in_circle(text: str) -> bool:
-    tail = text[-max(LOOP_CHARS, MAX_LOOP_PIECE * LOOP_TIMES) :]
-    for size in range(1, MAX_LOOP_PIECE + 1):
-        times = max(LOOP_TIMES, -(-LOOP_CHARS // size))
-        if size * times > len(tail):
-            continue
-        piece = tail[-size:]
-        if tail.endswith(piece * times):
-            # a line of dots, a ruled line or the blanks of a form are no words
-            return any(character.isalnum() for character in piece)
-    return False
-
-
-def _repeats_a_line(text: str) -> bool:
-    before, times = "", 0
-    for line in text.splitlines():
-        stripped = line.strip()
-        if not stripped:
-            continue
-        times = times + 1 if stripped == before else 1
-        before = stripped
-        if times >= LOOP_LINES and len(_TOKEN.findall(stripped)) >= 2:
-            return True
-    return False

@@ -20,10 +20,10 @@ from torch import Tensor
 from deepocr.engines.deepseek.runner import Launched, Runner
 from deepocr.engines.deepseek.scheduler import Scheduler, Step
 from deepocr.engines.deepseek.sequence import Sequence, State
-from deepocr.engines.deepseek.token_loops import LoopRule, loop_period
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, VisionBatcher
 from deepocr.errors import EngineBroken, EngineError, reason
+from deepocr.parsing.loops import Alphabet, LoopRule, LoopWatch
 from deepocr.types import FinishReason
 
 AnyPage = TypeVar("AnyPage")
@@ -62,10 +62,11 @@ Update = Token | Finished | Failed
 
 @dataclass(eq=False)
 class PageInBatch:
-    """A page in the batch: its sequence, its picture and then its features, and its times."""
+    """A page in the batch: its sequence, its text so far, its picture or features, its times."""
 
     sequence: Sequence
     page: PreparedPage | None
+    loops: LoopWatch
     features: Tensor | None = None
     faults: int = 0
     times: dict[str, float] = field(default_factory=dict)
@@ -94,7 +95,7 @@ class BatchedReader:
         vision: VisionBatcher,
         *,
         end_id: int,
-        table_ids: frozenset[int] = frozenset(),
+        alphabet: Alphabet | None = None,
         loop_rule: LoopRule | None = None,
         overlap: bool = False,
     ) -> None:
@@ -102,7 +103,7 @@ class BatchedReader:
         self.scheduler = scheduler
         self.vision = vision
         self.end_id = end_id
-        self.table_ids = table_ids
+        self.alphabet = alphabet or Alphabet()
         self.loop_rule = loop_rule or LoopRule()
         self.overlap = overlap
         self._readings: dict[Sequence, PageInBatch] = {}
@@ -127,7 +128,7 @@ class BatchedReader:
             self._arrivals, list(prompt.ids), max_new_tokens, prompt.first_slot, ready=False
         )
         self._arrivals += 1
-        reading = PageInBatch(sequence, page)
+        reading = PageInBatch(sequence, page, LoopWatch(self.alphabet, self.loop_rule))
         reading.mark("submitted")
         self.scheduler.add(sequence)
         self._readings[sequence] = reading
@@ -191,21 +192,20 @@ class BatchedReader:
     def _written(self, reading: PageInBatch, token: int, probability: float) -> None:
         reading.mark("first token")
         self._updates.append((reading, Token(token, probability)))
-        if reason := self._reason_to_stop(reading.sequence, token):
+        if reason := self._reason_to_stop(reading, token):
             self._end(reading, reason)
             self._updates.append((reading, Finished(reason, reading.seconds())))
 
-    def _reason_to_stop(self, sequence: Sequence, token: int) -> FinishReason | None:
-        output, rule = sequence.output, self.loop_rule
+    def _reason_to_stop(self, reading: PageInBatch, token: int) -> FinishReason | None:
+        num_output = len(reading.sequence.output)
         if token == self.end_id:
             return "stop"
-        if len(output) >= sequence.max_new_tokens:
+        if num_output >= reading.sequence.max_new_tokens:
             return "length"
-        if len(output) % rule.check_every == 0:
-            period = loop_period(output, self.table_ids, rule)
-            if period is not None:
-                log.info("a loop of %d tokens after %d; stopped", period, len(output))
-                return "repetition"
+        reading.loops.push(token)
+        if num_output % self.loop_rule.check_every == 0 and (loop := reading.loops.stretch()):
+            log.info("a loop of %d tokens and numbers after %d; stopped", len(loop), num_output)
+            return "repetition"
         return None
 
     def _end(self, reading: PageInBatch, reason: FinishReason | None) -> None:

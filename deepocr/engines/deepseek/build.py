@@ -18,6 +18,7 @@ from deepocr.engines.deepseek.sampling import NO_BAN, NGramBan
 from deepocr.engines.deepseek.scheduler import Scheduler
 from deepocr.engines.deepseek.vision import VisionBatcher
 from deepocr.errors import EngineUnavailable
+from deepocr.parsing.loops import Alphabet
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def make_reader(
     *,
     ban: NGramBan = NO_BAN,
     end_id: int,
-    table_ids: frozenset[int] = frozenset(),
+    alphabet: Alphabet | None = None,
     max_sequences: int,
     num_blocks: int,
     block_tokens: int = BLOCK_TOKENS,
@@ -78,7 +79,7 @@ def make_reader(
         ),
         VisionBatcher(model, VISION_BYTES[kind]),
         end_id=end_id,
-        table_ids=table_ids,
+        alphabet=alphabet,
         overlap=kind == "cuda",
     )
 

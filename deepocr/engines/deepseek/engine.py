@@ -188,7 +188,7 @@ def start(
         ops,
         ban=ban,
         end_id=tokens.eos_id,
-        table_ids=tokens.table_ids,
+        alphabet=tokens.alphabet,
         max_sequences=concurrency,
         num_blocks=plan_blocks(model, concurrency, settings.kv_cache_gb),
     )

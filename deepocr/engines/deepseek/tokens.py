@@ -15,6 +15,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from deepocr.errors import CheckpointError
+from deepocr.parsing.loops import Alphabet
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
@@ -22,6 +23,7 @@ IMAGE = "<image>"
 TABLE_CELL = ("<td>", "</td>")
 """May repeat without end in an honest table, so the n-gram ban leaves them out."""
 TABLE_ROW = ("<tr>", "</tr>")
+BOX = "<|det|>"
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,8 @@ class TokenTable:
         self.eos_id = self._need(_special(config, "eos_token"))
         wants_bos = config.get("add_bos_token", True)
         self.bos_id = self._need(_special(config, "bos_token")) if wants_bos else None
-        found = (tokenizer.token_to_id(text) for text in TABLE_CELL)
-        self.table_cell_ids = frozenset(token for token in found if token is not None)
-        rows = (tokenizer.token_to_id(text) for text in TABLE_ROW)
-        self.table_ids = self.table_cell_ids | {token for token in rows if token is not None}
+        self.table_cell_ids = self._known(TABLE_CELL)
+        self.alphabet = self._alphabet()
         ends = (_special(config, name) for name in ("bos_token", "eos_token", "pad_token"))
         self._silent = frozenset(tokenizer.token_to_id(text) for text in ends if text)
         self._added = {
@@ -79,6 +79,21 @@ class TokenTable:
         if all(letter in BYTE_OF for letter in piece):
             return bytes(BYTE_OF[letter] for letter in piece)
         return piece.encode()
+
+    def _alphabet(self) -> Alphabet:
+        """What loops are told by. The tokenizer splits numbers into up to three digits."""
+        numbers = (f"{n:0{width}}" for width in (1, 2, 3) for n in range(10**width))
+        ids = ((self._tokenizer.token_to_id(digits), digits) for digits in numbers)
+        return Alphabet(
+            digits={token: digits for token, digits in ids if token is not None},
+            table=self.table_cell_ids | self._known(TABLE_ROW),
+            box=self._known((BOX,)),
+        )
+
+    def _known(self, texts: Sequence[str]) -> frozenset[int]:
+        """Ids of those texts that are tokens."""
+        found = map(self._tokenizer.token_to_id, texts)
+        return frozenset(token for token in found if token is not None)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids

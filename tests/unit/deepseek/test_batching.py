@@ -17,10 +17,10 @@ from deepocr.engines.deepseek.runner import Launched, Runner
 from deepocr.engines.deepseek.sampling import NO_BAN, NGramBan
 from deepocr.engines.deepseek.scheduler import Scheduler
 from deepocr.engines.deepseek.sequence import Sequence as PlannedSequence
-from deepocr.engines.deepseek.token_loops import LoopRule
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, VisionBatcher, prepare
 from deepocr.errors import EngineBroken
+from deepocr.parsing.loops import Alphabet, Least, LoopRule
 from deepocr.tasks import find_preset
 from measure.plain_sequence import PlainSequence
 
@@ -40,6 +40,7 @@ def make_reader(
     overlap: bool = False,
     end_id: int = NO_END,
     rule: LoopRule | None = None,
+    alphabet: Alphabet | None = None,
 ) -> BatchedReader:
     cache = BlockCache(
         model.config.decoder, blocks, device=model.device, dtype=model.dtype, block_tokens=BLOCK
@@ -56,8 +57,14 @@ def make_reader(
     scheduler = Scheduler(BlockPool(blocks, BLOCK), max_sequences, max_prefill_tokens)
     vision = VisionBatcher(model, 1 << 30)
     return BatchedReader(
-        runner, scheduler, vision, end_id=end_id, overlap=overlap, loop_rule=rule
-    )  # fmt: skip
+        runner,
+        scheduler,
+        vision,
+        end_id=end_id,
+        alphabet=alphabet,
+        loop_rule=rule,
+        overlap=overlap,
+    )
 
 
 Case = tuple[Prompt, PreparedPage, int]
@@ -216,13 +223,37 @@ class Circling(Runner):
 
 
 def test_a_page_in_circles_is_stopped_and_told(tiny_model: OcrModel, cases: list[Case]) -> None:
-    reader = make_reader(tiny_model, rule=LoopRule(repeats=4, tokens=20, check_every=8))
+    reader = make_reader(tiny_model, rule=LoopRule(same=Least(4, 20), check_every=8))
     reader.runner.__class__ = Circling
     prompt, page, _ = cases[0]
     updates = collect(reader, reader.submit(prompt, page, 500))
     assert isinstance(updates[-1], Finished)
     assert updates[-1].reason == "repetition"
     assert len(updates) < 40
+
+
+class Counting(Runner):
+    """Writes 0 - 1 - 2 - 3 ..., a number at each even length."""
+
+    def decode_step(self, inputs, batch):  # noqa: ANN001, ANN201
+        _, probabilities = super().decode_step(inputs, batch)
+        length = inputs[:, 2]
+        return torch.where(length % 2 == 0, length // 2, 999), probabilities
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_page_that_counts_is_stopped_and_told(
+    tiny_model: OcrModel, cases: list[Case], overlap: bool
+) -> None:
+    alphabet = Alphabet(digits={n: str(n) for n in range(900)})
+    rule = LoopRule(counting_only_numbers=Least(8, 20), check_every=8)
+    reader = make_reader(tiny_model, rule=rule, alphabet=alphabet, overlap=overlap)
+    reader.runner.__class__ = Counting
+    prompt, page, _ = cases[0]
+    updates = collect(reader, reader.submit(prompt, page, 500))
+    assert isinstance(updates[-1], Finished)
+    assert updates[-1].reason == "repetition"
+    assert len(updates) < 48
 
 
 class KernelError(Exception):

@@ -1,0 +1,195 @@
+"""Notice that a page is being written in circles: the same again and again, or nothing but numbers
+that change by the same step (`Figure 2, 3, … 82`, boxes that march down the page).
+
+It works on items of any kind: token ids while a page is written, characters of a finished text. The
+ban of repeated n-grams stops short loops; what gets past it ends only at the token limit.
+"""
+
+import re
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+Item = Hashable
+NUMBER: Item = None
+"""Stands for a number of any value; no item is None."""
+
+MAX_DIGITS = 12
+"""Of one number. More of them are the next number, so that no number grows without end."""
+
+MIN_LINES = 12
+"""So many equal lines one after the other are a loop in a text."""
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """What items mean: those that are digits, in text; those of tables; those of boxes."""
+
+    digits: Mapping[Item, str] = field(default_factory=dict)
+    table: frozenset[Item] = frozenset()
+    box: frozenset[Item] = frozenset()
+
+
+@dataclass(frozen=True)
+class Least:
+    """A stretch is a loop once it stands there 1 + max(repeats, items / its length) times."""
+
+    repeats: int
+    items: int
+
+
+@dataclass(frozen=True)
+class LoopRule:
+    """From when on what repeats is a loop. Where numbers change, a whole number is one item.
+
+    Rows of a table repeat for good reasons (empty cells, zeros, dittos), and pages do count: lines,
+    questions, the rows of a multiplication table. But they do not say the same long line each time
+    (one number in more than `long_line` items), and boxes of real lines are not evenly spaced for
+    long.
+    """
+
+    same: Least = Least(4, 256)
+    same_in_table: Least = Least(16, 1024)
+    counting: Least = Least(24, 3000)
+    counting_long_lines: Least = Least(24, 768)
+    counting_only_numbers: Least = Least(64, 720)
+    counting_boxes: Least = Least(24, 384)
+    counting_in_table: Least = Least(64, 4096)
+    long_line: int = 14
+    max_period: int = 1024
+    check_every: int = 32
+
+
+CHARACTERS = Alphabet(
+    digits={digit: digit for digit in "0123456789"},
+    table=frozenset({"<td>", "</td>", "<tr>", "</tr>"}),
+    box=frozenset({"<|det|>"}),
+)
+"""Of texts, whose items are characters and whole tags."""
+
+TEXT_RULE = LoopRule(
+    same=Least(7, 320),
+    counting=Least(24, 10_000),
+    counting_long_lines=Least(24, 2700),
+    long_line=40,
+    max_period=200,
+)
+
+_ITEM = re.compile(r"<[^<>]{1,40}>|.", re.DOTALL)
+_CUT_TAG = re.compile(r"<[^<>]{0,40}\Z")
+_WORD = re.compile(r"\w+")
+
+
+class LoopWatch:
+    """Takes items one by one; says at any time whether their end goes round in circles."""
+
+    def __init__(self, alphabet: Alphabet, rule: LoopRule | None = None) -> None:
+        self.rule = rule or LoopRule()
+        self._alphabet = alphabet
+        self._items: list[Item] = []
+        # the same with NUMBER for each number, and the numbers, 0 for what is none
+        self._shape: list[Item] = []
+        self._values: list[int] = []
+        self._digits = ""
+        self._last_number = -1
+
+    def push(self, item: Item) -> None:
+        self._items.append(item)
+        digits = self._alphabet.digits.get(item, "")
+        if self._digits and (not digits or len(self._digits + digits) > MAX_DIGITS):
+            self._last_number = len(self._shape)
+            self._shape.append(NUMBER)
+            self._values.append(int(self._digits))
+            self._digits = ""
+        if digits:
+            self._digits += digits
+        else:
+            self._shape.append(item)
+            self._values.append(0)
+
+    def stretch(self) -> Sequence[Item]:
+        """What the end repeats, or counts in: its shortest form, nothing where there is no loop."""
+        return self._same() or self._counting()
+
+    def _same(self) -> Sequence[Item]:
+        rule, items = self.rule, self._items
+        for period in _periods(items, min(rule.max_period, len(items) // (rule.same.repeats + 1))):
+            if _repeats(items, period, rule.same):
+                stretch = items[-period:]
+                in_table = not self._alphabet.table.isdisjoint(stretch)
+                # where this is not enough, longer stretches of the same are not either
+                enough = not in_table or _repeats(items, period, rule.same_in_table)
+                return stretch if enough else ()
+        return ()
+
+    def _counting(self) -> Sequence[Item]:
+        rule, shape, values, at = self.rule, self._shape, self._values, self._last_number
+        for period in _periods(shape, min(rule.max_period, at // 2)):
+            before, first = values[at - period], values[at - 2 * period]
+            # most are told apart by the last numbers alone
+            if values[at] - before != before - first or not _steps_alike(values, period, 16):
+                continue
+            stretch = shape[-period:]
+            least = self._least_counting(stretch)
+            rest = max(least.repeats * period, least.items) - period
+            if _repeats(shape, period, least) and _steps_alike(values, period, rest):
+                return stretch
+        return ()
+
+    def _least_counting(self, stretch: Sequence[Item]) -> Least:
+        rule = self.rule
+        if not self._alphabet.table.isdisjoint(stretch):
+            return rule.counting_in_table
+        if not self._alphabet.box.isdisjoint(stretch):
+            return rule.counting_boxes
+        numbers = stretch.count(NUMBER)
+        if 3 * numbers > len(stretch):
+            return rule.counting_only_numbers
+        return (
+            rule.counting_long_lines if numbers * rule.long_line < len(stretch) else rule.counting
+        )
+
+
+def has_loop(text: str) -> bool:
+    """Whether a text runs in circles at its end, or says one line over and over."""
+    watch = LoopWatch(CHARACTERS, TEXT_RULE)
+    for item in _ITEM.findall(_CUT_TAG.sub("", text).rstrip()):
+        watch.push(item)
+    if stretch := watch.stretch():
+        # a line of dots, a ruled line or the blanks of a form are no words
+        return any(item is NUMBER or _WORD.search(str(item)) for item in stretch)
+    return _repeats_a_line(text)
+
+
+def _repeats_a_line(text: str) -> bool:
+    before, times = "", 0
+    for line in filter(None, map(str.strip, text.splitlines())):
+        times = times + 1 if line == before else 1
+        before = line
+        if times >= MIN_LINES and len(_WORD.findall(line)) >= 2:
+            return True
+    return False
+
+
+def _periods(items: Sequence[Item], longest: int) -> Iterator[int]:
+    """Distances, up to `longest`, at which the last items stand once more; the shortest first."""
+    last = items[-16:]
+    before = items[-2 : -2 - longest : -1]
+    period = 0
+    with suppress(ValueError):
+        while last:
+            period = before.index(last[-1], period) + 1
+            if items[-16 - period : -period] == last:
+                yield period
+
+
+def _repeats(items: Sequence[Item], period: int, least: Least) -> bool:
+    span = max(least.repeats * period, least.items)
+    return span + period <= len(items) and items[-span:] == items[-span - period : -period]
+
+
+def _steps_alike(values: Sequence[int], period: int, span: int) -> bool:
+    """Whether each of the last `span` values went on by what it went on by a period earlier."""
+    now, before = values[-span:], values[-span - period : -period]
+    first = values[-span - 2 * period : -2 * period]
+    return all(a - b == b - c for a, b, c in zip(now, before, first, strict=False))
