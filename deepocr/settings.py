@@ -17,10 +17,11 @@ from deepocr.errors import SettingsError
 PREFIX = "DEEPOCR_"
 
 SERVICE_NAMES = frozenset({
-    "api_keys", "cors_origins", "data_dir", "fetch_urls", "max_batch_files", "max_client_tasks",
-    "max_json_bytes", "max_pending_tasks", "max_upload_bytes", "page_grace_s", "page_timeout_s",
-    "page_tries", "redis_url", "result_ttl_s", "sync_timeout_s", "task_timeout_s",
-    "visibility_timeout_s", "webhook_hosts", "webhook_secret", "worker_pages",
+    "api_keys", "cors_origins", "data_dir", "fetch_urls", "max_batch_files", "max_client_bytes",
+    "max_client_tasks", "max_data_bytes", "max_json_bytes", "max_pending_tasks", "max_upload_bytes",
+    "min_free_bytes", "page_grace_s", "page_timeout_s", "page_tries", "redis_url", "result_ttl_s",
+    "stop_timeout_s", "sync_timeout_s", "task_timeout_s", "visibility_timeout_s", "webhook_hosts",
+    "webhook_secret", "worker_pages",
 })  # fmt: skip
 """The service's own settings, by field; programs that have no use for them know them too, so that
 one environment serves all."""

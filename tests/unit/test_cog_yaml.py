@@ -147,7 +147,7 @@ def third_party(starts: list[str]) -> dict[str, str]:
         seen.add(module)
         for name in modules_of(path):
             top = name.split(".")[0]
-            if top == "deepocr":
+            if (ROOT / top).is_dir():
                 waiting.append(name)
             elif top not in sys.stdlib_module_names:
                 found.setdefault(top, module)
