@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import fields
 from importlib import resources
 from typing import Any
 
@@ -27,35 +29,27 @@ def document_to_dict(result: DocumentResult) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "name": encodable(result.name),
         "engine": result.engine,
-        "job": {
-            "task": result.job.task,
-            "reference_text": encodable(result.job.reference_text),
-            "preset": result.job.preset,
-            "max_new_tokens": result.job.max_new_tokens,
-        },
+        "job": _fields(result.job),
         "pages": [render_or_tell(page_to_dict, page, "JSON") for page in result.pages],
     }
 
 
 def page_to_dict(page: PageResult) -> dict[str, Any]:
-    """One page in plain types; `notes` only where the engine made some."""
+    """One page in plain types; `notes` and `check` only where there are some."""
     plain: dict[str, Any] = {
         "number": page.number,
         "status": page.status,
-        "error": None if page.error is None else encodable(page.error),
+        "error": _plain(page.error),
         "size_px": {"width": page.size_px[0], "height": page.size_px[1]},
         "finish_reason": page.finish_reason,
-        "confidence": _number(page.confidence),
-        "usage": {
-            "prompt_tokens": page.usage.prompt_tokens,
-            "output_tokens": page.usage.output_tokens,
-        },
-        "seconds": {stage: _number(value) for stage, value in page.seconds.items()},
-        "regions": [region_to_dict(region) for region in page.regions],
+        "confidence": _plain(page.confidence),
+        "usage": _fields(page.usage),
+        "seconds": _plain(page.seconds),
+        "regions": [_region_to_dict(region) for region in page.regions],
         "raw": encodable(page.raw),
     }
     if page.notes:
-        plain["notes"] = {name: encodable(note) for name, note in page.notes.items()}
+        plain["notes"] = _plain(page.notes)
     if page.check is not None:
         plain["check"] = check_to_dict(page.check)
     return plain
@@ -63,45 +57,16 @@ def page_to_dict(page: PageResult) -> dict[str, Any]:
 
 def check_to_dict(check: PageCheck) -> dict[str, Any]:
     """A page's check in plain types."""
-    return {
-        "page": check.page,
-        "verdict": check.verdict,
-        "witness": check.witness,
-        "reason": encodable(check.reason),
-        "coverage": _number(check.coverage),
-        "support": _number(check.support),
-        "findings": [
-            {
-                "kind": finding.kind,
-                "page": finding.page,
-                "box_px": None if finding.box_px is None else list(finding.box_px),
-                "witness": encodable(finding.witness),
-                "text": encodable(finding.text),
-                "region": finding.region,
-            }
-            for finding in check.findings
-        ],
-    }
+    return _fields(check)
 
 
-def region_to_dict(region: Region) -> dict[str, Any]:
-    """One region in plain types; `lines` only where the engine knows lines."""
-    plain: dict[str, Any] = {
-        "label": encodable(region.label),
-        "text": encodable(region.text),
-        "boxes_px": [list(box) for box in region.boxes_px],
-        "boxes_raw": [list(box) for box in region.boxes_raw],
-        "confidence": _number(region.confidence),
-    }
-    if region.lines:
-        plain["lines"] = [
-            {
-                "text": encodable(line.text),
-                "quad_px": [list(corner) for corner in line.quad_px],
-                "confidence": _number(line.confidence),
-            }
-            for line in region.lines
-        ]
+def _region_to_dict(region: Region) -> dict[str, Any]:
+    """`lines` only where the engine knows lines. A text that is none raises: no JSON is made of it
+    that the schema refuses."""
+    plain = _fields(region)
+    plain.update(label=encodable(region.label), text=encodable(region.text))
+    if not region.lines:
+        del plain["lines"]
     return plain
 
 
@@ -112,6 +77,20 @@ def load_schema() -> dict[str, Any]:
     return schema
 
 
-def _number(value: float | None) -> float | None:
-    """JSON has no NaN or infinity: such a figure is not known."""
-    return round(float(value), _DIGITS) if value is not None and math.isfinite(value) else None
+def _fields(record: Any) -> dict[str, Any]:
+    """A dataclass: the names of its fields are the keys."""
+    return {field.name: _plain(getattr(record, field.name)) for field in fields(record)}
+
+
+def _plain(value: Any) -> Any:
+    """Strings that can be encoded, finite figures without noise, lists and objects of such."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, float):
+        # JSON has no NaN or infinity: such a figure is not known
+        return round(value, _DIGITS) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, int) else _fields(value)
