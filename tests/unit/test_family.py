@@ -10,7 +10,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from deepocr.engines.deepseek.engine import choose_ban
-from deepocr.engines.deepseek.family import DEEPSEEK_OCR, UNLIMITED_OCR
+from deepocr.engines.deepseek.family import DEEPSEEK_OCR, DEEPSEEK_OCR_2, UNLIMITED_OCR
+from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.tokens import read_tokens
 from deepocr.engines.registry import create_engine
 from deepocr.errors import SettingsError, UnsupportedTask
@@ -34,15 +35,15 @@ def checkpoint(member: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("member", "name", "slots", "presets", "prompt"),
+    ("member", "name", "slots", "tasks", "prompt"),
     [
-        ("DeepSeek-OCR-2", "deepseek-ocr-2 fp32", 257, 2,
+        ("DeepSeek-OCR-2", "deepseek-ocr-2 fp32", 257, 6,
          "<image>\n<|grounding|>Convert the document to markdown."),
-        ("Unlimited-OCR", "unlimited-ocr fp32", 273, 5, "<image>document parsing."),
+        ("Unlimited-OCR", "unlimited-ocr fp32", 273, 1, "<image>document parsing."),
     ],
 )  # fmt: skip
 async def test_a_member_as_an_engine(
-    tmp_path: Path, member: str, name: str, slots: int, presets: int, prompt: str
+    tmp_path: Path, member: str, name: str, slots: int, tasks: int, prompt: str
 ) -> None:
     folder = checkpoint(member, tmp_path)
     settings = Settings(engine="deepseek", checkpoints=folder, device="cpu", dtype="fp32")
@@ -50,15 +51,16 @@ async def test_a_member_as_an_engine(
     try:
         await warm_up(engine)
         assert engine.capabilities.engine == name
-        assert len(engine.capabilities.presets) == presets
+        assert len(engine.capabilities.tasks) == tasks
         result = await read_page(engine, PAGE, make_job(preset="base", max_new_tokens=20))
         assert (result.status, result.usage.output_tokens) == ("truncated", 20)
         ids = read_tokens(folder, 1024).prompt(prompt, slots).ids
         assert result.usage.prompt_tokens == len(ids)
-        if presets == 2:
-            with pytest.raises(UnsupportedTask, match=r"no resolution 'Tiny'; it has: Gundam"):
-                await read_page(engine, PAGE, make_job(preset="tiny"))
-        else:
+        with pytest.raises(
+            UnsupportedTask, match=r"no resolution 'Tiny'; it has: Gundam \(Recommended\), Base"
+        ):
+            await read_page(engine, PAGE, make_job(preset="tiny"))
+        if tasks == 1:
             with pytest.raises(UnsupportedTask, match="cannot do 'Free OCR'"):
                 await read_page(engine, PAGE, make_job("free"))
     finally:
@@ -66,8 +68,10 @@ async def test_a_member_as_an_engine(
 
 
 def test_the_ban_is_the_models_own_unless_set() -> None:
-    assert choose_ban(Settings(), DEEPSEEK_OCR) == (30, 90)
-    assert choose_ban(Settings(), UNLIMITED_OCR) == (35, 128)
-    assert choose_ban(Settings(ngram_size=0), UNLIMITED_OCR) == (0, 128)
+    cells = frozenset({8, 9})
+    assert choose_ban(Settings(), DEEPSEEK_OCR, cells) == NGramBan(30, 90, cells)
+    assert choose_ban(Settings(), DEEPSEEK_OCR_2, cells) == NGramBan(20, 90, cells)
+    assert choose_ban(Settings(), UNLIMITED_OCR, cells) == NGramBan(35, 128)
+    assert choose_ban(Settings(ngram_size=0), UNLIMITED_OCR, cells) == NGramBan(0, 128)
     with pytest.raises(SettingsError, match="DEEPOCR_NGRAM_SIZE=35"):
-        choose_ban(Settings(ngram_window=20), UNLIMITED_OCR)
+        choose_ban(Settings(ngram_window=20), UNLIMITED_OCR, cells)

@@ -152,20 +152,20 @@ def create(settings: Settings) -> DeepSeekEngine:
         )
     folder = ensure_weights(settings)
     config = read_config(folder)
-    size, window = choose_ban(settings, member_of(config))
     tokens = read_tokens(folder, config.decoder.vocab_size)
+    ban = choose_ban(settings, member_of(config), tokens.table_cell_ids)
     ops = choose_ops(device, dtype, sliding_window=config.decoder.sliding_window is not None)
     model = load_model(
         config, SafetensorsFolder(folder), ops.network, device=device, dtype=dtype
     )  # fmt: skip
     if for_cpu:
         pack_for_cpu(model, settings.quantize)
-    ban = NGramBan(size, window, tokens.table_cell_ids)
     return start(model, ops, tokens, settings, ban)
 
 
-def choose_ban(settings: Settings, member: Member) -> tuple[int, int]:
-    """The n-grams' size and window: the model's own where nothing is set. Raises SettingsError."""
+def choose_ban(settings: Settings, member: Member, cell_ids: frozenset[int]) -> NGramBan:
+    """The model's own ban where nothing is set. `cell_ids` are the tags of a table's cells. Raises
+    SettingsError."""
     own_size, own_window = member.ban
     size = own_size if settings.ngram_size is None else settings.ngram_size
     window = own_window if settings.ngram_window is None else settings.ngram_window
@@ -174,7 +174,7 @@ def choose_ban(settings: Settings, member: Member) -> tuple[int, int]:
             f"DEEPOCR_NGRAM_WINDOW={window} is shorter than DEEPOCR_NGRAM_SIZE={size}, so nothing "
             "would be banned; make it longer, or the size 0"
         )
-    return size, window
+    return NGramBan(size, window, cell_ids if member.cells_may_repeat else frozenset())
 
 
 def start(

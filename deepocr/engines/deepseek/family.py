@@ -15,13 +15,15 @@ class Member:
     """What the model was trained for: `presets` by title, `prompts` by the task's title.
 
     `engine` is its name in results. `ban` is the size of n-grams that are not repeated, and the
-    window in which they are looked for.
+    window in which they are looked for; with `cells_may_repeat`, the tags of a table's cells are
+    never banned.
     """
 
     engine: str
     presets: Mapping[str, Preset]
     prompts: Mapping[str, str]
     ban: tuple[int, int]
+    cells_may_repeat: bool = True
 
     @property
     def view_sides_px(self) -> tuple[int, ...]:
@@ -43,18 +45,18 @@ DEEPSEEK_OCR_2 = Member(
         )
     },
     PROMPTS,
-    ban=(30, 90),
+    ban=(20, 90),
 )
-
 
 UNLIMITED_OCR = Member(
     "unlimited-ocr",
     {
-        title: replace(preset, max_tiles=32) if preset.max_tiles else preset
-        for title, preset in PRESETS.items()
+        "Gundam (Recommended)": replace(PRESETS["Gundam (Recommended)"], max_tiles=32),
+        "Base": PRESETS["Base"],
     },
     {"Convert to Markdown": "<image>document parsing."},
     ban=(35, 128),
+    cells_may_repeat=False,
 )
 
 
