@@ -210,14 +210,19 @@ def test_a_full_queue(tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_kept(tmp_path: Path) -> None:
-    with service(tmp_path, max_client_bytes=700_000) as client:
-        tasks = [hand_in(client).json()["task_id"] for _ in range(2)]
-        client.post(f"/api/v1/ocr/tasks/{tasks[0]}/cancel")  # what is final counts as well
-        refused = hand_in(client)
+    content = large_picture()
+    with service(tmp_path, max_client_bytes=2 * len(content) + 400_000) as client:
+        first = hand_in(client, content).json()["task_id"]
+        assert hand_in(client, content).status_code == 413
+        client.post(f"/api/v1/ocr/tasks/{first}/cancel")
+        # what is final counts as well, by what its files really are
+        second = hand_in(client, content).json()["task_id"]
+        client.post(f"/api/v1/ocr/tasks/{second}/cancel")
+        refused = hand_in(client, content)
         assert refused.status_code == 413
         assert refused.json()["type"].endswith("too-many-bytes")
-        client.delete(f"/api/v1/ocr/results/{tasks[0]}")
-        assert hand_in(client).status_code == 202
+        client.delete(f"/api/v1/ocr/results/{first}")
+        assert hand_in(client, content).status_code == 202
         assert len(list((tmp_path / "tasks").iterdir())) == 2
     with service(tmp_path / "all", max_data_bytes=400_000) as client:
         assert hand_in(client).status_code == 202

@@ -185,6 +185,26 @@ def test_a_picture_that_cannot_be_opened_costs_its_page(client: TestClient) -> N
     assert (files.folder(task_id) / "document.pdf").read_bytes().startswith(b"%PDF-")
 
 
+def test_bytes_that_are_kept_are_counted_in_the_end(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed = {}
+    weigh = inside(client).store.weigh
+
+    def note(task_id: str, num_bytes: int) -> None:
+        weighed[task_id] = num_bytes
+        weigh(task_id, num_bytes)
+
+    monkeypatch.setattr(inside(client).store, "weigh", note)
+    where = read_book(client, 2)
+    task_id = where.rpartition("/")[2]
+    folder = inside(client).files.folder(task_id)
+    read_bytes = weighed[task_id]
+    assert read_bytes == sum(path.stat().st_size for path in folder.iterdir())
+    assert client.get(f"{where}/download?format=html").status_code == 200
+    assert weighed[task_id] == read_bytes + (folder / "document.html").stat().st_size
+
+
 def test_all_documents_of_a_request_are_opened_side_by_side(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -293,4 +293,14 @@ def test_bytes_are_kept_until_tasks_are_deleted(store: Store) -> None:
     store.delete(first)
     keep("a", 6)
     store.delete(second)
+    third = keep("c", 9)
+    # what its files really are is known in the end
+    store.weigh(third, 2)
+    fourth = keep("c", 7)
+    store.weigh(fourth, 9)
+    with pytest.raises(TooManyBytesError):
+        keep("c", 0)
+    store.delete(third)
+    store.delete(fourth)
+    store.weigh(fourth, 5)
     keep("c", 9)

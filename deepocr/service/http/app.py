@@ -51,7 +51,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         store=store,
         files=files,
         sweeper=Sweeper(make_celery(settings), settings, store, files),
-        exports=Exports(files),
+        exports=Exports(store, files),
         watcher=Watcher(store),
         workers=Workers(store),
         helpers=Helpers(HELPER_PROCESSES),

@@ -149,6 +149,15 @@ class TaskFiles:
             raise _no_room(error) from error
         return path
 
+    def num_bytes(self, task_id: str) -> int:
+        """Of all that is kept of the task."""
+        found = 0
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder(task_id)) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    found += entry.stat().st_size
+        return found
+
     def adopt(self, task_id: str, part: Path, name: str) -> None:
         """Make a file that was written elsewhere in the data folder one of the task's."""
         with part.open("rb") as file:

@@ -26,6 +26,7 @@ class TaskRecord(BaseModel):
 
     `client` is whose limits count, `owner` whose list it stands in; both are digests. `numbers`
     are the pages to read, from 1. `live` asks workers to publish text while it is written.
+    `num_bytes` is what its files may become; once it is final the store counts what they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -187,6 +187,15 @@ return 1
 """
 )
 
+_WEIGH = """
+local p, task = KEYS[1], KEYS[1] .. 'task:' .. ARGV[1]
+local before = redis.call('HGET', task, 'bytes')
+if not before then return end
+redis.call('HSET', task, 'bytes', ARGV[2])
+redis.call('INCRBY', p .. 'kept:all', ARGV[2] - before)
+redis.call('HINCRBY', p .. 'kept', redis.call('HGET', task, 'client'), ARGV[2] - before)
+"""
+
 _DELETE = """
 local p, id = KEYS[1], ARGV[1]
 local task = p .. 'task:' .. id
@@ -267,6 +276,7 @@ class RedisStore(Store):
                 "settle": _SETTLE,
                 "release": _RELEASE,
                 "finish": _FINISH,
+                "weigh": _WEIGH,
                 "delete": _DELETE,
                 "take_webhook": _TAKE_WEBHOOK,
             }.items()
@@ -333,6 +343,10 @@ class RedisStore(Store):
     @_told
     def delete(self, task_id: str) -> None:
         self._run("delete", task_id)
+
+    @_told
+    def weigh(self, task_id: str, num_bytes: int) -> None:
+        self._run("weigh", task_id, num_bytes)
 
     @_told
     def ahead(self, task_id: str) -> int:

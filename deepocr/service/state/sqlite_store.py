@@ -76,10 +76,10 @@ CREATE TABLE IF NOT EXISTS turns (name TEXT PRIMARY KEY, until_s REAL NOT NULL);
 _COUNT = """
 INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value
 """
-_FREE_BYTES = """
-UPDATE kept SET bytes = bytes - (
-    SELECT coalesce(json_extract(record, '$.num_bytes'), 0) FROM tasks WHERE task_id = ?
-) WHERE client = (SELECT client FROM tasks WHERE task_id = ?)
+_WEIGH = """
+UPDATE kept SET bytes = bytes + :bytes - (
+    SELECT coalesce(json_extract(record, '$.num_bytes'), 0) FROM tasks WHERE task_id = :task_id
+) WHERE client = (SELECT client FROM tasks WHERE task_id = :task_id)
 """
 _UNFINISHED = "state IN ('PENDING', 'STARTED')"
 _FIELDS = ("task_id", "record", "state", "started_s", "finished_s", "error")
@@ -171,9 +171,17 @@ class SqliteStore(Store):
 
     def delete(self, task_id: str) -> None:
         with self._write() as rows:
-            rows.execute(_FREE_BYTES, (task_id, task_id))
+            rows.execute(_WEIGH, {"task_id": task_id, "bytes": 0})
             for table in ("tasks", "pages", "webhooks"):
                 rows.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
+
+    def weigh(self, task_id: str, num_bytes: int) -> None:
+        with self._write() as rows:
+            rows.execute(_WEIGH, {"task_id": task_id, "bytes": num_bytes})
+            rows.execute(
+                "UPDATE tasks SET record = json_set(record, '$.num_bytes', ?) WHERE task_id = ?",
+                (num_bytes, task_id),
+            )
 
     def ahead(self, task_id: str) -> int:
         row = self._one(

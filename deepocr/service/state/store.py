@@ -72,6 +72,10 @@ class Store(ABC):
     def delete(self, task_id: str) -> None: ...
 
     @abstractmethod
+    def weigh(self, task_id: str, num_bytes: int) -> None:
+        """From now on the task counts as so many bytes that are kept for its client."""
+
+    @abstractmethod
     def ahead(self, task_id: str) -> int:
         """How many waiting tasks of the same lane come before this one."""
 

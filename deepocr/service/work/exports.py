@@ -30,6 +30,7 @@ from deepocr.render.searchable_pdf import (
     write_searchable_pdf,
 )
 from deepocr.service.state.files import NoRoomError, TaskFiles
+from deepocr.service.state.store import Store
 from deepocr.service.work.helpers import Helpers
 from deepocr.settings import load_settings
 from deepocr.types import Box, DocumentResult, PageResult, Word
@@ -61,7 +62,8 @@ class ExportFailed(DeepOCRError):
 class Exports:
     """Heavy exports that are being made or failed, each in a helper. In one event loop."""
 
-    def __init__(self, files: TaskFiles) -> None:
+    def __init__(self, store: Store, files: TaskFiles) -> None:
+        self._store = store
         self._files = files
         self._helpers = Helpers(AT_ONCE)
         self._making: dict[tuple[str, str], asyncio.Task[str]] = {}
@@ -88,6 +90,8 @@ class Exports:
         failure = ""
         try:
             await self._helpers.run(HEAVY_S, write_export, self._files, task_id, kind)
+            num_bytes = await asyncio.to_thread(self._files.num_bytes, task_id)
+            await asyncio.to_thread(self._store.weigh, task_id, num_bytes)
         except Exception as error:
             known = isinstance(error, DeepOCRError)
             failure = str(error) if known else "the service failed at it; its log says why"

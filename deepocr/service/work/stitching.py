@@ -41,6 +41,7 @@ def finish_task(
     if not store.finish(record.task_id, state, error):
         return False
     files.drop_password(record.task_id)
+    store.weigh(record.task_id, files.num_bytes(record.task_id))
     store.count([(f"tasks:{state}", 1)])
     return True
 
