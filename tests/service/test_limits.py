@@ -445,7 +445,7 @@ def test_a_book_is_queued_though_the_api_was_lost_meanwhile(tmp_path: Path) -> N
         app = make_celery(found.settings)
         numbers = tuple(range(1, 121))
         task = record(task_id="a" * 32, numbers=numbers, num_pages=120)
-        found.store.create(task, max_client_tasks=9, max_tasks=9, ttl_s=100)
+        found.store.create(task, found.settings)
         # the API that took it was killed before it queued a page; another one sees to it
         eventually(lambda: waiting_messages(app) == 120, 20, "all pages")
         assert found.store.unsent() == []
@@ -466,7 +466,7 @@ def test_pages_of_a_machine_that_is_gone_are_queued_again(tmp_path: Path) -> Non
         assert waiting_messages(app) == 0
         sweeper.sweep(now_s + WORKER_TTL_S + 1)
         assert waiting_messages(app) == 1
-        suspicion = found.store.look_at_page(task_id, 1)
+        suspicion = found.store.take_page(task_id, 1, "w9")
         assert suspicion is not None
         assert (suspicion.strikes, suspicion.together) == (1, 1)
 

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ from deepocr.service.http.watcher import Watcher
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import NoRoomError, TaskFiles, new_task_id
 from deepocr.service.state.records import TaskProgress
+from deepocr.service.state.store import StoreUnavailableError
 from deepocr.service.work import broker
 from deepocr.service.work.gate import Gate
 from deepocr.service.work.queue import make_celery
@@ -317,7 +317,7 @@ def test_a_full_disk_costs_no_place_in_the_queue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Any, tag: str) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+        raise StoreUnavailableError("database or disk is full")
 
     app = app_on(tmp_path)
     for number in range(2):
@@ -329,7 +329,7 @@ def test_a_full_disk_costs_no_place_in_the_queue(
         assert not channel.qos.can_consume()
         with monkeypatch.context() as patched:
             patched.setattr(broker.Channel, "forget", full)
-            with pytest.raises(sqlite3.OperationalError):
+            with pytest.raises(StoreUnavailableError):
                 channel.basic_ack(first.delivery_tag)
         assert channel.qos.can_consume()
         assert channel.basic_get("short") is not None

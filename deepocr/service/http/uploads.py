@@ -180,15 +180,7 @@ def _record(
 
 def _accept(service: Service, record: TaskRecord) -> TaskRecord:
     """Into the store, then into the queue: what is not queued is found and queued later."""
-    settings = service.settings
-    accepted = service.store.create(
-        record,
-        max_client_tasks=settings.max_client_tasks,
-        max_tasks=settings.max_pending_tasks,
-        ttl_s=settings.result_ttl_s,
-        max_client_bytes=settings.max_client_bytes,
-        max_bytes=settings.max_data_bytes,
-    )
+    accepted = service.store.create(record, service.settings)
     if accepted.task_id != record.task_id:
         if accepted.digest != record.digest:
             raise Problem(

@@ -1,14 +1,14 @@
 """Task states in one SQLite file, for one machine."""
 
-import contextlib
 import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.records import (
     NoBytesLeftError,
     QueueFullError,
@@ -20,12 +20,10 @@ from deepocr.service.state.records import (
     TooManyBytesError,
     TooManyTasksError,
 )
+from deepocr.service.state.sqlite_file import SqliteFile
 from deepocr.service.state.store import (
-    ANSWER_S,
-    UNLIMITED,
     WORKER_TTL_S,
     Store,
-    StoreUnavailableError,
     is_open,
     snapshot_of,
 )
@@ -87,29 +85,12 @@ LOOK_S = 0.05
 
 
 class SqliteStore(Store):
-    """A connection per thread; writers wait for one another."""
-
     def __init__(self, path: Path) -> None:
-        self._path = path
-        # SQLite's own waiting sleeps in steps; among threads a lock wakes the next at once
-        self._writing = threading.Lock()
+        self._file = SqliteFile(path, _SCHEMA)
         self._local = threading.local()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._write() as rows:
-            for statement in _SCHEMA.split(";"):
-                rows.execute(statement)
 
-    def create(
-        self,
-        record: TaskRecord,
-        *,
-        max_client_tasks: int,
-        max_tasks: int,
-        ttl_s: float,
-        max_client_bytes: int = UNLIMITED,
-        max_bytes: int = UNLIMITED,
-    ) -> TaskRecord:
-        with self._write() as rows:
+    def create(self, record: TaskRecord, settings: ServiceSettings) -> TaskRecord:
+        with self._file.write() as rows:
             if record.idempotency_key is not None:
                 earlier = rows.execute(
                     "SELECT record FROM tasks WHERE owner = ? AND idempotency_key = ?",
@@ -119,11 +100,11 @@ class SqliteStore(Store):
                     return TaskRecord.model_validate_json(earlier[0])
             count = f"SELECT count(*) FROM tasks WHERE {_UNFINISHED}"
             of_client = rows.execute(f"{count} AND client = ?", (record.client,)).fetchone()[0]
-            if of_client >= max_client_tasks:
+            if of_client >= settings.max_client_tasks:
                 raise TooManyTasksError
-            if rows.execute(count).fetchone()[0] >= max_tasks:
+            if rows.execute(count).fetchone()[0] >= settings.max_pending_tasks:
                 raise QueueFullError
-            _keep_bytes(rows, record, max_client_bytes, max_bytes)
+            _keep_bytes(rows, record, settings)
             values = {
                 "task_id": record.task_id,
                 "client": record.client,
@@ -132,7 +113,7 @@ class SqliteStore(Store):
                 "lane": record.lane,
                 "pages": len(record.numbers),
                 "missing": len(record.numbers),
-                "expires_s": record.created_s + ttl_s,
+                "expires_s": record.created_s + settings.result_ttl_s,
                 "webhook": record.webhook is not None,
                 "record": record.model_dump_json(),
             }
@@ -145,19 +126,21 @@ class SqliteStore(Store):
     def tasks(self, task_ids: Sequence[str]) -> dict[str, Snapshot]:
         found = {}
         for task_id in task_ids:
-            row = self._one(f"SELECT {', '.join(_FIELDS)} FROM tasks WHERE task_id = ?", task_id)
+            row = self._file.one(
+                f"SELECT {', '.join(_FIELDS)} FROM tasks WHERE task_id = ?", task_id
+            )
             if row:
                 pages = "SELECT number, status FROM pages WHERE task_id = ? AND status IS NOT NULL"
-                settled = dict(self._all(pages, task_id))
+                settled = dict(self._file.all(pages, task_id))
                 found[task_id] = snapshot_of(dict(zip(_FIELDS, row, strict=True)), settled)
         return found
 
     def tasks_of(self, owner: str, limit: int) -> list[Snapshot]:
         query = "SELECT task_id FROM tasks WHERE owner = ? ORDER BY seq DESC LIMIT ?"
-        return list(self.tasks(self._column(query, owner, limit)).values())
+        return list(self.tasks(self._file.column(query, owner, limit)).values())
 
     def finish(self, task_id: str, state: State, error: str | None = None) -> bool:
-        with self._write() as rows:
+        with self._file.write() as rows:
             done = rows.execute(
                 "UPDATE tasks SET state = ?, error = ?, finished_s = ? "
                 f"WHERE task_id = ? AND {_UNFINISHED} RETURNING webhook",
@@ -170,13 +153,13 @@ class SqliteStore(Store):
             return done is not None
 
     def delete(self, task_id: str) -> None:
-        with self._write() as rows:
+        with self._file.write() as rows:
             rows.execute(_WEIGH, {"task_id": task_id, "bytes": 0})
             for table in ("tasks", "pages", "webhooks"):
                 rows.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
 
     def weigh(self, task_id: str, num_bytes: int) -> None:
-        with self._write() as rows:
+        with self._file.write() as rows:
             rows.execute(_WEIGH, {"task_id": task_id, "bytes": num_bytes})
             rows.execute(
                 "UPDATE tasks SET record = json_set(record, '$.num_bytes', ?) WHERE task_id = ?",
@@ -184,7 +167,7 @@ class SqliteStore(Store):
             )
 
     def ahead(self, task_id: str) -> int:
-        row = self._one(
+        row = self._file.one(
             "SELECT count(*) FROM tasks AS other JOIN tasks AS mine ON mine.task_id = ? "
             "WHERE other.state = 'PENDING' AND other.lane = mine.lane AND other.seq < mine.seq",
             task_id,
@@ -193,20 +176,22 @@ class SqliteStore(Store):
 
     def pending(self) -> Mapping[str, int]:
         found = dict(
-            self._all("SELECT lane, count(*) FROM tasks WHERE state = 'PENDING' GROUP BY lane")
+            self._file.all("SELECT lane, count(*) FROM tasks WHERE state = 'PENDING' GROUP BY lane")
         )
         return {"short": 0, "long": 0, **found}
 
     def unfinished(self) -> list[str]:
-        return self._column(f"SELECT task_id FROM tasks WHERE {_UNFINISHED} ORDER BY seq")
+        return self._file.column(f"SELECT task_id FROM tasks WHERE {_UNFINISHED} ORDER BY seq")
 
     def expired(self, now_s: float) -> list[str]:
-        return self._column("SELECT task_id FROM tasks WHERE expires_s < ?", now_s)
+        return self._file.column("SELECT task_id FROM tasks WHERE expires_s < ?", now_s)
 
     def progress(self, task_ids: Iterable[str]) -> dict[str, TaskProgress]:
         found = {}
         for task_id in task_ids:
-            row = self._one("SELECT state, pages - missing FROM tasks WHERE task_id = ?", task_id)
+            row = self._file.one(
+                "SELECT state, pages - missing FROM tasks WHERE task_id = ?", task_id
+            )
             if row:
                 found[task_id] = TaskProgress(row[0], row[1])
         return found
@@ -215,7 +200,7 @@ class SqliteStore(Store):
         deadline_s = time.monotonic() + timeout_s
         while True:
             # counts what other connections than this thread's have written
-            version = self._one("PRAGMA data_version")[0]
+            version = self._file.one("PRAGMA data_version")[0]
             if version != getattr(self._local, "version", None) or time.monotonic() > deadline_s:
                 self._local.version = version
                 return
@@ -223,10 +208,10 @@ class SqliteStore(Store):
 
     def unsent(self) -> list[str]:
         query = f"SELECT task_id FROM tasks WHERE {_UNFINISHED} AND sent < pages ORDER BY seq"
-        return self._column(query)
+        return self._file.column(query)
 
     def take_unsent(self, task_id: str, count: int) -> int | None:
-        with self._write() as rows:
+        with self._file.write() as rows:
             first = rows.execute(
                 f"SELECT sent FROM tasks WHERE task_id = ? AND {_UNFINISHED} AND sent < pages",
                 (task_id,),
@@ -236,8 +221,9 @@ class SqliteStore(Store):
             )
             return first[0] if first else None
 
-    def look_at_page(self, task_id: str, number: int) -> Suspicion | None:
-        row = self._one(
+    def take_page(self, task_id: str, number: int, worker_id: str) -> Suspicion | None:  # noqa: ARG002
+        # not kept who has it: the embedded queue itself gives back what a lost worker had taken
+        row = self._file.one(
             "SELECT state, status, strikes, together, reason FROM tasks LEFT JOIN pages "
             "ON pages.task_id = tasks.task_id AND number = ? WHERE tasks.task_id = ?",
             number,
@@ -248,7 +234,7 @@ class SqliteStore(Store):
         return Suspicion(row[2] or 0, row[3] or 0, row[4] or "")
 
     def begin_page(self, task_id: str, number: int, worker_id: str) -> bool:
-        with self._write() as rows:
+        with self._file.write() as rows:
             if not _open_page(rows, task_id, number):
                 return False
             rows.execute(
@@ -266,7 +252,7 @@ class SqliteStore(Store):
     def settle_page(
         self, task_id: str, number: int, status: str, counts: Sequence[tuple[str, float]] = ()
     ) -> int | None:
-        with self._write() as rows:
+        with self._file.write() as rows:
             if not _open_page(rows, task_id, number):
                 return None
             rows.execute(
@@ -282,7 +268,7 @@ class SqliteStore(Store):
             return int(missing[0])
 
     def release(self, worker_id: str, reason: str | None) -> list[tuple[str, int]]:
-        with self._write() as rows:
+        with self._file.write() as rows:
             pages = rows.execute(
                 "SELECT task_id, number FROM pages WHERE reader = ? AND status IS NULL",
                 (worker_id,),
@@ -296,24 +282,26 @@ class SqliteStore(Store):
         return pages
 
     def readers(self) -> set[str]:
-        return set(self._column("SELECT DISTINCT reader FROM pages WHERE reader IS NOT NULL"))
+        return set(self._file.column("SELECT DISTINCT reader FROM pages WHERE reader IS NOT NULL"))
 
     def write_live(self, task_id: str, number: int, text: str) -> None:
-        with self._write() as rows:
+        with self._file.write() as rows:
             rows.execute(
                 "UPDATE pages SET live = ? WHERE task_id = ? AND number = ? AND status IS NULL",
                 (text, task_id, number),
             )
 
     def read_live(self, task_id: str, number: int) -> str:
-        row = self._one("SELECT live FROM pages WHERE task_id = ? AND number = ?", task_id, number)
+        row = self._file.one(
+            "SELECT live FROM pages WHERE task_id = ? AND number = ?", task_id, number
+        )
         return str(row[0]) if row else ""
 
     def take_webhook(self, now_s: float, again_s: float) -> tuple[str, int] | None:
         due = "SELECT task_id FROM webhooks WHERE due_s <= ? ORDER BY due_s LIMIT 1"
-        if self._one(due, now_s) is None:
+        if self._file.one(due, now_s) is None:
             return None
-        with self._write() as rows:
+        with self._file.write() as rows:
             taken: tuple[str, int] | None = rows.execute(
                 f"UPDATE webhooks SET due_s = ?, tries = tries + 1 WHERE task_id = ({due}) "
                 "RETURNING task_id, tries",
@@ -322,14 +310,14 @@ class SqliteStore(Store):
             return taken
 
     def put_webhook(self, task_id: str, due_s: float | None) -> None:
-        with self._write() as rows:
+        with self._file.write() as rows:
             if due_s is None:
                 rows.execute("DELETE FROM webhooks WHERE task_id = ?", (task_id,))
             else:
                 rows.execute("UPDATE webhooks SET due_s = ? WHERE task_id = ?", (due_s, task_id))
 
     def beat(self, worker_id: str, info: Mapping[str, Any]) -> None:
-        with self._write() as rows:
+        with self._file.write() as rows:
             rows.execute(
                 "INSERT OR REPLACE INTO workers VALUES (?, ?, ?)",
                 (worker_id, time.time(), json.dumps(dict(info))),
@@ -338,22 +326,22 @@ class SqliteStore(Store):
 
     def _beats(self) -> Iterable[tuple[str, str]]:
         oldest_s = time.time() - WORKER_TTL_S
-        return self._all("SELECT worker_id, info FROM workers WHERE beat_s >= ?", oldest_s)
+        return self._file.all("SELECT worker_id, info FROM workers WHERE beat_s >= ?", oldest_s)
 
     def forget_worker(self, worker_id: str) -> None:
-        with self._write() as rows:
+        with self._file.write() as rows:
             rows.execute("DELETE FROM workers WHERE worker_id = ?", (worker_id,))
 
     def count(self, amounts: Sequence[tuple[str, float]]) -> None:
-        with self._write() as rows:
+        with self._file.write() as rows:
             rows.executemany(_COUNT, amounts)
 
     def counters(self) -> dict[str, float]:
-        return dict(self._all("SELECT name, value FROM counters"))
+        return dict(self._file.all("SELECT name, value FROM counters"))
 
     def once(self, name: str, seconds: float) -> bool:
         now_s = time.time()
-        with self._write() as rows:
+        with self._file.write() as rows:
             changed = rows.execute(
                 "INSERT INTO turns VALUES (?, ?) ON CONFLICT DO UPDATE "
                 "SET until_s = excluded.until_s WHERE until_s <= ?",
@@ -362,53 +350,7 @@ class SqliteStore(Store):
             return changed.rowcount == 1
 
     def close(self) -> None:
-        """Connections of other threads close with their threads."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
-
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """This thread's connection; its troubles as StoreUnavailableError."""
-        try:
-            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = sqlite3.connect(self._path, timeout=ANSWER_S, isolation_level=None)
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = NORMAL")
-                self._local.connection = connection
-            yield connection
-        except sqlite3.OperationalError as error:
-            raise StoreUnavailableError(f"the file of states cannot be used: {error}") from error
-
-    @contextlib.contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._connected() as connection:
-            if not self._writing.acquire(timeout=ANSWER_S):
-                raise StoreUnavailableError("other threads have been writing for too long")
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:  # a full disk rolls back by itself
-                        connection.execute("ROLLBACK")
-                    raise
-            finally:
-                self._writing.release()
-
-    def _all(self, query: str, *values: Any) -> list[Any]:
-        with self._connected() as connection:
-            return connection.execute(query, values).fetchall()
-
-    def _one(self, query: str, *values: Any) -> Any:
-        found = self._all(query, *values)
-        return found[0] if found else None
-
-    def _column(self, query: str, *values: Any) -> list[str]:
-        return [row[0] for row in self._all(query, *values)]
+        self._file.close()
 
 
 def _open_page(rows: sqlite3.Connection, task_id: str, number: int) -> bool:
@@ -420,17 +362,15 @@ def _open_page(rows: sqlite3.Connection, task_id: str, number: int) -> bool:
     return row is not None and is_open(*row)
 
 
-def _keep_bytes(
-    rows: sqlite3.Connection, record: TaskRecord, max_client_bytes: int, max_bytes: int
-) -> None:
+def _keep_bytes(rows: sqlite3.Connection, record: TaskRecord, settings: ServiceSettings) -> None:
     of_all, of_client = rows.execute(
         "SELECT coalesce(sum(bytes), 0), coalesce(sum(bytes) FILTER (WHERE client = ?), 0) "
         "FROM kept",
         (record.client,),
     ).fetchone()
-    if of_client + record.num_bytes > max_client_bytes:
+    if of_client + record.num_bytes > settings.max_client_bytes:
         raise TooManyBytesError
-    if of_all + record.num_bytes > max_bytes:
+    if of_all + record.num_bytes > settings.max_data_bytes:
         raise NoBytesLeftError
     rows.execute(
         "INSERT INTO kept VALUES (?, ?) ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes",

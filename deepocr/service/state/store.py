@@ -1,11 +1,11 @@
 """Where tasks' states are kept: one contract for a file and for Redis, and what they share."""
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from deepocr.errors import StorageError
+from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.records import (
     FINAL,
     Snapshot,
@@ -18,8 +18,6 @@ from deepocr.service.state.records import (
 WORKER_TTL_S = 30.0
 """A worker that has not been heard of for so long is gone."""
 
-UNLIMITED = 1 << 53
-
 ANSWER_S = 2.0
 """A store that has not answered after so long is told as unavailable."""
 
@@ -28,7 +26,7 @@ class StoreUnavailableError(StorageError):
     """The store or the queue cannot be reached just now."""
 
 
-class Store(ABC):
+class Store(Protocol):
     """Every change is atomic and may be asked for twice. Blocking, safe from any thread.
 
     All methods raise StoreUnavailableError when the store cannot be reached.
@@ -36,74 +34,52 @@ class Store(ABC):
 
     # tasks
 
-    @abstractmethod
-    def create(
-        self,
-        record: TaskRecord,
-        *,
-        max_client_tasks: int,
-        max_tasks: int,
-        ttl_s: float,
-        max_client_bytes: int = UNLIMITED,
-        max_bytes: int = UNLIMITED,
-    ) -> TaskRecord:
+    def create(self, record: TaskRecord, settings: ServiceSettings) -> TaskRecord:
         """Keep a new task, or return the owner's earlier one with the same idempotency key.
 
-        Tasks count until they are final, bytes until tasks are deleted. Raises TooManyTasksError,
+        The settings' limits on tasks count those that are not final, limits on bytes all that
+        are not deleted. Raises TooManyTasksError,
         QueueFullError, TooManyBytesError or NoBytesLeftError.
         """
 
     def task(self, task_id: str) -> Snapshot | None:
         return self.tasks([task_id]).get(task_id)
 
-    @abstractmethod
     def tasks(self, task_ids: Sequence[str]) -> dict[str, Snapshot]:
         """Of many tasks; those that are gone are left out."""
 
-    @abstractmethod
     def tasks_of(self, owner: str, limit: int) -> list[Snapshot]:
         """The newest first."""
 
-    @abstractmethod
     def finish(self, task_id: str, state: State, error: str | None = None) -> bool:
         """Make the task final, and its webhook due. False when it was final already, or is gone."""
 
-    @abstractmethod
     def delete(self, task_id: str) -> None: ...
 
-    @abstractmethod
     def weigh(self, task_id: str, num_bytes: int) -> None:
         """From now on the task counts as so many bytes that are kept for its client."""
 
-    @abstractmethod
     def ahead(self, task_id: str) -> int:
         """How many waiting tasks of the same lane come before this one."""
 
-    @abstractmethod
     def pending(self) -> Mapping[str, int]:
         """Waiting tasks by lane."""
 
-    @abstractmethod
     def unfinished(self) -> list[str]: ...
 
-    @abstractmethod
     def expired(self, now_s: float) -> list[str]: ...
 
-    @abstractmethod
     def progress(self, task_ids: Iterable[str]) -> dict[str, TaskProgress]:
         """Of many tasks at once; those that are gone are left out."""
 
-    @abstractmethod
     def wait_for_change(self, timeout_s: float) -> None:
         """Return when a task may have changed since this thread's last call, or after the time."""
 
     # sending pages to the queue
 
-    @abstractmethod
     def unsent(self) -> list[str]:
         """Unfinished tasks with pages that were never sent to the queue."""
 
-    @abstractmethod
     def take_unsent(self, task_id: str, count: int) -> int | None:
         """Claim the next `count` places of the task's `numbers` for sending; the first of them.
 
@@ -112,15 +88,15 @@ class Store(ABC):
 
     # pages
 
-    @abstractmethod
-    def look_at_page(self, task_id: str, number: int) -> Suspicion | None:
-        """What is held against the page; None when it is settled, or the task is final or gone."""
+    def take_page(self, task_id: str, number: int, worker_id: str) -> Suspicion | None:
+        """The page was delivered to the worker, which may have it wait: what is held against it.
 
-    @abstractmethod
+        None when it is settled, or the task is final or gone.
+        """
+
     def begin_page(self, task_id: str, number: int, worker_id: str) -> bool:
-        """The worker has the page in hand, and the task is started. False: nothing to do."""
+        """The page is being read, and the task is started. False: nothing to do."""
 
-    @abstractmethod
     def settle_page(
         self, task_id: str, number: int, status: str, counts: Sequence[tuple[str, float]] = ()
     ) -> int | None:
@@ -129,72 +105,58 @@ class Store(ABC):
         None, and nothing is counted, when it was done already, or the task is final or gone.
         """
 
-    @abstractmethod
     def release(self, worker_id: str, reason: str | None) -> list[tuple[str, int]]:
-        """The worker is gone; the pages that it had in hand are nobody's again and returned.
+        """The worker is gone; pages that it had taken are nobody's again and returned.
 
-        With a reason each of them gets a strike: one of them may have ended the worker.
+        With a reason those that it had begun get a strike: one of them may have ended the worker.
         """
 
-    @abstractmethod
     def readers(self) -> set[str]:
-        """Workers that have pages in hand."""
+        """Workers that have taken pages."""
 
-    @abstractmethod
     def write_live(self, task_id: str, number: int, text: str) -> None:
         """What has been written of a page so far."""
 
-    @abstractmethod
     def read_live(self, task_id: str, number: int) -> str: ...
 
     # webhooks
 
-    @abstractmethod
     def take_webhook(self, now_s: float, again_s: float) -> tuple[str, int] | None:
         """A task whose webhook is due, and its tries with this one; due again at `again_s`."""
 
-    @abstractmethod
     def put_webhook(self, task_id: str, due_s: float | None) -> None:
         """When a webhook that was taken is due again; None: never."""
 
     # workers
 
-    @abstractmethod
     def beat(self, worker_id: str, info: Mapping[str, Any]) -> None:
         """A sign of life with what a worker tells about itself; `trouble`: why there is none."""
 
-    @abstractmethod
     def _beats(self) -> Iterable[tuple[str, str]]:
         """Signs of life within WORKER_TTL_S: ids and JSON."""
 
-    @abstractmethod
     def forget_worker(self, worker_id: str) -> None: ...
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Those that have given a sign of life lately."""
-        return {name: info for name, info in self._infos() if "trouble" not in info}
+        infos = ((name, json.loads(info)) for name, info in self._beats())
+        return {name: info for name, info in infos if "trouble" not in info}
 
     def troubles(self) -> dict[str, str]:
         """Workers that are being started again, and why."""
-        return {name: info["trouble"] for name, info in self._infos() if "trouble" in info}
-
-    def _infos(self) -> list[tuple[str, dict[str, Any]]]:
-        return [(name, json.loads(info)) for name, info in self._beats()]
+        infos = ((name, json.loads(info)) for name, info in self._beats())
+        return {name: info["trouble"] for name, info in infos if "trouble" in info}
 
     # the rest
 
-    @abstractmethod
     def count(self, amounts: Sequence[tuple[str, float]]) -> None:
         """Add to counters that all processes share."""
 
-    @abstractmethod
     def counters(self) -> dict[str, float]: ...
 
-    @abstractmethod
     def once(self, name: str, seconds: float) -> bool:
         """True for the first who asks within so many seconds, among all processes."""
 
-    @abstractmethod
     def close(self) -> None: ...
 
 

@@ -5,19 +5,19 @@ the worker loses it. This one keeps it until it is acknowledged; `restore_delive
 dead worker held visible again. One worker process consumes at a time.
 """
 
-import contextlib
 import functools
 import json
 import logging
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, virtual
+
+from deepocr.service.state.sqlite_file import SqliteFile
+from deepocr.service.state.store import StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -36,54 +36,20 @@ CREATE INDEX IF NOT EXISTS messages_by_queue ON messages (queue, delivered, id);
 CREATE INDEX IF NOT EXISTS messages_by_tag ON messages (tag);
 """
 
-_TAKE = """
+_WAITING = "FROM messages WHERE queue = ? AND delivered = 0"
+_TAKE = f"""
 UPDATE messages SET delivered = 1 WHERE id = (
-    SELECT id FROM messages WHERE queue = ? AND delivered = 0 ORDER BY id LIMIT 1
+    SELECT id {_WAITING} ORDER BY id LIMIT 1
 ) RETURNING payload
 """
 
-BUSY_TIMEOUT_S = 2.0
 STOP_LOOK_S = 0.5
 
 
-class Database:
-    """One connection behind a lock: Celery acknowledges from other threads than it consumes in."""
-
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None
-        )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.executescript(_SCHEMA)
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # a full disk rolls back by itself
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def read(self, query: str, *values: Any) -> Any:
-        """The first column of the first row, or None."""
-        with self._lock:
-            row = self._connection.execute(query, values).fetchone()
-        return row[0] if row else None
-
-    def close(self) -> None:
-        with self._lock:
-            self._connection.close()
-
-
 @functools.cache
-def _database(path: Path) -> Database:
-    return Database(path)
+def _file(path: Path) -> SqliteFile:
+    """One for all channels of this process: its lock is fairer than SQLite's."""
+    return SqliteFile(path, _SCHEMA)
 
 
 class QoS(virtual.QoS):
@@ -113,11 +79,11 @@ class Channel(virtual.Channel):
 
     def __init__(self, connection: Any, **options: Any) -> None:
         super().__init__(connection, **options)
-        self._database = connection.database
+        self._file: SqliteFile = connection.file
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
         tag = message["properties"]["delivery_tag"]
-        with self._database.transaction() as rows:
+        with self._file.write() as rows:
             rows.execute(
                 "INSERT INTO messages (queue, tag, payload) VALUES (?, ?, ?)",
                 (queue, tag, json.dumps(message)),
@@ -126,14 +92,11 @@ class Channel(virtual.Channel):
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002
         try:
             # most polls find nothing: ask without the write lock first
-            waiting = self._database.read(
-                "SELECT 1 FROM messages WHERE queue = ? AND delivered = 0 LIMIT 1", queue
-            )
-            if not waiting:
+            if not self._file.all(f"SELECT 1 {_WAITING} LIMIT 1", queue):
                 raise Empty
-            with self._database.transaction() as rows:
+            with self._file.write() as rows:
                 row = rows.execute(_TAKE, (queue,)).fetchone()
-        except sqlite3.OperationalError as error:
+        except StoreUnavailableError as error:
             # a full disk or a lock: asked again with the next poll
             log.warning("the queue cannot be read just now: %s", error)
             time.sleep(STOP_LOOK_S)
@@ -144,26 +107,22 @@ class Channel(virtual.Channel):
         return payload
 
     def _size(self, queue: str) -> int:
-        return int(
-            self._database.read(
-                "SELECT count(*) FROM messages WHERE queue = ? AND delivered = 0", queue
-            )
-        )
+        return int(self._file.one(f"SELECT count(*) {_WAITING}", queue)[0])
 
     def _purge(self, queue: str) -> int:
         size = self._size(queue)
-        with self._database.transaction() as rows:
+        with self._file.write() as rows:
             rows.execute("DELETE FROM messages WHERE queue = ?", (queue,))
         return size
 
     def forget(self, tag: str) -> None:
         """The message is done with."""
-        with self._database.transaction() as rows:
+        with self._file.write() as rows:
             rows.execute("DELETE FROM messages WHERE tag = ?", (tag,))
 
     def give_back(self, tag: str) -> None:
         """The message waits again, in its old place."""
-        with self._database.transaction() as rows:
+        with self._file.write() as rows:
             rows.execute("UPDATE messages SET delivered = 0 WHERE tag = ?", (tag,))
 
 
@@ -175,7 +134,7 @@ class Transport(virtual.Transport):
     default_port = 0
     driver_type = "sql"
     driver_name = "sqlite3"
-    connection_errors = (*virtual.Transport.connection_errors, sqlite3.OperationalError)
+    connection_errors = (*virtual.Transport.connection_errors, StoreUnavailableError)
     channel_errors = (*virtual.Transport.channel_errors, sqlite3.DatabaseError)
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
@@ -183,9 +142,8 @@ class Transport(virtual.Transport):
         super().drain_events(connection, timeout=min(timeout or STOP_LOOK_S, STOP_LOOK_S))
 
     @property
-    def database(self) -> Database:
-        """One for all channels to a file in this process: its lock is fairer than SQLite's."""
-        return _database(Path(self.client.hostname.removeprefix(_PREFIX)))
+    def file(self) -> SqliteFile:
+        return _file(Path(self.client.hostname.removeprefix(_PREFIX)))
 
     def driver_version(self) -> str:
         return sqlite3.sqlite_version
@@ -202,10 +160,9 @@ def url_of(path: Path) -> str:
 
 
 def restore_delivered(path: Path) -> int:
-    """Make what a worker that is gone had taken visible again; returns how many messages."""
-    database = Database(path)
-    try:
-        with database.transaction() as rows:
-            return rows.execute("UPDATE messages SET delivered = 0 WHERE delivered = 1").rowcount
-    finally:
-        database.close()
+    """Make what a worker that is gone had taken visible again; returns how many messages.
+
+    Raises StoreUnavailableError.
+    """
+    with _file(path).write() as rows:
+        return rows.execute("UPDATE messages SET delivered = 0 WHERE delivered = 1").rowcount

@@ -1,12 +1,13 @@
 """One page in a worker: draw it, have the engine read it, keep the result. Once and no more."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar
 
 from deepocr.allowance import Allowance
@@ -16,7 +17,7 @@ from deepocr.pipeline import failed_page, read_page, with_stage
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.files import TaskFiles
 from deepocr.service.state.records import Suspicion, TaskRecord
-from deepocr.service.state.store import Store, StoreUnavailableError
+from deepocr.service.state.store import Store
 from deepocr.service.work.drawing import OpenDocuments
 from deepocr.service.work.gate import Gate
 from deepocr.service.work.stitching import stitch
@@ -24,9 +25,8 @@ from deepocr.types import Event, Page, PageResult, TextDelta
 
 log = logging.getLogger(__name__)
 
-WRITE_TRIES = 3
-WRITE_PAUSE_S = 2.0
-STORE_PAUSE_S = 0.5
+WAIT_S = 0.5
+"""Between tries to use a store that is away or a disk that is full."""
 
 PICTURE_BYTES = 1 << 30
 """Memory for the pictures of pages in work; a page larger than that is worked on alone."""
@@ -67,97 +67,82 @@ class PagesInWork:
         with self._lock:
             return list(self._pages.values())
 
-    def add(self, page: PageInWork) -> None:
+    @contextlib.contextmanager
+    def add(self, page: PageInWork) -> Iterator[bool]:
+        """False: it is in hand already."""
+        key = page.task_id, page.number
         with self._lock:
-            self._pages[page.task_id, page.number] = page
+            new = self._pages.setdefault(key, page) is page
+        try:
+            yield new
+        finally:
+            if new:
+                with self._lock:
+                    del self._pages[key]
 
-    def remove(self, page: PageInWork) -> None:
-        with self._lock:
-            self._pages.pop((page.task_id, page.number), None)
 
-
+@dataclass(frozen=True)
 class PageReader:
     """Called from many threads at once; the engine's coroutines all run in `loop`."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        loop: asyncio.AbstractEventLoop,
-        settings: ServiceSettings,
-        store: Store,
-        files: TaskFiles,
-        documents: OpenDocuments,
-        pages: PagesInWork,
-        worker_id: str,
-    ) -> None:
-        self._engine = engine
-        self._loop = loop
-        self._settings = settings
-        self._store = store
-        self._files = files
-        self._documents = documents
-        self._pages = pages
-        self._worker_id = worker_id
-        self._gate = Gate()
-        self._memory = Allowance(PICTURE_BYTES)
-        self._lock = threading.Lock()
-        self._taken: set[tuple[str, int]] = set()
+    engine: Engine
+    loop: asyncio.AbstractEventLoop
+    settings: ServiceSettings
+    store: Store
+    files: TaskFiles
+    documents: OpenDocuments
+    pages: PagesInWork
+    worker_id: str
+    gate: Gate = field(default_factory=Gate)
+    memory: Allowance = field(default_factory=lambda: Allowance(PICTURE_BYTES))
 
     def read(self, task_id: str, number: int) -> None:
         """Read one page and settle it, whatever happens to it. Raises EngineBroken."""
-        with self._lock:
-            if (task_id, number) in self._taken:
+        page = PageInWork(task_id, number)
+        with self.pages.add(page) as new:
+            if not new:
                 return  # a second delivery of what this worker has in hand
-            self._taken.add((task_id, number))
-        try:
-            suspicion = self._patiently(self._store.look_at_page, task_id, number)
-            if suspicion is None:
-                self._stitch(task_id)  # a worker may have been lost before it did
-                return
-            most = max(1, suspicion.together // 2) if suspicion.strikes else None
-            with self._gate.enter(most):
-                self._read_and_settle(task_id, number, suspicion)
-        finally:
-            with self._lock:
-                self._taken.discard((task_id, number))
+            try:
+                suspicion = self._patiently(
+                    page, self.store.take_page, task_id, number, self.worker_id
+                )
+                if suspicion is None:
+                    self._stitch(page)  # a worker may have been lost before it did
+                    return
+                most = max(1, suspicion.together // 2) if suspicion.strikes else None
+                with self.gate.enter(most):
+                    self._read_and_settle(page, suspicion)
+            except (CancelledError, FileNotFoundError):
+                log.info("page %d of task %s was canceled or deleted", number, task_id)
 
-    def _read_and_settle(self, task_id: str, number: int, suspicion: Suspicion) -> None:
-        snapshot = self._patiently(self._store.task, task_id)
+    def _read_and_settle(self, page: PageInWork, suspicion: Suspicion) -> None:
+        snapshot = self._patiently(page, self.store.task, page.task_id)
         if snapshot is None:
             return
-        record = snapshot.record
-        if suspicion.strikes >= self._settings.page_tries and suspicion.together == 1:
+        if suspicion.strikes >= self.settings.page_tries and suspicion.together == 1:
             reason = (
                 f"its worker was lost {suspicion.strikes} times while reading it, the last time "
                 f"it alone: {suspicion.reason}"
             )
-            self._settle(record, _gave_up(number, reason))
-        elif self._patiently(self._store.begin_page, task_id, number, self._worker_id):
-            page = PageInWork(task_id, number, live=record.live)
-            self._pages.add(page)
-            try:
-                result = self._result(page, record)
-                if result is not None:
-                    self._settle(record, result)
-            finally:
-                self._pages.remove(page)
+            self._settle(page, _gave_up(page.number, reason))
+        elif self._patiently(
+            page, self.store.begin_page, page.task_id, page.number, self.worker_id
+        ):
+            page.live = snapshot.record.live
+            self._settle(page, self._result(page, snapshot.record))
 
-    def _result(self, page: PageInWork, record: TaskRecord) -> PageResult | None:
-        """After as many tries as it takes; None when the task was canceled or deleted."""
-        tries = self._settings.page_tries
+    def _result(self, page: PageInWork, record: TaskRecord) -> PageResult:
+        """After as many tries as it takes. Raises CancelledError."""
+        tries = self.settings.page_tries
         for tries_left in reversed(range(tries)):
             try:
                 result = self._draw_and_read(page, record)
-            except CancelledError:
-                log.info("page %d of task %s was canceled", page.number, page.task_id)
-                return None
-            except EngineBroken:
+            except (CancelledError, EngineBroken):
                 raise
             except Exception as error:
-                if not self._files.upload(page.task_id).exists():
-                    log.info("task %s was deleted while page %d was read", *_key(page))
-                    return None
-                page.hopeless |= isinstance(error, InvalidInput | StorageError)
+                if not self.files.upload(page.task_id).exists():
+                    raise FileNotFoundError("the task was deleted meanwhile") from error
+                page.hopeless |= isinstance(error, InvalidInput)
                 if not page.hopeless:
                     log.exception("page %d of task %s failed", page.number, page.task_id)
                 result = failed_page(page.number, (0, 0), error)
@@ -168,20 +153,22 @@ class PageReader:
         raise AssertionError("the last try returns")
 
     def _draw_and_read(self, page: PageInWork, record: TaskRecord) -> PageResult:
-        with self._documents.open(record) as document:
+        with self.documents.open(record) as document:
             if page.number > document.num_pages:
                 raise InvalidInput(f"page {page.number} is not in the document")
             width_px, height_px = document.size_px(page.number)
             num_bytes = 3 * width_px * height_px
-            self._call(self._memory.take(num_bytes)).result()
+            self._call(self.memory.take(num_bytes)).result()
             try:
                 started_s = time.monotonic()
                 drawn = document.page(page.number)
                 render_s = time.monotonic() - started_s
-                self._files.write_picture(record.task_id, page.number, drawn.image)
+                self._patiently(
+                    page, self.files.write_picture, page.task_id, page.number, drawn.image
+                )
                 result = self._read_in_loop(drawn, page, record)
             finally:
-                self._call(self._memory.give(num_bytes)).result()
+                self._call(self.memory.give(num_bytes)).result()
         return with_stage(result, "render", render_s)
 
     def _read_in_loop(self, drawn: Page, page: PageInWork, record: TaskRecord) -> PageResult:
@@ -196,18 +183,18 @@ class PageReader:
             page.begun_s = None
 
     def _call(self, work: Coroutine[Any, Any, R]) -> Future[R]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     async def _read_in_time(self, drawn: Page, page: PageInWork, record: TaskRecord) -> PageResult:
         def listen(_number: int, event: Event) -> None:
             if isinstance(event, TextDelta):
                 page.text += event.text
 
-        limit_s = self._settings.page_timeout_s
+        limit_s = self.settings.page_timeout_s
         try:
             async with asyncio.timeout(limit_s):
                 return await read_page(
-                    self._engine, drawn, record.job, listen if page.live else None
+                    self.engine, drawn, record.job, listen if page.live else None
                 )
         except TimeoutError:
             page.hopeless = True
@@ -216,45 +203,44 @@ class PageReader:
                 size_px=drawn.size_px,
             )
 
-    def _settle(self, record: TaskRecord, result: PageResult) -> None:
+    def _settle(self, page: PageInWork, result: PageResult) -> None:
         """The result first, then the state: a settled page always has its result."""
-        for tries_left in reversed(range(WRITE_TRIES)):
-            try:
-                self._files.write_page(record.task_id, result)
-                break
-            except FileNotFoundError:
-                return
-            except Exception as error:
-                log.exception("page %d of task %s is not kept", result.number, record.task_id)
-                if isinstance(error, StorageError) and tries_left:
-                    time.sleep(WRITE_PAUSE_S)
-                else:
-                    result = failed_page(result.number, result.size_px, error)
+        try:
+            self._patiently(page, self.files.write_page, page.task_id, result)
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            log.exception("page %d of task %s is not kept", page.number, page.task_id)
+            result = failed_page(result.number, result.size_px, error)
+            self._patiently(page, self.files.write_page, page.task_id, result)
         missing = self._patiently(
-            self._store.settle_page, record.task_id, result.number, result.status, _counts(result)
+            page, self.store.settle_page, page.task_id, page.number, result.status, _counts(result)
         )
         if missing == 0:
-            self._stitch(record.task_id)
+            self._stitch(page)
 
-    def _stitch(self, task_id: str) -> None:
-        engine_name = self._engine.capabilities.engine
-        self._patiently(stitch, self._store, self._files, task_id, engine_name)
+    def _stitch(self, page: PageInWork) -> None:
+        engine_name = self.engine.capabilities.engine
+        self._patiently(page, stitch, self.store, self.files, page.task_id, engine_name)
 
-    def _patiently(self, ask: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """A worker holds on to what it has while the store is away."""
+    def _patiently(
+        self, page: PageInWork, ask: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """A worker holds on to what it has while the store is away or the disk is full.
+
+        Until the task is over: then CancelledError is raised.
+        """
         told = False
         while True:
             try:
                 return ask(*args, **kwargs)
-            except StoreUnavailableError as error:
+            except StorageError as error:
                 if not told:
-                    log.warning("waiting for the store: %s", error)
+                    log.warning("page %d of task %s waits: %s", page.number, page.task_id, error)
                 told = True
-                time.sleep(STORE_PAUSE_S)
-
-
-def _key(page: PageInWork) -> tuple[str, int]:
-    return page.task_id, page.number
+                if page.canceled:
+                    raise CancelledError from error
+                time.sleep(WAIT_S)
 
 
 def _gave_up(number: int, reason: str) -> PageResult:

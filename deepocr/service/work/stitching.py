@@ -5,14 +5,17 @@ import logging
 from deepocr.errors import StorageError
 from deepocr.service.state.files import TaskFiles
 from deepocr.service.state.records import Snapshot, State, TaskRecord
-from deepocr.service.state.store import Store, StoreUnavailableError
+from deepocr.service.state.store import Store
 from deepocr.types import DocumentResult, PageResult
 
 log = logging.getLogger(__name__)
 
 
 def stitch(store: Store, files: TaskFiles, task_id: str, engine_name: str) -> None:
-    """Put the pages together and make the task final, if all are there. May be done twice."""
+    """Put the pages together and make the task final, if all are there. May be done twice.
+
+    Raises StorageError: nothing was changed, and it may be done again.
+    """
     snapshot = store.task(task_id)
     if snapshot is None or snapshot.final or snapshot.missing:
         return
@@ -24,10 +27,8 @@ def stitch(store: Store, files: TaskFiles, task_id: str, engine_name: str) -> No
         reason = _error_of(snapshot, pages)
     except FileNotFoundError:
         return  # deleted meanwhile
-    except StoreUnavailableError:
+    except StorageError:
         raise
-    except StorageError as error:
-        reason = str(error)
     except Exception:
         log.exception("task %s could not be put together", task_id)
         reason = "its pages could not be put together; the service's log says why"

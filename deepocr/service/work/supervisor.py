@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import ParamSpec
 
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.opening import open_store
@@ -34,6 +36,10 @@ STEADY_S = 60.0
 """A worker that lived for so long is started again at once."""
 
 TELL_S = 5.0
+STORE_PAUSE_S = 1.0
+LOOK_S = 0.5
+
+P = ParamSpec("P")
 
 
 class Supervisor:
@@ -53,9 +59,7 @@ class Supervisor:
         store = open_store(self._settings)
         try:
             if lock_fd is not None:
-                # no other worker is there: whoever had pages in hand was killed with its supervisor
-                for worker_id in store.readers():
-                    store.release(worker_id, "it ended together with its supervisor")
+                self._patiently(_release_all, store)
             return self._keep_alive(store, lock_fd)
         finally:
             store.close()
@@ -67,8 +71,7 @@ class Supervisor:
         lost = False
         while True:
             if lock_fd is not None:
-                restored = broker.restore_delivered(self._settings.data_dir / "queue.db")
-                log.info("%d messages of the last worker wait again", restored)
+                self._patiently(broker.restore_delivered, self._settings.data_dir / "queue.db")
             started_s = time.monotonic()
             code = self._run_child(lock_fd, probe=lost)
             stopping = self._stopping.is_set()
@@ -79,31 +82,34 @@ class Supervisor:
             pause_s = FIRST_PAUSE_S if steady else min(pause_s * 2, LONGEST_PAUSE_S)
             # an end that was asked for is no page's fault
             reason = None if stopping or code in (0, EXIT_CANNOT_START) else _reason(code)
-            self._give_back(store, reason, time.monotonic() + pause_s)
+            self._patiently(self._give_back, store, reason)
+            self._pause(store, reason, time.monotonic() + pause_s)
             if self._stopping.is_set() or code == EXIT_CANNOT_START:
                 return code
 
-    def _give_back(self, store: Store, reason: str | None, until_s: float) -> None:
-        """Free the pages in hand, and tell why there is no worker, until it is started again.
+    def _give_back(self, store: Store, reason: str | None) -> None:
+        pages = store.release(self._worker_id, reason)
+        if self._settings.redis_url is not None:
+            # what the queue gave to the lost worker it would give again much later
+            send_again(make_celery(self._settings), store, pages)
 
-        A store that is away is waited for: pages must not be taken for nobody's fault.
-        """
-        given_back = False
-        while not given_back or (time.monotonic() < until_s and not self._stopping.is_set()):
+    def _pause(self, store: Store, reason: str | None, until_s: float) -> None:
+        """Tell meanwhile why there is no worker."""
+        while (left_s := until_s - time.monotonic()) > 0 and not self._stopping.is_set():
+            if reason is not None:
+                self._patiently(store.beat, self._worker_id, {"trouble": reason})
+            self._stopping.wait(min(TELL_S, left_s))
+
+    def _patiently(self, change: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """A store that is away is waited for: no page may be taken for nobody's fault."""
+        while True:
             try:
-                if not given_back:
-                    pages = store.release(self._worker_id, reason)
-                    given_back = True
-                    if self._settings.redis_url is not None:
-                        # what the queue gave to the lost worker it would give again much later
-                        send_again(make_celery(self._settings), store, pages)
-                if reason is not None:
-                    store.beat(self._worker_id, {"trouble": reason})
+                change(*args, **kwargs)
+                return
             except StoreUnavailableError as error:
                 log.warning("pages cannot be given back: %s", error)
-                if self._stopping.is_set():
-                    return
-            self._stopping.wait(min(TELL_S, max(FIRST_PAUSE_S, until_s - time.monotonic())))
+            if self._stopping.wait(STORE_PAUSE_S):
+                return
 
     def stop(self) -> None:
         """Let the worker finish its pages; it is killed when they take longer than they may."""
@@ -134,9 +140,13 @@ class Supervisor:
         """Wait for the worker's end, and bring it about when it gives no sign of life."""
         silent_s = time.monotonic() + FIRST_BEAT_S
         stop_s: float | None = None
+        looked_s = time.monotonic()
         while child.poll() is None:
-            ready, _, _ = select.select([alive_fd], [], [], 0.5)
+            ready, _, _ = select.select([alive_fd], [], [], LOOK_S)
             now_s = time.monotonic()
+            if now_s - looked_s > 2 * LOOK_S:
+                silent_s += now_s - looked_s  # the whole machine stood still, not the worker
+            looked_s = now_s
             if ready:
                 if not os.read(alive_fd, 4096):
                     return child.wait()
@@ -166,6 +176,12 @@ class Supervisor:
                     os.close(lock_fd)
                     return NOT_OURS
                 time.sleep(0.1)
+
+
+def _release_all(store: Store) -> None:
+    """No other worker is there: whoever had pages in hand was killed with its supervisor."""
+    for worker_id in store.readers():
+        store.release(worker_id, "it ended together with its supervisor")
 
 
 def _reason(code: int) -> str:

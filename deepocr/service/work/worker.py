@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
@@ -42,7 +43,7 @@ def run_worker(settings: ServiceSettings, worker_id: str, alive_fd: int, *, prob
     take pages.
     """
     pages = PagesInWork()
-    start_thread(Watchdog(settings, pages, alive_fd).run, "watchdog")
+    start_thread(lambda: watch(pages, settings.page_limit_s(), alive_fd), "watchdog")
     engine = create_engine(settings)
     loop = asyncio.new_event_loop()
     start_thread(loop.run_forever, "engine-loop")
@@ -101,59 +102,44 @@ def _job(reader: PageReader) -> Any:
     return read
 
 
-class Watchdog:
-    """Ends the process when a page does not, and tells the parent that all is well otherwise."""
-
-    def __init__(self, settings: ServiceSettings, pages: PagesInWork, alive_fd: int) -> None:
-        self._limit_s = settings.page_limit_s()
-        self._pages = pages
-        self._alive_fd = alive_fd
-
-    def run(self) -> None:
-        while True:
-            now_s = time.monotonic()
-            for page in self._pages.now():
-                if page.begun_s is not None and now_s - page.begun_s > self._limit_s:
-                    print(  # noqa: T201 - the logging lock may be held by the thread that hangs
-                        f"page {page.number} of task {page.task_id} has not stopped after its "
-                        "hard limit; the worker process ends",
-                        file=sys.stderr,
-                        flush=True,
-                    )
-                    os._exit(EXIT_HUNG)
-            try:
-                os.write(self._alive_fd, b".")
-            except OSError:
-                os._exit(EXIT_HUNG)  # nobody supervises this process any more
-            time.sleep(BEAT_S)
+def watch(pages: PagesInWork, limit_s: float, alive_fd: int) -> NoReturn:
+    """End the process when a page does not, and tell the parent that all is well otherwise."""
+    while True:
+        now_s = time.monotonic()
+        for page in pages.now():
+            if page.begun_s is not None and now_s - page.begun_s > limit_s:
+                print(  # noqa: T201 - the logging lock may be held by the thread that hangs
+                    f"page {page.number} of task {page.task_id} has not stopped after its "
+                    "hard limit; the worker process ends",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(EXIT_HUNG)
+        try:
+            os.write(alive_fd, b".")
+        except OSError:
+            os._exit(EXIT_HUNG)  # nobody supervises this process any more
+        time.sleep(BEAT_S)
 
 
+@dataclass(frozen=True)
 class Keeper:
     """Gives a sign of life, stops pages of tasks that are over, publishes text as it is written."""
 
-    def __init__(
-        self,
-        store: Store,
-        pages: PagesInWork,
-        worker_id: str,
-        engine: Engine,
-        at_once: int,
-        stop: threading.Event,
-    ) -> None:
-        self._store = store
-        self._pages = pages
-        self._worker_id = worker_id
-        self._engine = engine
-        self._at_once = at_once
-        self._stop = stop
+    store: Store
+    pages: PagesInWork
+    worker_id: str
+    engine: Engine
+    at_once: int
+    stop: threading.Event
 
     def run(self) -> None:
         beat_s = looked_s = -STORE_BEAT_S
-        while not self._stop.wait(LIVE_S):
+        while not self.stop.wait(LIVE_S):
             now_s = time.monotonic()
             try:
                 if now_s - beat_s >= STORE_BEAT_S:
-                    self._store.beat(self._worker_id, self._info())
+                    self.store.beat(self.worker_id, self._info())
                     beat_s = now_s
                 if now_s - looked_s >= BEAT_S:
                     self._cancel()
@@ -161,34 +147,34 @@ class Keeper:
                 self._publish()
             except StoreUnavailableError as error:
                 log.warning("no sign of life can be given: %s", error)
-                self._stop.wait(STORE_BEAT_S)
+                self.stop.wait(STORE_BEAT_S)
         try:
-            self._store.forget_worker(self._worker_id)
+            self.store.forget_worker(self.worker_id)
         except StoreUnavailableError as error:
             log.warning("the store cannot be told that this worker ends: %s", error)
 
     def _cancel(self) -> None:
-        pages = self._pages.now()
-        progress = self._store.progress({page.task_id for page in pages})
+        pages = self.pages.now()
+        progress = self.store.progress({page.task_id for page in pages})
         for page in pages:
             found = progress.get(page.task_id)
             if found is None or found.state not in ("PENDING", "STARTED"):
                 page.cancel()
 
     def _publish(self) -> None:
-        for page in self._pages.now():
+        for page in self.pages.now():
             text = page.text
             if page.live and text != page.text_sent:
-                self._store.write_live(page.task_id, page.number, text)
+                self.store.write_live(page.task_id, page.number, text)
                 page.text_sent = text
 
     def _info(self) -> dict[str, Any]:
-        capabilities = self._engine.capabilities
+        capabilities = self.engine.capabilities
         return {
             "engine": capabilities.engine,
             "tasks": sorted(capabilities.tasks),
-            "pages_at_once": self._at_once,
-            "pages_running": len(self._pages.now()),
+            "pages_at_once": self.at_once,
+            "pages_running": len(self.pages.now()),
             "device_memory_bytes": _device_memory_bytes(),
         }
 
