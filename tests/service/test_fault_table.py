@@ -192,13 +192,14 @@ def test_an_export_that_fails_says_why(tmp_path: Path) -> None:
         stack.finished(task_id)
         folder = tmp_path / "data" / "tasks" / task_id
         (folder / "page_0001.jpg").write_bytes(b"\xff\xd8 no picture")
+        (folder / "upload").write_bytes(b"no document")
         where = f"/api/v1/ocr/results/{task_id}/download"
-        answer = stack.http.get(where, params={"format": "html"})
+        answer = stack.http.get(where, params={"format": "pdf"})
         assert answer.status_code == 500
         problem = answer.json()
         assert problem["type"].endswith("export-failed")
-        assert "html" in problem["detail"]
+        assert "pdf" in problem["detail"]
         assert str(tmp_path) not in problem["detail"]
         # kept, and told at once
-        assert stack.http.get(where, params={"format": "html"}).status_code == 500
+        assert stack.http.get(where, params={"format": "pdf"}).status_code == 500
         assert stack.http.get(where, params={"format": "markdown"}).status_code == 200

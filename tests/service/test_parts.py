@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from celery import Celery
+from PIL import Image
 
 from deepocr.errors import DocumentTooLarge, InvalidInput
 from deepocr.service.http import fetch
@@ -177,6 +178,15 @@ def test_no_room_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(NoRoomError, match="No space left"):
         files.write(task_id, "x", b"content")
     assert list(files.folder(task_id).iterdir()) == []
+
+
+def test_a_picture_that_no_jpeg_holds_is_no_full_disk(tmp_path: Path) -> None:
+    files = TaskFiles(tmp_path)
+    task_id = new_task_id()
+    folder = files.create(task_id)
+    with pytest.raises(DocumentTooLarge, match="100000 x 8 pixels"):
+        files.write_picture(task_id, 1, Image.new("RGB", (100_000, 8)))
+    assert list(folder.iterdir()) == []
 
 
 # --- the gate

@@ -21,7 +21,7 @@ from pathlib import Path
 from PIL import Image
 from pydantic import TypeAdapter
 
-from deepocr.errors import StorageError
+from deepocr.errors import DocumentTooLarge, StorageError
 from deepocr.service.state.records import TaskRecord
 from deepocr.types import DocumentResult, PageResult
 
@@ -30,6 +30,8 @@ _DOCUMENT = TypeAdapter(DocumentResult)
 _TASK_ID = re.compile(r"[0-9a-f]{32}")
 
 PICTURE_QUALITY = 88
+MAX_SIDE_PX = 65_500
+"""What a JPEG can hold."""
 
 TEMPORARY_S = 6 * 3600.0
 """No request takes so long."""
@@ -109,6 +111,13 @@ class TaskFiles:
         return (page for page in found if page is not None)
 
     def write_picture(self, task_id: str, number: int, image: Image.Image) -> None:
+        """Raises DocumentTooLarge for a picture that JPEG cannot hold."""
+        width_px, height_px = image.size
+        if max(image.size) > MAX_SIDE_PX:
+            raise DocumentTooLarge(
+                f"page {number} has {width_px} x {height_px} pixels; at most {MAX_SIDE_PX:,} on a "
+                "side are read here: make it smaller"
+            )
         path = self.folder(task_id) / f"{_page(number)}.jpg"
         part = _beside(path)
         try:
@@ -209,7 +218,7 @@ def _beside(path: Path) -> Path:
 
 
 def _no_room(error: OSError) -> Exception:
-    """A folder that is gone means a deleted task, everything else a file system in trouble."""
-    if isinstance(error, FileNotFoundError):
+    """A folder that is gone means a deleted task; other errors of the system, one in trouble."""
+    if isinstance(error, FileNotFoundError) or error.errno is None:
         return error
     return NoRoomError(f"the result cannot be written: {error.strerror}")
