@@ -10,17 +10,19 @@ import logging
 import os
 import pathlib
 import signal
+from collections import Counter
 
 import cog
 from cog import BaseRunner, Input, Path
 
+from deepocr.check.beside import Checking
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.registry import create_engine
 from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput, reason
 from deepocr.pipeline import read_document, warm_up
 from deepocr.render.formats import render_document
 from deepocr.settings import load_settings
-from deepocr.tasks import make_job
+from deepocr.tasks import make_job, refuse_unchecked_task
 from deepocr.types import DocumentResult, Job
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Predictor(BaseRunner):
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
         self.settings = load_settings()
         self.engine = await asyncio.to_thread(create_engine, self.settings)
+        self.checking = Checking(self.engine, self.settings)
         self.processes = DocumentProcesses.of(self.settings)
         if self.settings.warm_up:
             await warm_up(self.engine)
@@ -89,17 +92,21 @@ class Predictor(BaseRunner):
             description="Most tokens to write for a page", default=8192, ge=1, le=32768
         ),
         password: str = Input(description="Password of an encrypted PDF", default=""),
+        check: bool = Input(
+            description="Hold every page against a second reader; JSON has what it finds, metrics counts verdicts",
+            default=False,
+        ),
     ) -> str:
         try:
             job = make_job(task_type, reference_text, resolution_size, max_new_tokens)
-            return await self.read(image, job, output_format, pages, password)
+            return await self.read(image, job, output_format, pages, password, check)
         except Exception as error:
             if not isinstance(error, DeepOCRError):
                 log.exception("a prediction failed")
             raise Failure(reason(error)) from None
 
     async def read(
-        self, image: Path, job: Job, output_format: str, pages: str, password: str
+        self, image: Path, job: Job, output_format: str, pages: str, password: str, check: bool
     ) -> str:
         """The document in the format asked for. Raises DeepOCRError."""
         if not isinstance(image, Path):
@@ -111,18 +118,25 @@ class Predictor(BaseRunner):
         for name, text in (("pages", pages), ("password", password)):
             if not isinstance(text, str):
                 raise InvalidInput(f"{name} is no text; put it in quotes")
+        if check:
+            refuse_unchecked_task(job)
         document = await asyncio.to_thread(
             self.processes.open,
             image,
             dpi=self.settings.dpi,
             password=password,
-            with_words=self.settings.ppocr_text_layer,
+            with_words=check or self.settings.ppocr_text_layer,
         )
         with document:
             numbers = document.select(pages)
             try:
                 result = await read_document(
-                    self.engine, document, numbers, job, window=self.settings.page_window
+                    self.engine,
+                    document,
+                    numbers,
+                    job,
+                    window=self.settings.page_window,
+                    also=self.checking.checked if check else None,
                 )
             except EngineBroken:
                 asyncio.get_running_loop().call_later(END_AFTER_S, end_server)
@@ -131,7 +145,8 @@ class Predictor(BaseRunner):
         return render_document(result, output_format, paged=document.kind != "picture")
 
     def record(self, result: DocumentResult) -> None:
-        """Figures into the answer's `metrics`: pages, tokens, seconds by stage, statuses."""
+        """Figures into the answer's `metrics`: pages, tokens, seconds by stage, statuses,
+        verdicts."""
         self.record_metric("pages", len(result.pages))
         tokens_in = sum(page.usage.prompt_tokens for page in result.pages)
         tokens_out = sum(page.usage.output_tokens for page in result.pages)
@@ -145,6 +160,9 @@ class Predictor(BaseRunner):
         for status in sorted({page.status for page in result.pages}):
             count = sum(page.status == status for page in result.pages)
             self.record_metric(f"status.{status}", count)
+        verdicts = Counter(page.check.verdict for page in result.pages if page.check)
+        for verdict, count in sorted(verdicts.items()):
+            self.record_metric(f"verdict.{verdict.replace(' ', '_')}", count)
 
 
 def end_server() -> None:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -47,6 +47,9 @@ MAX_RAW_CHARS = 4_000_000
 
 Listener = Callable[[int, Event], None]
 """Called with the page number and each event as it happens, for live output."""
+
+Addition = Callable[[Page, Awaitable[PageResult]], Awaitable[PageResult]]
+"""Waits for the reading of a page and adds to it, beside the engine; it must await it."""
 
 STATUS_OF: Mapping[FinishReason, PageStatus] = {
     "stop": "ok",
@@ -151,6 +154,7 @@ async def read_pages(
     *,
     window: int,
     listener: Listener | None = None,
+    also: Addition | None = None,
 ) -> AsyncIterator[PageResult]:
     """The pages `numbers` of a document, in that order, at most `window` of them in memory.
 
@@ -166,7 +170,8 @@ async def read_pages(
         except Exception as error:  # noqa: BLE001 - logged by failed_page
             return failed_page(number, (0, 0), error)
         render_s = time.perf_counter() - started_s
-        result = await read_page(engine, page, job, listener)
+        reading = read_page(engine, page, job, listener)
+        result = await (also(page, reading) if also else reading)
         return with_stage(result, "render", render_s)
 
     waiting = deque(numbers)
@@ -196,13 +201,15 @@ async def read_document(
     *,
     window: int,
     name: str = "",
+    also: Addition | None = None,
 ) -> DocumentResult:
     """All the pages `numbers` of a document, for whoever wants one answer.
 
     A page that failed stands in its place with its reason. Raises EngineError when not a single
     page could be read: an answer without any text would look like success. EngineBroken is one.
     """
-    pages = [page async for page in read_pages(engine, document, numbers, job, window=window)]
+    reading = read_pages(engine, document, numbers, job, window=window, also=also)
+    pages = [page async for page in reading]
     failed = [page for page in pages if page.status == "failed"]
     if failed and len(failed) == len(pages):
         which = "the page" if len(pages) == 1 else f"any of {len(pages)} pages"

@@ -140,3 +140,16 @@ def prompt_for(job: Job, prompts: Mapping[str, str] = PROMPTS) -> str:
     """The model's prompt for a job, with the reference text in its place."""
     # replace, not format: a reference text may hold braces
     return prompts[job.task].replace("{reference_text}", job.reference_text)
+
+
+CHECKED_TASKS = frozenset({"Convert to Markdown", "Free OCR", "OCR with Boxes"})
+"""Those that write what the page says, all of it."""
+
+
+def refuse_unchecked_task(job: Job) -> None:
+    """Raises InvalidInput for a task whose text no witness can confirm."""
+    if job.task not in CHECKED_TASKS:
+        raise InvalidInput(
+            f"{job.task!r} does not write the page's text, so it cannot be checked; "
+            f"leave check out, or take one of: {', '.join(sorted(CHECKED_TASKS))}"
+        )

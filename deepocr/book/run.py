@@ -38,12 +38,10 @@ from deepocr.errors import (
     reason,
 )
 from deepocr.pipeline import failed_page
+from deepocr.tasks import CHECKED_TASKS
 from deepocr.types import PageStatus, Verdict
 
 log = logging.getLogger(__name__)
-
-CHECKED_TASKS = frozenset({"Convert to Markdown", "Free OCR", "OCR with Boxes"})
-"""Those that write what stands on the page."""
 
 TOGETHER = 8
 """Documents that are open at once, so that many small ones keep an engine as busy as a book."""

@@ -17,6 +17,9 @@ from deepocr.types import Job, Page, PageCheck, Region
 LITTLE_IN_COMMON = 0.5
 """Coverage and support below which the layer itself is doubted, and the CPU reader asked."""
 
+READER_LIMIT_S = 300.0
+"""For the CPU reader and one page, its turn among other pages included."""
+
 
 async def find_witness(page: Page, reader: Engine | None) -> Witness:
     """The page's text layer where it is sound, else what `reader` reads, else none."""
@@ -57,7 +60,10 @@ async def check_page(
 async def _ask(reader: Engine, page: Page) -> Witness:
     """What the CPU reader saw; one that is broken is no witness, and no page's fault."""
     try:
-        return reader_witness(await read_page(reader, page, Job()))
+        async with asyncio.timeout(READER_LIMIT_S):
+            return reader_witness(await read_page(reader, page, Job()))
+    except TimeoutError:
+        return Witness("none", f"the CPU reader took longer than {READER_LIMIT_S:g} s")
     except EngineBroken as error:
         return Witness("none", f"the CPU reader is broken: {error}")
 

@@ -44,5 +44,21 @@ def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CogServer]
 
 
 @pytest.fixture(scope="session")
+def wrong_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CogServer]:
+    """Whatever the page, it writes the same words."""
+    folder = tmp_path_factory.mktemp("wrong")
+    script = folder / "script.json"
+    script.write_text(json.dumps({"default": {"text": "Nothing of this stands on any page."}}))
+    with cog_server(
+        folder,
+        slots=4,
+        DEEPOCR_ENGINE="scripted",
+        DEEPOCR_SCRIPT=str(script),
+        DEEPOCR_WARM_UP="false",
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def samples() -> Path:
     return Path(__file__).resolve().parents[2] / "samples"

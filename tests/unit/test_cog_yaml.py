@@ -36,6 +36,7 @@ INPUTS = [
     "pages",
     "max_new_tokens",
     "password",
+    "check",
 ]
 
 
@@ -160,10 +161,12 @@ DISTRIBUTIONS = {
     "pydantic_settings": "pydantic-settings",
     "huggingface_hub": "huggingface-hub",
     "triton": "torch",
+    "cv2": "opencv-python-headless",
 }
 NOT_PINNED = {
     "cog",  # by cog.yaml
     "flash_attn",  # by its address
+    "rapid_layout",  # the CPU reader does without
 }
 
 
@@ -172,6 +175,7 @@ def test_requirements_cover_what_the_container_imports() -> None:
         [
             "predict",
             "deepocr.engines.deepseek.engine",
+            "deepocr.engines.ppocr.engine",
             "deepocr.weights.hub",
             "scripts.download_weights",
             "scripts.verify",
@@ -254,7 +258,11 @@ def test_inputs_are_those_promised_in_their_order() -> None:
     assert list(inputs()) == INPUTS
     run = run_function()
     types = {a.arg: ast.unparse(a.annotation) for a in run.args.args[1:] if a.annotation}
-    assert types == dict.fromkeys(INPUTS, "str") | {"image": "Path", "max_new_tokens": "int"}
+    assert types == dict.fromkeys(INPUTS, "str") | {
+        "image": "Path",
+        "max_new_tokens": "int",
+        "check": "bool",
+    }
     assert run.returns is not None
     assert ast.unparse(run.returns) == "str"
 
@@ -283,6 +291,7 @@ def test_defaults_are_those_of_a_job() -> None:
         "pages": "",
         "max_new_tokens": job.max_new_tokens,
         "password": "",
+        "check": False,
     }
     limits = inputs()["max_new_tokens"]
     assert (limits["ge"], limits["le"]) == (1, MAX_NEW_TOKENS)
