@@ -148,9 +148,10 @@ def to_upright_rgb(image: Image.Image) -> Image.Image:
     if upright.mode not in _PLAIN_MODES:
         raise ValueError(f"pixels of mode {upright.mode!r} are not read")
     if upright.has_transparency_data:
-        rgba = upright.convert("RGBA")
+        # without a copy of what is RGBA already: a page at the limit takes 720 MB each time
+        rgba = upright if upright.mode == "RGBA" else upright.convert("RGBA")
         white = Image.new("RGB", rgba.size, "white")
-        white.paste(rgba, mask=rgba.getchannel("A"))
+        white.paste(rgba, mask=rgba)
         return white
     return upright.convert("RGB")
 

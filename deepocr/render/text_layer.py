@@ -5,8 +5,10 @@ one empty glyph; its ToUnicode map takes every code for the UTF-16 unit of the s
 script can be searched and copied, and nothing depends on fonts of the reader's machine.
 """
 
+import errno
 import json
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -59,11 +61,15 @@ def add_text_layer(source: str, pages_file: str, target: str, password: str) -> 
             if page["lines"]:
                 remove_unseen_text(pdf, place)
                 layer.add(pdf[place], page["lines"], page["size_px"])
-        with Path(target).open("wb") as file:
+        try:
             # no new id: the same pages give the same bytes
             pdf.save(
-                file, garbage=1, deflate=True, no_new_id=True, encryption=pymupdf.PDF_ENCRYPT_KEEP
+                target, garbage=1, deflate=True, no_new_id=True, encryption=pymupdf.PDF_ENCRYPT_KEEP
             )
+        except pymupdf.mupdf.FzErrorSystem as error:  # a full disk is not the document's fault
+            raise OSError(errno.EIO, str(error).rpartition(": ")[2]) from error
+    with Path(target).open("rb") as file:
+        os.fsync(file.fileno())  # here: MuPDF makes a new file, so who opened one holds another
 
 
 def remove_unseen_text(pdf: pymupdf.Document, place: int) -> None:

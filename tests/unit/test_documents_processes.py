@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import ExifTags, Image
 
 from deepocr.documents import Document, DocumentLimits, DocumentProcesses, open_document
 from deepocr.documents.child import OPEN_IN_ONE
@@ -22,6 +24,9 @@ from deepocr.errors import (
     PasswordNeeded,
     UnreadableDocument,
 )
+from deepocr.render.placed_text import PlacedText
+from deepocr.render.searchable_pdf import SearchablePage, write_searchable_pdf
+from deepocr.settings import Settings
 from tests.unit.document_samples import corners, noise, pdf_bytes, pdf_with, png, save
 from tests.unit.hostile_documents import endless_pdf, hungry_pdf
 
@@ -339,6 +344,38 @@ def test_a_process_cannot_cut_the_memory_that_its_parent_reads(pool: DocumentPro
 def test_functions_that_are_not_meant_for_it_are_refused(pool: DocumentProcesses) -> None:
     with pytest.raises(UnreadableDocument, match=r"'os\.system' is not for"):
         pool.call("os.system", "true", timeout_s=WAIT_S)
+
+
+def test_a_pdf_that_cannot_be_written_is_not_the_documents_fault(
+    pool: DocumentProcesses, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "source.pdf", tmp_path / "searchable.pdf"
+    source.write_bytes(SOURCES["pdf"])
+    pages = [SearchablePage(1, (400, 200), [PlacedText("x", ((1, 1), (9, 1), (9, 9), (1, 9)))])]
+    write_searchable_pdf(pool, source, pages, target)
+    resource.prlimit(pool.pids()[0], resource.RLIMIT_FSIZE, (1000, 1000))
+    with pytest.raises(OSError, match="File too large"):
+        write_searchable_pdf(pool, source, pages, target)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16"])
+def test_a_picture_at_the_limit_opens_within_the_memory_limit(mode: str) -> None:
+    """At a tenth of both defaults, lying on its side."""
+    settings = Settings()
+    picture = Image.new(mode, (4500, settings.max_pixels // 10 // 4500))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    limits = DocumentLimits(max_pixels=settings.max_pixels // 10)
+    with (
+        DocumentProcesses(
+            limits,
+            count=1,
+            page_timeout_s=WAIT_S,
+            memory_bytes=settings.draw_memory_bytes // 10,
+        ) as pool,
+        pool.open(save(picture, "PNG", exif=exif)) as document,
+    ):
+        assert document.page(1).size_px == (picture.height, picture.width)
 
 
 def test_no_thread_is_left(pool: DocumentProcesses) -> None:
