@@ -43,7 +43,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 # no more than Python needs: the keys and tokens of this process are not for files of strangers
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
-# for the C library: what one page took is kept for the next, which draws it four times as fast
+# for the C library: what one page took is kept for the next: new memory costs time
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 
 _ERRORS: dict[str, type[Exception]] = {
