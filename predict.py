@@ -10,6 +10,7 @@ import logging
 import os
 import pathlib
 import signal
+import threading
 from collections import Counter
 
 import cog
@@ -32,6 +33,9 @@ END_AFTER_S = 5.0
 
 EXIT_ENGINE_BROKEN = 70
 
+LOOP_ANSWERS_S = 4.0
+"""Cog gives a health check 5 s."""
+
 
 class Failure(Exception):
     """What a client is told. Cog puts the name of an exception's class before its text."""
@@ -43,6 +47,8 @@ Failure.__qualname__ = "error"
 class Predictor(BaseRunner):
     """Reads a picture or PDF with the engine that DEEPOCR_ENGINE names."""
 
+    loop: asyncio.AbstractEventLoop | None = None
+
     async def setup(self) -> None:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
         self.settings = load_settings()
@@ -53,8 +59,12 @@ class Predictor(BaseRunner):
             await warm_up(self.engine)
 
     def healthcheck(self) -> bool:
-        """For the server's /health-check: false once the engine can read nothing any more."""
-        return self.engine.broken is None
+        """For the server's /health-check: false once the engine can read nothing any more, or
+        something holds the event loop. Called outside of that loop."""
+        answered = threading.Event()
+        if self.loop:
+            self.loop.call_soon_threadsafe(answered.set)
+        return self.engine.broken is None and (not self.loop or answered.wait(LOOP_ANSWERS_S))
 
     @cog.concurrent(max=16)
     async def run(
@@ -97,6 +107,7 @@ class Predictor(BaseRunner):
             default=False,
         ),
     ) -> str:
+        self.loop = asyncio.get_running_loop()
         try:
             job = make_job(task_type, reference_text, resolution_size, max_new_tokens)
             return await self.read(image, job, output_format, pages, password, check)

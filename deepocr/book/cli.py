@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from deepocr.book.inputs import InputFile, find_sources
 from deepocr.book.options import Options, ReadingOptions, WritingOptions
 from deepocr.book.progress import describe, describe_verdicts, pages, say
 from deepocr.book.run import read_documents
+from deepocr.book.stopping import STOPPED, cancel_on_signals
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
 from deepocr.engines.registry import create_engine
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with locked(chosen.out):
             return asyncio.run(_run(chosen, settings, options, sources))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        say("stopped; finished pages are kept. The same command goes on from there.", sys.stderr)
+        say(STOPPED, sys.stderr)
         return EXIT_INTERRUPTED
     except DeepOCRError as error:
         return _complain(error, _code_for(error))
@@ -181,7 +181,14 @@ def options_of(chosen: argparse.Namespace) -> Options:
     """Raises InvalidInput."""
     job = make_job(chosen.task, chosen.reference, chosen.resolution, chosen.max_new_tokens)
     return Options(
-        reading=ReadingOptions(job, chosen.dpi, chosen.max_side, chosen.readings, chosen.check),
+        reading=ReadingOptions(
+            job,
+            chosen.dpi,
+            chosen.max_side,
+            chosen.readings,
+            chosen.check,
+            engine_choice.page_timeout_s(chosen),
+        ),
         writing=WritingOptions(
             raw=chosen.raw,
             overlay=chosen.overlay,
@@ -201,28 +208,25 @@ def options_of(chosen: argparse.Namespace) -> Options:
 async def _run(
     chosen: argparse.Namespace, settings: Settings, options: Options, sources: Sequence[InputFile]
 ) -> int:
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-
     async def start_again() -> Engine:
         engine, _ = await engine_choice.start(chosen, settings)
         return engine
 
-    engine, jobs = await engine_choice.start(chosen, settings)
-    keeper = EngineKeeper(engine, start_again)
-    processes = DocumentProcesses.of(settings)
-    reader = None
-    try:
-        reader = await _start_reader(settings, options, engine)
-        options = replace(options, jobs=jobs)
-        return await _read_all(keeper, processes, options, sources, chosen, reader)
-    finally:
-        if reader is not None:
-            await reader.close()
-        # first: a thread may wait for a page that takes for ever
-        processes.close()
-        await keeper.close()
+    with cancel_on_signals():
+        engine, jobs = await engine_choice.start(chosen, settings)
+        keeper = EngineKeeper(engine, start_again)
+        processes = DocumentProcesses.of(settings)
+        reader = None
+        try:
+            reader = await _start_reader(settings, options, engine)
+            options = replace(options, jobs=jobs)
+            return await _read_all(keeper, processes, options, sources, chosen, reader)
+        finally:
+            if reader is not None:
+                await reader.close()
+            # first: a thread may wait for a page that takes for ever
+            processes.close()
+            await keeper.close()
 
 
 async def _start_reader(settings: Settings, options: Options, engine: Engine) -> Engine | None:

@@ -18,6 +18,7 @@ SERVICE_KEY = "OCR_SERVICE_KEY"
 
 TRIES = 16
 TIMEOUT_S = 600.0
+PAGE_TIMEOUT_S = 3600.0
 
 
 def add_arguments(group: argparse._ArgumentGroup) -> None:
@@ -59,6 +60,19 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="S",
         help=f"seconds that a server may take for a page ({TIMEOUT_S:.0f})",
     )
+    group.add_argument(
+        "--page-timeout",
+        type=seconds,
+        metavar="S",
+        help="seconds that one reading of a page may take in this process "
+        f"({PAGE_TIMEOUT_S:.0f}); at servers --timeout bounds it, this only when given",
+    )
+
+
+def page_timeout_s(chosen: argparse.Namespace) -> float | None:
+    """For one reading of a page; None where only the servers' own limit counts."""
+    remote = chosen.url or chosen.service or chosen.replicate
+    return chosen.page_timeout or (None if remote else PAGE_TIMEOUT_S)
 
 
 async def start(chosen: argparse.Namespace, settings: Settings) -> tuple[Engine, int]:

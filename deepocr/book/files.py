@@ -1,15 +1,14 @@
-"""Files that are either whole or absent, and a folder that one run owns."""
+"""The folder that a run owns, and what goes wrong with writing into it."""
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from deepocr import files
 from deepocr.errors import StorageError
 
-TEMPORARY_SUFFIX = ".part"
 LOCK_NAME = ".lock"
 
 
@@ -18,26 +17,22 @@ class WorkspaceError(StorageError):
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name only when the block ends well.
-
-    It is written beside, fsynced and renamed, and the folder is fsynced: after a crash or a power
-    cut it is whole or absent. Raises WorkspaceError where the folder does not take it.
-    """
-    beside = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+def writing(path: Path) -> Iterator[None]:
+    """What the block cannot write raises WorkspaceError."""
     try:
-        with beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        _sync_folder(path.parent)
+        yield
     except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+        raise WorkspaceError(
+            f"{path} cannot be written: {error.strerror or error}; make room or choose another "
+            "folder, then run the same command again: finished pages are kept"
+        ) from error
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """`files.new_file`. Raises WorkspaceError where the folder does not take it."""
+    with writing(path), files.new_file(path) as file:
+        yield file
 
 
 def write_file(path: Path, content: bytes | str) -> None:
@@ -48,16 +43,8 @@ def write_file(path: Path, content: bytes | str) -> None:
 
 def make_folder(path: Path) -> None:
     """With its parents; one that is there is fine. Raises WorkspaceError."""
-    try:
+    with writing(path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
-
-
-def remove_leftovers(folder: Path) -> None:
-    """What a killed run was writing when it died."""
-    for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -68,10 +55,8 @@ def locked(folder: Path) -> Iterator[None]:
     when another run holds it or the folder cannot be written.
     """
     make_folder(folder)
-    try:
+    with writing(folder):
         file = (folder / LOCK_NAME).open("ab")
-    except OSError as error:
-        raise unwritable(folder, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,18 +65,3 @@ def locked(folder: Path) -> Iterator[None]:
                 f"another run is writing into {folder}; wait for it or choose another folder"
             ) from error
         yield
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def unwritable(path: Path, error: OSError) -> WorkspaceError:
-    return WorkspaceError(
-        f"{path} cannot be written: {error.strerror or error}; make room or choose another folder, "
-        "then run the same command again: finished pages are kept"
-    )

@@ -15,13 +15,15 @@ OverlayForm = Literal["png", "pdf"]
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """What decides a page's answer, beside the page and the engine."""
+    """What decides a page's answer, beside the page and the engine. One reading of it may take
+    `page_timeout_s`."""
 
     job: Job
     dpi: int = 144
     max_side_px: int | None = None
     max_readings: int = 4
     check: CheckedPages = "layer"
+    page_timeout_s: float | None = None
 
     def identity(self, engine: str) -> Mapping[str, Any]:
         """For comparison with an earlier run's."""

@@ -16,9 +16,9 @@ from deepocr.check.witness import Witness
 from deepocr.documents import Document
 from deepocr.documents.ink import ink_mask, ink_share, is_blank
 from deepocr.engines.base import Engine
-from deepocr.errors import EngineBroken, UnsupportedTask
+from deepocr.errors import EngineBroken, EngineError, UnsupportedTask
 from deepocr.pipeline import failed_page, read_page
-from deepocr.types import Page, PageResult, PageStatus
+from deepocr.types import Job, Page, PageResult, PageStatus
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +156,7 @@ async def _climb(
             if not retries.is_promising(rung, readings, look):
                 continue
             turned_page = await asyncio.to_thread(turn, page, rung.turned)
-            result = await read_page(engine, turned_page, rung.job)
+            result = await _read_once(engine, turned_page, rung.job, options.page_timeout_s)
             if witness is not None and result.status != "failed":
                 result = await _checked(page, result, rung.turned, await witness, checking)
             readings.append(Reading(rung, result, retries.agreement(result, page.words)))
@@ -166,6 +166,15 @@ async def _climb(
         if witness is not None:
             witness.cancel()
     return readings
+
+
+async def _read_once(engine: Engine, page: Page, job: Job, timeout_s: float | None) -> PageResult:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await read_page(engine, page, job)
+    except TimeoutError:
+        late = EngineError(f"the page took more than {timeout_s:g} s to read; raise --page-timeout")
+        return failed_page(page.number, page.size_px, late)
 
 
 async def _checked(

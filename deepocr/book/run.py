@@ -24,7 +24,7 @@ from deepocr.book.page_reading import (
     prepare,
     read_prepared,
 )
-from deepocr.book.progress import ProgressLine
+from deepocr.book.progress import ProgressLine, pages
 from deepocr.book.records import PageRecord
 from deepocr.book.workspace import Identity, Workspace
 from deepocr.documents import Document, DocumentProcesses
@@ -53,7 +53,11 @@ PICTURE_BYTES = 256 << 20
 """Memory for the pictures of pages in work; a page larger than that is worked on alone."""
 
 
-@dataclass
+MAX_LOST = 2
+"""Runs that may be killed while they read one and the same page."""
+
+
+@dataclass(eq=False)
 class OpenBook:
     """A document that is being read. `error` ends it; the others go on."""
 
@@ -196,11 +200,16 @@ async def _read_pages(
             book, number = place
             if book.error is not None:
                 return
-            page = await keeper.use(
-                lambda engine: read_prepared(
-                    engine, book.document, prepared, options.reading, checking
-                )
-            )
+            try:
+                with book.workspace.in_hand(number):
+                    page = await keeper.use(
+                        lambda engine: read_prepared(
+                            engine, book.document, prepared, options.reading, checking
+                        )
+                    )
+            except StorageError as error:
+                book.error = error
+                return
             if page is None:
                 twice = EngineError("the engine broke twice while it read this page")
                 page = failed_reading(prepared, failed_page(number, (0, 0), twice))
@@ -214,13 +223,24 @@ async def _read_pages(
                 book.counts[page.record.status] += 1
                 progress.page_done(page.record.status)
 
-        await stream(missing, _draw, read, jobs=options.jobs)
+        # what was being read when an earlier run was killed is read alone, before all others
+        suspects = {place: None for place in missing if place[0].workspace.lost(place[1])}
+        if suspects:
+            log.warning("an earlier run was killed: %s read first, alone", pages(len(suspects)))
+        await stream(list(suspects), _draw, read, jobs=1)
+        await stream([p for p in missing if p not in suspects], _draw, read, jobs=options.jobs)
 
 
 def _draw(place: Place) -> Prepared:
     book, number = place
     if not book.check():
         return not_drawn(number)
+    if book.workspace.lost(number) >= MAX_LOST:
+        ended = EngineError(
+            f"{MAX_LOST} runs ended without a word while they read this page; if they were killed "
+            "for another reason, run the same command again"
+        )
+        return not_drawn(number, failed_page(number, (0, 0), ended))
     return prepare(book.document, number)
 
 

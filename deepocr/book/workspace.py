@@ -4,6 +4,7 @@ pages/page_0001.json    the record; written last, so a page with a record is who
 page_0001.mmd           its Markdown
 page_0001.raw.txt       as the engine wrote it, on request
 images/                 its figures
+pages/page_0001.in_hand one byte for each run that read the page and did not end properly
 job.json                what is read and how; another job is not mixed in
 timings.jsonl           seconds by page, in the order of reading
 """
@@ -12,21 +13,17 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from deepocr.book.files import (
-    WorkspaceError,
-    make_folder,
-    remove_leftovers,
-    unwritable,
-    write_file,
-)
+from deepocr.book.files import WorkspaceError, make_folder, write_file, writing
 from deepocr.book.records import RECORD, PageRecord
+from deepocr.files import remove_leftovers
 from deepocr.types import PageStatus
 
 log = logging.getLogger(__name__)
@@ -67,15 +64,13 @@ class Workspace:
         self.folder = folder
         for part in (folder, folder / "pages", folder / "images"):
             make_folder(part)
+        for part in (folder, folder / "pages", folder / "images", folder / "overlay"):
             remove_leftovers(part)
         for part in folder.glob(".pictures-*"):
             shutil.rmtree(part, ignore_errors=True)
         if restart:
             self._remove_own_files()
         self._claim(identity)
-
-    def has(self, number: int) -> bool:
-        return self._record_path(number).exists()
 
     def load(self, number: int) -> PageRecord | None:
         """The record of a page that is done; None when there is none or a file of it is gone."""
@@ -116,17 +111,36 @@ class Workspace:
     def note_timings(self, entry: Mapping[str, Any]) -> None:
         """Add a line to the timings; they may be lost in a crash, pages are not."""
         path = self.folder / TIMINGS_NAME
+        with writing(path), path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    @contextmanager
+    def in_hand(self, number: int) -> Iterator[None]:
+        """While a page is being read: what ends the process then is counted against the page."""
+        path = self._in_hand_path(number)
+        with writing(path), path.open("ab") as file:
+            file.write(b".")
         try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            raise unwritable(path, error) from error
+            yield
+        finally:
+            with writing(path):
+                path.unlink(missing_ok=True)
+
+    def lost(self, number: int) -> int:
+        """How many runs in a row ended without a word while they read this page."""
+        try:
+            return self._in_hand_path(number).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def mmd_path(self, number: int) -> Path:
         return self.folder / f"{page_name(number)}.mmd"
 
     def raw_path(self, number: int) -> Path:
         return self.folder / f"{page_name(number)}.raw.txt"
+
+    def _in_hand_path(self, number: int) -> Path:
+        return self.folder / "pages" / f"{page_name(number)}.in_hand"
 
     def _record_path(self, number: int) -> Path:
         return self.folder / "pages" / f"{page_name(number)}.json"

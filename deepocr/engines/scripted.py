@@ -181,6 +181,15 @@ def _fill_memory(reply: Reply) -> NoReturn:
     raise MemoryError(f"no more after {len(taken)} MB")
 
 
+def _freeze(reply: Reply) -> None:
+    """Waits for a lock that it holds itself: unlike sleep, no signal ends that."""
+    libc = ctypes.PyDLL(None)  # which does not let go of the interpreter's lock
+    mutex = ctypes.create_string_buffer(64)
+    until = (ctypes.c_long * 2)(int(time.time()) + reply.hang_s, 0)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_timedlock(mutex, until)
+
+
 def _recurse(reply: Reply) -> None:
     _recurse(reply)
 
@@ -197,8 +206,7 @@ FAULTS: Mapping[str, Callable[[Reply], object]] = {
     "exit": lambda _reply: os._exit(134),
     "kill": lambda _reply: os.kill(os.getpid(), signal.SIGKILL),
     "block": lambda reply: time.sleep(reply.hang_s),
-    # a PyDLL does not let go of the interpreter's lock
-    "freeze": lambda reply: ctypes.PyDLL(None).sleep(reply.hang_s),
+    "freeze": _freeze,
 }
 
 

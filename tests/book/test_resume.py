@@ -62,8 +62,10 @@ def check_kills(kills: int, book: Path, script: Path, tmp_path: Path, seed: int)
         else:
             assert helper.tree(out) == expected
             shutil.rmtree(out)
-    last = helper.run(*arguments, "-o", out, script=script)
-    assert last.returncode == 3, last.stderr
+    # once more: a page that was in hand at two kills in a row is failed in the next run
+    for _ in range(2):
+        last = helper.run(*arguments, "-o", out, script=script)
+        assert last.returncode == 3, last.stderr
     assert helper.tree(out) == expected
 
 

@@ -1,7 +1,10 @@
 """Fault by fault, what the Cog server does."""
 
 import json
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -73,3 +76,59 @@ def test_a_broken_engine_is_told_and_ends_the_server(server: CogServer) -> None:
 
     eventually(unhealthy, 30, "the health check")
     eventually(lambda: server.process.poll() is not None, 60, "the server's end")
+
+
+@contextmanager
+def bad_second_page(folder: Path, fault: str) -> Iterator[CogServer]:
+    script = folder / "script.json"
+    script.write_text(json.dumps({"pages": {"2": {"fault": fault, "hang_s": 60}}}))
+    settings = {"DEEPOCR_ENGINE": "scripted", "DEEPOCR_SCRIPT": str(script)}
+    with cog_server(folder, DEEPOCR_DATA_DIR=str(folder), **settings) as server:
+        yield server
+
+
+def predict_later(server: CogServer) -> threading.Thread:
+    """Page 2 in the background, as the prediction `bad`; not waited for."""
+    document = data_url(pdf(2), "application/pdf")
+
+    def ask() -> None:
+        with suppress(httpx.TransportError):
+            inputs = {"image": document, "pages": "2"}
+            httpx.put(f"{server.url}/predictions/bad", json={"input": inputs}, timeout=90)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    return asking
+
+
+@pytest.mark.parametrize("fault", ["exit", "kill"])
+def test_a_dead_process_fails_the_health_check(tmp_path: Path, fault: str) -> None:
+    document = data_url(pdf(2), "application/pdf")
+    with bad_second_page(tmp_path, fault) as server:
+        answer = server.predict(image=document)
+        assert answer["status"] == "failed"
+        assert answer["error"] == "Worker crashed"
+        eventually(lambda: server.health()["status"] == "UNHEALTHY", 30, "the health check")
+        # its host replaces the server; who asks until then is told
+        assert server.predict(image=document, pages="1")["status"] == "failed"
+
+
+@pytest.mark.parametrize("fault", ["block", "freeze"])
+def test_a_held_process_fails_the_health_check(tmp_path: Path, fault: str) -> None:
+    with bad_second_page(tmp_path, fault) as server:
+        assert server.health()["status"] == "READY"
+        predict_later(server)
+        eventually(lambda: server.health(30)["status"] == "UNHEALTHY", 90, "the health check")
+
+
+def test_a_page_that_hangs_can_be_canceled_and_holds_up_no_other(tmp_path: Path) -> None:
+    document = data_url(pdf(2), "application/pdf")
+    with bad_second_page(tmp_path, "hang") as server:
+        asking = predict_later(server)
+        assert "page 1" in server.output(image=document, pages="1")
+        assert asking.is_alive()
+        cancel = f"{server.url}/predictions/bad/cancel"
+        eventually(lambda: httpx.post(cancel, timeout=10).status_code == 200, 30, "the canceling")
+        asking.join(30)
+        assert not asking.is_alive()
+        assert server.health()["status"] == "READY"

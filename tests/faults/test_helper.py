@@ -1,6 +1,7 @@
 """Fault by fault, what the book helper does: one page is lost at most, and it is told."""
 
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from deepocr.book import outputs, page_reading
 from tests.book import helper
 from tests.book.papers import numbered_pdf
+from tests.service.stack import eventually
 from tests.unit.hostile_documents import endless_pdf
 
 PAGES = 4
@@ -34,13 +36,32 @@ def two_books(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def read(tmp_path: Path, *more: object, concurrency: int = 2, **bad: Any) -> helper.Ended:
-    script = helper.write_script(
+    script = bad_script(tmp_path, concurrency, bad)
+    return helper.run(*more, "-o", tmp_path / "out", "--engine", "scripted", script=script)
+
+
+def start(
+    tmp_path: Path, *more: object, concurrency: int = 2, **bad: Any
+) -> "subprocess.Popen[str]":
+    """The same in a process of its own, for what ends it."""
+    script = bad_script(tmp_path, concurrency, bad)
+    return helper.start(*more, "-o", tmp_path / "out", "--engine", "scripted", script=script)
+
+
+def read_apart(tmp_path: Path, *more: object, **bad: Any) -> helper.Ended:
+    process = start(tmp_path, *more, **bad)
+    out, error = process.communicate(timeout=120)
+    return helper.Ended(process.returncode, out, error)
+
+
+def bad_script(tmp_path: Path, concurrency: int, bad: dict[str, Any]) -> Path:
+    """One page of each document is bad."""
+    return helper.write_script(
         tmp_path / "script.json",
         default={"text": "words of page {page}"},
         pages={BAD: {"text": "so far", **bad}},
         concurrency=concurrency,
     )
-    return helper.run(*more, "-o", tmp_path / "out", "--engine", "scripted", script=script)
 
 
 def statuses(tmp_path: Path, name: str) -> list[str]:
@@ -193,3 +214,56 @@ def test_a_signal_ends_it_whatever_hangs(tmp_path: Path, how: signal.Signals, fa
     _, error = process.communicate(timeout=20)
     assert process.returncode == 130, error
     assert "same command goes on" in error
+
+
+@pytest.mark.parametrize("fault", ["exit", "kill"])
+def test_a_page_that_ends_the_process_once_is_read_alone(
+    tmp_path: Path, two_books: tuple[Path, Path], fault: str
+) -> None:
+    ended = read_apart(tmp_path, *two_books, fault=fault, times=1)
+    assert ended.returncode in (134, -signal.SIGKILL)
+    again = read_apart(tmp_path, *two_books, fault=fault, times=1)
+    assert again.returncode == 0, again.stderr
+    assert "read first, alone" in again.stderr
+    assert again.stdout.splitlines()[-1] == "8 pages: 8 ok"
+    assert not list((tmp_path / "out").rglob("*.in_hand"))
+
+
+@pytest.mark.parametrize("fault", ["exit", "kill"])
+def test_a_page_that_ends_the_process_twice_is_failed(
+    tmp_path: Path, two_books: tuple[Path, Path], fault: str
+) -> None:
+    for _ in range(2):
+        ended = read_apart(tmp_path, two_books[0], fault=fault)
+        assert ended.returncode in (134, -signal.SIGKILL), ended.stderr
+    ended = read_apart(tmp_path, two_books[0], fault=fault)
+    assert ended.returncode == 3, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "4 pages: 3 ok, 1 failed"
+    assert statuses(tmp_path, "a") == ["ok", "failed", "ok", "ok"]
+    error = helper.document(tmp_path / "out" / "a")["pages"][1]["error"]
+    assert error.startswith("2 runs ended without a word while they read this page")
+    assert not list((tmp_path / "out").rglob("*.in_hand"))
+
+
+def test_a_page_that_takes_too_long_is_failed(tmp_path: Path, two_books: tuple[Path, Path]) -> None:
+    ended = read(tmp_path, two_books[0], "--page-timeout", 2, fault="hang")
+    assert ended.returncode == 3, ended.stderr
+    assert statuses(tmp_path, "a") == ["ok", "failed", "ok", "ok"]
+    page = helper.document(tmp_path / "out" / "a")["pages"][1]
+    assert page["error"] == "the page took more than 2 s to read; raise --page-timeout"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("fault", ["block", "freeze"])
+def test_a_signal_ends_a_process_that_cannot_heed_it(
+    tmp_path: Path, two_books: tuple[Path, Path], how: signal.Signals, fault: str
+) -> None:
+    process = start(tmp_path, two_books[0], concurrency=1, fault=fault, times=1)
+    eventually((tmp_path / "script.json.page2").exists, 60, "the page that hangs")
+    time.sleep(0.5)
+    process.send_signal(how)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    assert "same command goes on" in error
+    again = read(tmp_path, two_books[0], fault=fault, times=1)
+    assert again.stdout.splitlines()[-1] == "4 pages: 4 ok"

@@ -46,8 +46,8 @@ class CogServer:
         assert isinstance(output, str)
         return output
 
-    def health(self) -> dict[str, Any]:
-        answer: dict[str, Any] = httpx.get(f"{self.url}/health-check", timeout=10).json()
+    def health(self, timeout_s: float = 10) -> dict[str, Any]:
+        answer: dict[str, Any] = httpx.get(f"{self.url}/health-check", timeout=timeout_s).json()
         return answer
 
 

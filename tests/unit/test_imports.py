@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS: list[set[str]] = [
     {"types", "errors"},
-    {"allowance", "tasks", "settings", "documents", "parsing", "render", "weights"},
+    {"allowance", "files", "tasks", "settings", "documents", "parsing", "render", "weights"},
     {"engines.base"},
     {"engines"},
     {"engines.registry"},

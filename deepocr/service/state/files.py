@@ -22,6 +22,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from deepocr.errors import DocumentTooLarge, StorageError
+from deepocr.files import new_file
 from deepocr.service.state.records import TaskRecord
 from deepocr.types import DocumentResult, PageResult
 
@@ -119,13 +120,8 @@ class TaskFiles:
                 "side are read here: make it smaller"
             )
         path = self.folder(task_id) / f"{_page(number)}.jpg"
-        part = _beside(path)
-        try:
-            image.save(part, format="JPEG", quality=PICTURE_QUALITY)
-            part.replace(path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise _no_room(error) from error
+        with _writing(), new_file(path, sync=False) as file:
+            image.save(file, format="JPEG", quality=PICTURE_QUALITY)
 
     def picture(self, task_id: str, number: int) -> Path:
         return self.folder(task_id) / f"{_page(number)}.jpg"
@@ -146,16 +142,8 @@ class TaskFiles:
     def write(self, task_id: str, name: str, content: bytes) -> Path:
         """Whole or not at all, also when the machine stops in between."""
         path = self.folder(task_id) / name
-        part = _beside(path)
-        try:
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise _no_room(error) from error
+        with _writing(), new_file(path) as file:
+            file.write(content)
         return path
 
     def num_bytes(self, task_id: str) -> int:
@@ -213,12 +201,12 @@ def _page(number: int) -> str:
     return f"page_{number:04d}"
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-
-
-def _no_room(error: OSError) -> Exception:
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
     """A folder that is gone means a deleted task; other errors of the system, one in trouble."""
-    if isinstance(error, FileNotFoundError) or error.errno is None:
-        return error
-    return NoRoomError(f"the result cannot be written: {error.strerror}")
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or error.errno is None:
+            raise
+        raise NoRoomError(f"the result cannot be written: {error.strerror}") from error
