@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from deepocr.book import engine_choice
@@ -16,7 +16,7 @@ from deepocr.book.files import locked
 from deepocr.book.inputs import InputFile, find_sources
 from deepocr.book.options import Options, ReadingOptions, WritingOptions
 from deepocr.book.progress import describe, describe_verdicts, pages, say
-from deepocr.book.run import read_documents
+from deepocr.book.run import SOURCE_NAME, read_documents
 from deepocr.book.stopping import STOPPED, cancel_on_signals
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
@@ -37,7 +37,7 @@ EXIT_INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the documents that the command line names; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    _log_with_names()
     parser = build_parser()
     chosen = parser.parse_args(arguments)
     try:
@@ -56,6 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except DeepOCRError as error:
         return _complain(error, _code_for(error))
+
+
+def _log_with_names() -> None:
+    """Warnings for the person at the terminal; many documents are read at once."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(source)s%(message)s"))
+
+    def name_source(record: logging.LogRecord) -> bool:
+        record.source = f"{name}: " if (name := SOURCE_NAME.get()) else ""
+        return True
+
+    handler.addFilter(name_source)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def _code_for(error: DeepOCRError) -> int:
@@ -84,97 +97,52 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
+    add, positive = group.add_argument, engine_choice.positive
     tasks = ", ".join(task.slug for task in TASKS.values())
     presets = ", ".join(preset.slug for preset in PRESETS.values())
-    group.add_argument("--task", default="markdown", help=f"{tasks} (or their titles)")
-    group.add_argument("--reference", default="", metavar="TEXT", help="what to locate")
-    group.add_argument("--resolution", default="gundam", help=f"{presets} (or their titles)")
-    group.add_argument(
-        "--max-new-tokens",
-        type=engine_choice.positive,
-        default=DEFAULT_NEW_TOKENS,
-        metavar="N",
-        help="most tokens to write for a page",
+    add("--task", default="markdown", help=f"{tasks} (or their titles)")
+    add("--reference", default="", metavar="TEXT", help="what to locate")
+    add("--resolution", default="gundam", help=f"{presets} (or their titles)")
+    text = "most tokens to write for a page"
+    add("--max-new-tokens", type=positive, default=DEFAULT_NEW_TOKENS, metavar="N", help=text)
+    add("--pages", default="", help="like 1-3,7 or 5-; all when not given")
+    add("--password", default="", help="of an encrypted PDF")
+    dpi = engine_choice.in_range(36, 1200)
+    add("--dpi", type=dpi, default=144, help="PDF pages are drawn at (144)")
+    text = "ppocr: use a PDF's own text where it says what the page shows"
+    add("--text-layer", action="store_true", help=text)
+    add("--max-side", type=positive, metavar="PX", help="longer pages are made smaller to this")
+    text = "most readings of a page that loops, is cut off or comes back empty (4)"
+    add("--readings", type=positive, default=4, metavar="N", help=text)
+    check = group.add_mutually_exclusive_group().add_argument
+    text = (
+        "hold every page against a witness, the CPU reader where the PDF has no sound text of its "
+        "own; without this only pages that have some"
     )
-    group.add_argument("--pages", default="", help="like 1-3,7 or 5-; all when not given")
-    group.add_argument("--password", default="", help="of an encrypted PDF")
-    group.add_argument(
-        "--dpi",
-        type=engine_choice.in_range(36, 1200),
-        default=144,
-        help="PDF pages are drawn at (144)",
-    )
-    group.add_argument(
-        "--text-layer",
-        action="store_true",
-        help="ppocr: use a PDF's own text where it says what the page shows",
-    )
-    group.add_argument(
-        "--max-side",
-        type=engine_choice.positive,
-        metavar="PX",
-        help="longer pages are made smaller to this",
-    )
-    group.add_argument(
-        "--readings",
-        type=engine_choice.positive,
-        default=4,
-        metavar="N",
-        help="most readings of a page that loops, is cut off or comes back empty (4)",
-    )
-    checked = group.add_mutually_exclusive_group()
-    checked.add_argument(
-        "--check",
-        action="store_const",
-        const="all",
-        default="layer",
-        help="hold every page against a witness, the CPU reader where the PDF has no sound text of "
-        "its own; without this only pages that have some",
-    )
-    checked.add_argument(
-        "--no-check", dest="check", action="store_const", const="none", help="no witness at all"
-    )
-    group.add_argument(
-        "--fail-on",
-        choices=("contradicted", "doubtful"),
-        help="exit with 5 when a page is contradicted by its witness, or doubtful",
-    )
-    group.add_argument(
-        "--restart", action="store_true", help="drop pages of earlier runs and begin anew"
-    )
+    check("--check", action="store_const", const="all", default="layer", help=text)
+    text = "no witness at all"
+    check("--no-check", dest="check", action="store_const", const="none", help=text)
+    text = "exit with 5 when a page is contradicted by its witness, or doubtful"
+    add("--fail-on", choices=("contradicted", "doubtful"), help=text)
+    add("--restart", action="store_true", help="drop pages of earlier runs and begin anew")
+
+
+SWITCHES = {
+    "--raw": "page_NNNN.raw.txt, as it was written",
+    "--searchable-pdf": "searchable.pdf: the original pages with invisible text",
+    "--html": "document.html: pages beside their text, one file",
+    "--docx": "document.docx, for word processors",
+    "--drop-headers": "no running heads and page numbers in document.mmd",
+    "--join-pages": "paragraphs and tables that run over a page are joined in document.mmd",
+    "--front-matter": "title and page count above document.mmd",
+}
 
 
 def _add_writing_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--raw", action="store_true", help="page_NNNN.raw.txt, as it was written")
-    group.add_argument(
-        "--overlay",
-        nargs="?",
-        const="png",
-        choices=("png", "pdf"),
-        help="the pages with their regions drawn on them: a PNG each, or one PDF",
-    )
-    group.add_argument(
-        "--searchable-pdf",
-        action="store_true",
-        help="searchable.pdf: the original pages with invisible text",
-    )
-    group.add_argument(
-        "--html", action="store_true", help="document.html: pages beside their text, one file"
-    )
-    group.add_argument("--docx", action="store_true", help="document.docx, for word processors")
-    group.add_argument(
-        "--drop-headers",
-        action="store_true",
-        help="no running heads and page numbers in document.mmd",
-    )
-    group.add_argument(
-        "--join-pages",
-        action="store_true",
-        help="paragraphs and tables that run over a page are joined in document.mmd",
-    )
-    group.add_argument(
-        "--front-matter", action="store_true", help="title and page count above document.mmd"
-    )
+    for name, text in SWITCHES.items():
+        group.add_argument(name, action="store_true", help=text)
+    text = "the pages with their regions drawn on them: a PNG each, or one PDF"
+    group.add_argument("--overlay", nargs="?", const="png", choices=("png", "pdf"), help=text)
 
 
 def options_of(chosen: argparse.Namespace) -> Options:
@@ -190,14 +158,7 @@ def options_of(chosen: argparse.Namespace) -> Options:
             engine_choice.page_timeout_s(chosen),
         ),
         writing=WritingOptions(
-            raw=chosen.raw,
-            overlay=chosen.overlay,
-            searchable_pdf=chosen.searchable_pdf,
-            html=chosen.html,
-            docx=chosen.docx,
-            drop_headers=chosen.drop_headers,
-            join_pages=chosen.join_pages,
-            front_matter=chosen.front_matter,
+            **{field.name: getattr(chosen, field.name) for field in fields(WritingOptions)}
         ),
         pages=chosen.pages,
         password=chosen.password,

@@ -22,51 +22,26 @@ PAGE_TIMEOUT_S = 3600.0
 
 
 def add_arguments(group: argparse._ArgumentGroup) -> None:
-    where = group.add_mutually_exclusive_group()
-    where.add_argument(
-        "--engine", choices=sorted(ENGINES), help="in this process; else DEEPOCR_ENGINE decides"
+    where, add = group.add_mutually_exclusive_group().add_argument, group.add_argument
+    text = "in this process; else DEEPOCR_ENGINE decides"
+    where("--engine", choices=sorted(ENGINES), help=text)
+    text = "a Cog server; may be given several times"
+    where("--url", action="append", metavar="URL", help=text)
+    text = f"this project's HTTP service; its API key, if any, in {SERVICE_KEY}"
+    where("--service", action="append", metavar="URL", help=text)
+    text = "Replicate's hosted API, with the token in REPLICATE_API_TOKEN"
+    where("--replicate", metavar="OWNER/MODEL[:VERSION]", help=text)
+    text = f"pages read at once (what the engine can use; {REMOTE_JOBS} at servers)"
+    add("--jobs", type=positive, metavar="N", help=text)
+    text = f"most requests for one reading of a page at servers ({TRIES})"
+    add("--tries", type=positive, default=TRIES, metavar="N", help=text)
+    text = f"seconds that a server may take for a page ({TIMEOUT_S:.0f})"
+    add("--timeout", type=seconds, default=TIMEOUT_S, metavar="S", help=text)
+    text = (
+        f"seconds that one reading of a page may take in this process ({PAGE_TIMEOUT_S:.0f}); "
+        "at servers --timeout bounds it, this only when given"
     )
-    where.add_argument(
-        "--url", action="append", metavar="URL", help="a Cog server; may be given several times"
-    )
-    where.add_argument(
-        "--service",
-        action="append",
-        metavar="URL",
-        help=f"this project's HTTP service; its API key, if any, in {SERVICE_KEY}",
-    )
-    where.add_argument(
-        "--replicate",
-        metavar="OWNER/MODEL[:VERSION]",
-        help="Replicate's hosted API, with the token in REPLICATE_API_TOKEN",
-    )
-    group.add_argument(
-        "--jobs",
-        type=positive,
-        metavar="N",
-        help=f"pages read at once (what the engine can use; {REMOTE_JOBS} at servers)",
-    )
-    group.add_argument(
-        "--tries",
-        type=positive,
-        default=TRIES,
-        metavar="N",
-        help=f"most requests for one reading of a page at servers ({TRIES})",
-    )
-    group.add_argument(
-        "--timeout",
-        type=seconds,
-        default=TIMEOUT_S,
-        metavar="S",
-        help=f"seconds that a server may take for a page ({TIMEOUT_S:.0f})",
-    )
-    group.add_argument(
-        "--page-timeout",
-        type=seconds,
-        metavar="S",
-        help="seconds that one reading of a page may take in this process "
-        f"({PAGE_TIMEOUT_S:.0f}); at servers --timeout bounds it, this only when given",
-    )
+    add("--page-timeout", type=seconds, metavar="S", help=text)
 
 
 def page_timeout_s(chosen: argparse.Namespace) -> float | None:

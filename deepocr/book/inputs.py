@@ -48,42 +48,29 @@ def folder_name(path: Path) -> str:
     return name[:MAX_NAME_CHARS].rstrip(" .") or "document"
 
 
-@dataclass(frozen=True)
-class Signature:
-    """What changes when a file is written, moved over or removed."""
-
-    device: int
-    inode: int
-    num_bytes: int
-    modified_ns: int
-
-
 class WatchedFile:
     """A file that must stay as it is while it is read."""
 
     def __init__(self, path: Path) -> None:
         """Reads the file once for its hash. Raises UnreadableDocument."""
         self.path = path
-        self._signature = self._look()
+        self._seen = self._look()
         try:
             self.sha256 = hash_file(path)
         except OSError as error:
             raise UnreadableDocument(f"{path} cannot be read: {error.strerror}") from error
         self.check()
 
-    @property
-    def num_bytes(self) -> int:
-        return self._signature.num_bytes
-
     def check(self) -> None:
         """Raises UnreadableDocument when the file has gone or changed since it was opened."""
-        if self._look() != self._signature:
+        if self._look() != self._seen:
             raise UnreadableDocument(
                 f"{self.path} changed while it was being read; pages read so far are kept. Put "
                 "the file back as it was and run the same command again, or --restart"
             )
 
-    def _look(self) -> Signature:
+    def _look(self) -> tuple[int, int, int, int]:
+        """What changes when the file is written, moved over or removed."""
         try:
             status = self.path.stat()
         except FileNotFoundError as error:
@@ -93,7 +80,8 @@ class WatchedFile:
             ) from error
         except OSError as error:
             raise UnreadableDocument(f"{self.path} cannot be read: {error.strerror}") from error
-        return Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        self.num_bytes = status.st_size
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _expand(text: str) -> list[Path]:

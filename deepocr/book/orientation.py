@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from PIL import Image
 
-from deepocr.types import Box, Line, Page, PageCheck, PageResult, Quad, Region, Word
+from deepocr.types import Box, Line, Page, PageResult, Word
 
 STRIPS = 5
 """Columns of text rarely line up with each other: each strip is looked at by itself."""
@@ -95,19 +95,23 @@ def turn_back(result: PageResult, degrees: int) -> PageResult:
         return result
     width_px, height_px = result.size_px
     size_px = (width_px, height_px) if degrees == 180 else (height_px, width_px)
-    regions = tuple(_region_back(region, degrees, size_px) for region in result.regions)
-    check = result.check and _check_back(result.check, degrees, size_px)
-    return replace(result, size_px=size_px, regions=regions, check=check)
 
+    def back(box: Box) -> Box:
+        return box_back(box, degrees, size_px)
 
-def _check_back(check: PageCheck, degrees: int, size_px: tuple[int, int]) -> PageCheck:
-    findings = (
-        replace(finding, box_px=box_back(finding.box_px, degrees, size_px))
-        if finding.box_px is not None
-        else finding
-        for finding in check.findings
+    def line_back(line: Line) -> Line:
+        a, b, c, d = (point_back(point, degrees, size_px) for point in line.quad_px)
+        return replace(line, quad_px=(a, b, c, d))
+
+    regions = tuple(
+        replace(r, boxes_px=tuple(map(back, r.boxes_px)), lines=tuple(map(line_back, r.lines)))
+        for r in result.regions
     )
-    return replace(check, findings=tuple(findings))
+    check = result.check
+    if check is not None:
+        findings = (replace(f, box_px=f.box_px and back(f.box_px)) for f in check.findings)
+        check = replace(check, findings=tuple(findings))
+    return replace(result, size_px=size_px, regions=regions, check=check)
 
 
 def turn_upright(result: PageResult, turned: int) -> PageResult:
@@ -135,18 +139,6 @@ def point_back(point: tuple[int, int], degrees: int, size_px: tuple[int, int]) -
         case 270:
             return width_px - y, x
     return point
-
-
-def _region_back(region: Region, degrees: int, size_px: tuple[int, int]) -> Region:
-    boxes = tuple(box_back(box, degrees, size_px) for box in region.boxes_px)
-    lines = tuple(_line_back(line, degrees, size_px) for line in region.lines)
-    return replace(region, boxes_px=boxes, lines=lines)
-
-
-def _line_back(line: Line, degrees: int, size_px: tuple[int, int]) -> Line:
-    first, second, third, fourth = (point_back(point, degrees, size_px) for point in line.quad_px)
-    quad: Quad = (first, second, third, fourth)
-    return replace(line, quad_px=quad)
 
 
 def _is_judged(mask: Image.Image) -> bool:

@@ -15,13 +15,13 @@ from deepocr.book.options import Options
 from deepocr.book.orientation import point_back
 from deepocr.book.pictures import upright_picture
 from deepocr.book.records import PageRecord
-from deepocr.book.retries import agreement
 from deepocr.book.stitch import Book, Records, upright_result, write_json, write_markdown
 from deepocr.book.stitch import shown_pages as shown_results
 from deepocr.book.workspace import Workspace, page_name
 from deepocr.documents import Document, DocumentProcesses
 from deepocr.documents.ink import ink_mask
 from deepocr.errors import DeepOCRError, EngineUnavailable, InvalidInput, reason
+from deepocr.parsing.words import agreement
 from deepocr.render import searchable_pdf
 from deepocr.render.markdown import FIGURE_LABELS
 from deepocr.render.overlay import draw_overlay
@@ -63,8 +63,8 @@ def write_outputs(material: Material) -> tuple[str, ...]:
     """
     writing = material.options.writing
     wanted: tuple[tuple[str, object, Callable[[Material], None]], ...] = (
-        ("document.mmd", True, write_text),
-        ("document.json", True, write_facts),
+        ("document.mmd", True, _stitched("document.mmd", write_markdown)),
+        ("document.json", True, _stitched("document.json", write_json)),
         ("--raw", writing.raw, write_raw),
         ("--overlay png", writing.overlay == "png", write_overlay_pngs),
         ("--overlay pdf", writing.overlay == "pdf", write_overlay_pdf),
@@ -84,16 +84,10 @@ def write_outputs(material: Material) -> tuple[str, ...]:
     return tuple(failures)
 
 
-def write_text(material: Material) -> None:
-    """document.mmd."""
-    path = material.workspace.folder / "document.mmd"
-    write_markdown(path, material.book, material.records, material.options)
-
-
-def write_facts(material: Material) -> None:
-    """document.json."""
-    path = material.workspace.folder / "document.json"
-    write_json(path, material.book, material.records, material.options)
+def _stitched(
+    name: str, write: Callable[[Path, Book, Records, Options], None]
+) -> Callable[[Material], None]:
+    return lambda m: write(m.workspace.folder / name, m.book, m.records, m.options)
 
 
 def write_raw(material: Material) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from deepocr.book import retries
-from deepocr.book.figures import CutFigure, cut_figures
 from deepocr.book.options import ReadingOptions
 from deepocr.book.orientation import Look, look_at, turn, turn_back, turn_upright
+from deepocr.book.pictures import CutFigure, cut_figures
 from deepocr.book.records import PageRecord
 from deepocr.book.retries import Reading
 from deepocr.check.checker import check_page, find_witness
@@ -17,6 +17,7 @@ from deepocr.documents import Document
 from deepocr.documents.ink import ink_mask, ink_share, is_blank
 from deepocr.engines.base import Engine
 from deepocr.errors import EngineBroken, EngineError, UnsupportedTask
+from deepocr.parsing.words import agreement
 from deepocr.pipeline import failed_page, read_page
 from deepocr.types import Job, Page, PageResult, PageStatus
 
@@ -159,7 +160,7 @@ async def _climb(
             result = await _read_once(engine, turned_page, rung.job, options.page_timeout_s)
             if witness is not None and result.status != "failed":
                 result = await _checked(page, result, rung.turned, await witness, checking)
-            readings.append(Reading(rung, result, retries.agreement(result, page.words)))
+            readings.append(Reading(rung, result, agreement(result, page.words)))
             if len(readings) >= options.max_readings or retries.is_settled(readings, look):
                 break
     finally:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from datetime import timedelta
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -104,13 +105,7 @@ class ProgressLine:
     def _line(self, now_s: float) -> str:
         done = self.counts.total()
         rate = (done - self._already) / max(now_s - self._started_s, 1e-6)
-        left = "" if done == self._total else f", {_duration(self._total - done, rate)} left"
+        left_s = timedelta(seconds=round((self._total - done) / rate if rate else 0))
+        left = "" if done == self._total else f", {left_s} left"
         counts = describe(self.counts)
         return f"{self._name}: {done}/{pages(self._total)}, {rate:.2f} pages/s{left}; {counts}"
-
-
-def _duration(pages: int, rate: float) -> str:
-    seconds = round(pages / rate) if rate else 0
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"

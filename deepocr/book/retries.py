@@ -13,8 +13,6 @@ A reading is kept by these rules, the first that tells two apart decides:
 """
 
 import math
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +20,8 @@ from deepocr.book.orientation import Look
 from deepocr.book.records import Attempt
 from deepocr.engines.base import Capabilities
 from deepocr.parsing.loops import has_loop
-from deepocr.types import Job, PageResult, PageStatus, Word
+from deepocr.parsing.words import text_of, tokens
+from deepocr.types import Job, PageResult, PageStatus
 
 OTHER_PRESET = {
     "Gundam (Recommended)": "Large",
@@ -42,12 +41,6 @@ OTHER_TASK = {
 
 SURE = 0.9
 """Confidence from which a page that was turned need not be read as it lies as well."""
-
-MIN_OWN_WORDS = 5
-"""Words a text layer must have to be compared with."""
-
-_TOKEN = re.compile(r"\w+")
-_TAG = re.compile(r"<[^<>]{1,200}>")
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ class Reading:
     @property
     def characters(self) -> int:
         """Letters and digits that were read."""
-        return sum(len(token) for token in _TOKEN.findall(text_of(self.result)))
+        return sum(len(token) for token in tokens(text_of(self.result)))
 
     @property
     def contradicted(self) -> bool:
@@ -178,22 +171,3 @@ def _rank(reading: Reading) -> tuple[bool, bool, bool, bool, int, int, int]:
         # a loop's length says nothing for it
         int(math.log2(reading.characters + 1)) if reading.status == "ok" else 0,
     )
-
-
-def agreement(result: PageResult, words: Sequence[Word]) -> float | None:
-    """How far the text and the PDF's own words are the same words, 0 to 1 (twice the words in
-    common by all words of both); None where the PDF has too few."""
-    own = Counter(token for word in words for token in _tokens(word.text))
-    if own.total() < MIN_OWN_WORDS:
-        return None
-    found = Counter(_tokens(text_of(result)))
-    return round(2 * (own & found).total() / (own.total() + found.total()), 4)
-
-
-def text_of(result: PageResult) -> str:
-    """The words of a result, without tags of any kind."""
-    return _TAG.sub(" ", "\n".join(region.text for region in result.regions))
-
-
-def _tokens(text: str) -> list[str]:
-    return [token.casefold() for token in _TOKEN.findall(text)]

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deepocr.allowance import Allowance
 from deepocr.book import stitch
+from deepocr.book.draw_ahead import read_drawn
 from deepocr.book.engine_keeper import EngineKeeper
 from deepocr.book.inputs import InputFile, WatchedFile
 from deepocr.book.options import Options
@@ -43,14 +44,11 @@ from deepocr.types import PageStatus, Verdict
 
 log = logging.getLogger(__name__)
 
+SOURCE_NAME: ContextVar[str] = ContextVar("SOURCE_NAME", default="")
+"""The document that is being worked on, for the log."""
+
 TOGETHER = 8
 """Documents that are open at once, so that many small ones keep an engine as busy as a book."""
-
-AHEAD = 3
-"""Pages drawn and waiting, beside those being read."""
-
-PICTURE_BYTES = 256 << 20
-"""Memory for the pictures of pages in work; a page larger than that is worked on alone."""
 
 
 MAX_LOST = 2
@@ -151,6 +149,7 @@ def _open(
     engine: Engine, source: InputFile, out: Path, options: Options, processes: DocumentProcesses
 ) -> OpenBook:
     """Blocking. Raises InvalidInput (the document or the range), WorkspaceError (the folder)."""
+    SOURCE_NAME.set(source.name)
     file = WatchedFile(source.path)
     document = processes.open(
         source.path,
@@ -198,6 +197,7 @@ async def _read_pages(
 
         async def read(place: Place, prepared: Prepared) -> None:
             book, number = place
+            SOURCE_NAME.set(book.source.name)
             if book.error is not None:
                 return
             try:
@@ -227,12 +227,13 @@ async def _read_pages(
         suspects = {place: None for place in missing if place[0].workspace.lost(place[1])}
         if suspects:
             log.warning("an earlier run was killed: %s read first, alone", pages(len(suspects)))
-        await stream(list(suspects), _draw, read, jobs=1)
-        await stream([p for p in missing if p not in suspects], _draw, read, jobs=options.jobs)
+        await read_drawn(list(suspects), _draw, read, jobs=1)
+        await read_drawn([p for p in missing if p not in suspects], _draw, read, jobs=options.jobs)
 
 
 def _draw(place: Place) -> Prepared:
     book, number = place
+    SOURCE_NAME.set(book.source.name)
     if not book.check():
         return not_drawn(number)
     if book.workspace.lost(number) >= MAX_LOST:
@@ -242,46 +243,6 @@ def _draw(place: Place) -> Prepared:
         )
         return not_drawn(number, failed_page(number, (0, 0), ended))
     return prepare(book.document, number)
-
-
-async def stream(
-    places: Sequence[Place],
-    draw: Callable[[Place], Prepared],
-    read: Callable[[Place, Prepared], Awaitable[None]],
-    *,
-    jobs: int,
-) -> None:
-    """Draw pages one after the other, a few ahead, and read up to `jobs` at once.
-
-    Memory is bounded by the pages in work, whatever their number. The first error ends it all.
-    """
-    drawn: asyncio.Queue[tuple[Place, Prepared] | None] = asyncio.Queue(AHEAD)
-    memory = Allowance(PICTURE_BYTES)
-
-    async def draw_all() -> None:
-        for place in places:
-            prepared = await asyncio.to_thread(draw, place)
-            await memory.take(prepared.num_bytes)
-            await drawn.put((place, prepared))
-        await drawn.put(None)
-
-    async def read_many() -> None:
-        while (entry := await drawn.get()) is not None:
-            place, prepared = entry
-            try:
-                await read(place, prepared)
-            finally:
-                await memory.give(prepared.num_bytes)
-        # the end is for every reader: hand it on
-        await drawn.put(None)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(draw_all())
-            for _ in range(min(jobs, max(1, len(places)))):
-                group.create_task(read_many())
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
 
 
 def _keep(workspace: Workspace, page: ReadPage, options: Options) -> ReadPage:
@@ -320,6 +281,7 @@ def _write(workspace: Workspace, page: ReadPage, options: Options) -> None:
 
 def _finish(book: OpenBook, options: Options, processes: DocumentProcesses) -> Outcome:
     """The document's own files, from the pages' records. Blocking."""
+    SOURCE_NAME.set(book.source.name)
     workspace = book.workspace
     if not book.check():
         return Outcome(book.source, workspace.folder, book.counts, error=book.error)

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deepocr.book.figures import figure_file
 from deepocr.book.files import new_file
 from deepocr.book.joining import joined
 from deepocr.book.options import Options
 from deepocr.book.orientation import turn_upright
+from deepocr.book.pictures import figure_file
 from deepocr.book.records import PageRecord
 from deepocr.book.running_heads import RunningHeads
 from deepocr.book.workspace import TIMINGS_NAME, Identity

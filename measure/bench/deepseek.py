@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from deepocr.engines.deepseek.batching import BatchedReader, PageInBatch, Token
+from deepocr.engines.deepseek.batching import BatchedReader
 from deepocr.engines.deepseek.build import choose_device, make_reader
 from deepocr.engines.deepseek.cpu import pack_for_cpu
 from deepocr.engines.deepseek.family import member_of
@@ -34,6 +34,7 @@ from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import plain_ops
 from deepocr.engines.deepseek.ops.choice import FastOps, choose_ops
 from deepocr.engines.deepseek.ops.packed import Quantize
+from deepocr.engines.deepseek.page_in_batch import PageInBatch, Token
 from deepocr.engines.deepseek.sampling import NO_BAN
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, prepare

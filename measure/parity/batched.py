@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
-from deepocr.engines.deepseek.batching import Failed, PageInBatch, Token
 from deepocr.engines.deepseek.build import make_reader
 from deepocr.engines.deepseek.kv_cache import BLOCK_TOKENS
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops.choice import FastOps
+from deepocr.engines.deepseek.page_in_batch import Failed, PageInBatch, Token
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.tiles import Views
 from deepocr.engines.deepseek.tokens import Prompt

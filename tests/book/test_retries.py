@@ -3,8 +3,9 @@
 import pytest
 
 from deepocr.book.orientation import Look
-from deepocr.book.retries import Reading, Rung, agreement, best, has_loop, is_settled, rungs
+from deepocr.book.retries import Reading, Rung, best, has_loop, is_settled, rungs
 from deepocr.engines.base import Capabilities
+from deepocr.parsing.words import agreement
 from deepocr.tasks import TASKS, make_job
 from deepocr.types import FinishReason, Job, PageResult, PageStatus, Region, Word
 

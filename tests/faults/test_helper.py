@@ -242,6 +242,7 @@ def test_a_page_that_ends_the_process_twice_is_failed(
     assert statuses(tmp_path, "a") == ["ok", "failed", "ok", "ok"]
     error = helper.document(tmp_path / "out" / "a")["pages"][1]["error"]
     assert error.startswith("2 runs ended without a word while they read this page")
+    assert "WARNING a: page 2 failed: 2 runs" in ended.stderr
     assert not list((tmp_path / "out").rglob("*.in_hand"))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deepocr.engines.deepseek.batching import BatchedReader, PageInBatch, Token
+from deepocr.engines.deepseek.batching import BatchedReader
 from deepocr.engines.deepseek.build import make_reader
 from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
 from deepocr.engines.deepseek.config import read_config
@@ -12,6 +12,7 @@ from deepocr.engines.deepseek.graphs import GraphRunner
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import plain_ops
 from deepocr.engines.deepseek.ops.choice import FastOps, choose_ops
+from deepocr.engines.deepseek.page_in_batch import PageInBatch, Token
 from deepocr.engines.deepseek.runner import Runner
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.tokens import Prompt

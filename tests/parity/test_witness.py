@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from deepocr.engines.deepseek.batching import Token
 from deepocr.engines.deepseek.build import make_reader
 from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
 from deepocr.engines.deepseek.config import OcrConfig
@@ -17,6 +16,7 @@ from deepocr.engines.deepseek.family import member_of
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import plain_ops
 from deepocr.engines.deepseek.ops.choice import choose_ops
+from deepocr.engines.deepseek.page_in_batch import Token
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, prepare
 from deepocr.tasks import find_preset

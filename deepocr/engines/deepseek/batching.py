@@ -8,15 +8,12 @@ the device can compute nothing any more, or memory stays short, no page is at fa
 """
 
 import logging
-import time
-from collections.abc import Mapping
 from collections.abc import Sequence as Row
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
+from deepocr.engines.deepseek.page_in_batch import Failed, Finished, PageInBatch, Token, Update
 from deepocr.engines.deepseek.runner import Launched, Runner
 from deepocr.engines.deepseek.scheduler import Scheduler, Step
 from deepocr.engines.deepseek.sequence import Sequence, State
@@ -32,56 +29,6 @@ log = logging.getLogger(__name__)
 
 MAX_FAULTS = 2
 """How often a page may fail alone for want of memory before it is given up."""
-
-
-@dataclass(frozen=True)
-class Token:
-    """One written token and the probability that the model gave it."""
-
-    token: int
-    probability: float
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The page is complete. `seconds` by stage: queue, vision, prefill, decode."""
-
-    reason: FinishReason
-    seconds: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The page cannot be read; no other page is touched."""
-
-    error: EngineError
-
-
-Update = Token | Finished | Failed
-
-
-@dataclass(eq=False)
-class PageInBatch:
-    """A page in the batch: its sequence, its text so far, its picture or features, its times."""
-
-    sequence: Sequence
-    page: PreparedPage | None
-    loops: LoopWatch
-    features: Tensor | None = None
-    faults: int = 0
-    times: dict[str, float] = field(default_factory=dict)
-
-    def mark(self, moment: str) -> None:
-        """Note the time at which something happened first."""
-        self.times.setdefault(moment, time.perf_counter())
-
-    def seconds(self) -> dict[str, float]:
-        """Time spent in each stage. On CUDA the encoder runs on while its launch has returned,
-        so part of `vision` is seen in `prefill`."""
-        ends = ("submitted", "encoding", "encoded", "first token", "done")
-        stages = ("queue", "vision", "prefill", "decode")
-        at = [self.times.get(moment, self.times["done"]) for moment in ends]
-        return {name: at[i + 1] - at[i] for i, name in enumerate(stages)}
 
 
 class BatchedReader:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from deepocr.engines.base import Capabilities, check_task
-from deepocr.engines.deepseek.batching import BatchedReader, Failed, Finished, Token
+from deepocr.engines.deepseek.batching import BatchedReader
 from deepocr.engines.deepseek.build import (
     DTYPES,
     MAX_SEQUENCES,
@@ -29,6 +29,7 @@ from deepocr.engines.deepseek.deltas import DeltaWriter
 from deepocr.engines.deepseek.family import Member, member_of
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops.choice import FastOps, choose_ops
+from deepocr.engines.deepseek.page_in_batch import Failed, Finished, Token
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.tokens import Prompt, TokenTable, read_tokens
 from deepocr.engines.deepseek.vision import prepare

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from deepocr.engines.deepseek.batching import BatchedReader, Failed, PageInBatch, Token, Update
+from deepocr.engines.deepseek.batching import BatchedReader
 from deepocr.engines.deepseek.build import on_device
+from deepocr.engines.deepseek.page_in_batch import Failed, PageInBatch, Token, Update
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage
 from deepocr.errors import EngineBroken, EngineError, reason

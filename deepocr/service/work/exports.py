@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from deepocr.book.retries import agreement
 from deepocr.documents import DocumentProcesses
 from deepocr.documents.ink import ink_mask
 from deepocr.errors import DeepOCRError, PasswordNeeded, reason
+from deepocr.parsing.words import agreement
 from deepocr.render.formats import render_document
 from deepocr.render.html import ShownPage, write_html
 from deepocr.render.markdown import FIGURE_LABELS

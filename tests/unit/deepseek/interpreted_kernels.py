@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from deepocr.engines.deepseek.batching import BatchedReader, PageInBatch, Token
+from deepocr.engines.deepseek.batching import BatchedReader
 from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
 from deepocr.engines.deepseek.graphs import GraphRunner
 from deepocr.engines.deepseek.kv_blocks import BlockPool
@@ -30,6 +30,7 @@ from deepocr.engines.deepseek.ops.paged_attention import (
 )
 from deepocr.engines.deepseek.ops.paged_attention_triton import TritonPagedAttention
 from deepocr.engines.deepseek.ops.sam_attention_triton import relative_attention
+from deepocr.engines.deepseek.page_in_batch import PageInBatch, Token
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.scheduler import Scheduler
 from deepocr.engines.deepseek.tokens import Prompt

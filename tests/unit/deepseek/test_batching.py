@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from deepocr.engines.deepseek.batching import BatchedReader, Failed, Finished, PageInBatch, Token
+from deepocr.engines.deepseek.batching import BatchedReader
 from deepocr.engines.deepseek.kv_blocks import BlockPool
 from deepocr.engines.deepseek.kv_cache import BlockCache
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops.paged_attention import PlainPagedAttention, PlainPrefillAttention
+from deepocr.engines.deepseek.page_in_batch import Failed, Finished, PageInBatch, Token
 from deepocr.engines.deepseek.runner import Launched, Runner
 from deepocr.engines.deepseek.sampling import NO_BAN, NGramBan
 from deepocr.engines.deepseek.scheduler import Scheduler

@@ -1,0 +1,49 @@
+"""Pages drawn a few ahead of those that are being read."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from deepocr.allowance import Allowance
+from deepocr.book.page_reading import Prepared
+
+AHEAD = 3
+"""Pages drawn and waiting, beside those being read."""
+
+PICTURE_BYTES = 256 << 20
+"""Memory for the pictures of pages in work; a page larger than that is worked on alone."""
+
+Place = TypeVar("Place")
+
+
+async def read_drawn(
+    places: Sequence[Place],
+    draw: Callable[[Place], Prepared],
+    read: Callable[[Place, Prepared], Awaitable[None]],
+    *,
+    jobs: int,
+) -> None:
+    """Draw pages one after the other, a few ahead, and read up to `jobs` at once.
+
+    Memory is bounded by the pages in work, whatever their number. The first error ends it all.
+    """
+    memory = Allowance(PICTURE_BYTES)
+    free, ahead = asyncio.Semaphore(jobs), asyncio.Semaphore(jobs + AHEAD)
+
+    async def read_one(place: Place, prepared: Prepared) -> None:
+        try:
+            async with free:
+                await read(place, prepared)
+        finally:
+            ahead.release()
+            await memory.give(prepared.num_bytes)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for place in places:
+                await ahead.acquire()
+                prepared = await asyncio.to_thread(draw, place)
+                await memory.take(prepared.num_bytes)
+                group.create_task(read_one(place, prepared))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None

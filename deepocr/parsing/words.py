@@ -1,0 +1,33 @@
+"""The words of a result, and how far they are those of the PDF's own text layer."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from deepocr.types import PageResult, Word
+
+MIN_OWN_WORDS = 5
+"""Words a text layer must have to be compared with."""
+
+_TOKEN = re.compile(r"\w+")
+_TAG = re.compile(r"<[^<>]{1,200}>")
+
+
+def agreement(result: PageResult, words: Sequence[Word]) -> float | None:
+    """How far the text and the PDF's own words are the same words, 0 to 1 (twice the words in
+    common by all words of both); None where the PDF has too few."""
+    own = Counter(token.casefold() for word in words for token in tokens(word.text))
+    if own.total() < MIN_OWN_WORDS:
+        return None
+    found = Counter(token.casefold() for token in tokens(text_of(result)))
+    return round(2 * (own & found).total() / (own.total() + found.total()), 4)
+
+
+def text_of(result: PageResult) -> str:
+    """The words of a result, without tags of any kind."""
+    return _TAG.sub(" ", "\n".join(region.text for region in result.regions))
+
+
+def tokens(text: str) -> list[str]:
+    """Words and numbers."""
+    return _TOKEN.findall(text)
