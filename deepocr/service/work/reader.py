@@ -157,7 +157,8 @@ class PageReader:
             if page.number > document.num_pages:
                 raise InvalidInput(f"page {page.number} is not in the document")
             width_px, height_px = document.size_px(page.number)
-            num_bytes = 3 * width_px * height_px
+            # a page that is too large to be drawn must not wait for all memory to say so
+            num_bytes = 3 * min(width_px * height_px, self.settings.max_pixels)
             self._call(self.memory.take(num_bytes)).result()
             try:
                 started_s = time.monotonic()
