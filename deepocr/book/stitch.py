@@ -15,6 +15,7 @@ from deepocr.book.pictures import figure_file
 from deepocr.book.records import PageRecord
 from deepocr.book.running_heads import RunningHeads
 from deepocr.book.workspace import TIMINGS_NAME, Identity
+from deepocr.render.findings import WITNESS_NAMES
 from deepocr.render.json import page_to_dict
 from deepocr.render.markdown import render_markdown
 from deepocr.render.raw import PAGE_SPLIT
@@ -34,9 +35,6 @@ STATUS_NOTES: Mapping[PageStatus, str] = {
     "blank": "blank",
 }
 """What document.mmd says about a page; a failed one says why itself."""
-
-
-WITNESS_NAMES = {"text layer": "PDF's own text", "ppocr": "CPU reader", "ink": "blank page"}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ KIND_TEXTS = {
     "order": "columns mixed",
 }
 
+WITNESS_NAMES = {"text layer": "PDF's own text", "ppocr": "CPU reader", "ink": "blank page"}
+
 SHOWN = 200
 """Findings of a page that are shown; more are no help."""
 
@@ -33,6 +35,18 @@ def finding_boxes(result: PageResult) -> str:
                 f"<title>{_told(finding)}</title></rect>"
             )
     return "".join(parts)
+
+
+def verdict_text(check: PageCheck | None) -> str:
+    """What a page's head says of its check; "" without one."""
+    if check is None:
+        return ""
+    name = WITNESS_NAMES.get(check.witness)
+    told = f"{check.verdict} by the {name}" if name else check.verdict
+    return (
+        f' <span class="page-verdict" data-verdict="{check.verdict}" '
+        f'title="{html.escape(check.reason)}">{html.escape(told)}</span>'
+    )
 
 
 def finding_list(result: PageResult) -> str:

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import IO
 
 from deepocr.render.failures import render_or_tell
-from deepocr.render.findings import finding_boxes, finding_list, underlined
+from deepocr.render.findings import finding_boxes, finding_list, underlined, verdict_text
 from deepocr.render.markdown import FIGURE_LABELS, HEADINGS
 from deepocr.render.safe_html import to_safe_html
 from deepocr.types import PageResult, Region
@@ -92,7 +92,8 @@ def _text_html(result: PageResult, figure_srcs: Mapping[int, str]) -> str:
     parts = [
         f'<article class="page-text" data-page="{result.number}" id="text-{result.number}">'
         f'<h2 class="page-head">Page {result.number} '
-        f'<span class="page-status" data-status="{html.escape(result.status)}">{status}</span></h2>'
+        f'<span class="page-status" data-status="{html.escape(result.status)}">{status}</span>'
+        f"{verdict_text(result.check)}</h2>"
     ]
     if result.error:
         parts.append(f'<p class="page-error">{html.escape(result.error)}</p>')

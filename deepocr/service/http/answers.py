@@ -1,6 +1,7 @@
 """The task API's answers: their models, and how they are made from states and pages."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +18,7 @@ from deepocr.service.http.page_view import page_json, plain_page_json
 from deepocr.service.http.problems import Problem
 from deepocr.service.state.files import TaskFiles
 from deepocr.service.state.records import Snapshot, State, TaskRecord
-from deepocr.types import Box, PageResult
+from deepocr.types import Box, PageResult, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class PageState(BaseModel):
     number: int
     status: str = Field(examples=["ok"])
     error: str | None = None
+    verdict: Verdict | None = Field(default=None, description="where a check was asked for")
     markdown: str | None = None
 
 
@@ -58,6 +60,7 @@ class Result(BaseModel):
     detections: list[Detection] = []
     pages: list[PageState] = []
     markdown: str = ""
+    verdicts: dict[Verdict, int] = Field(default={}, description="of checked pages, how many")
     complete: bool = False
     error: str | None = None
 
@@ -119,6 +122,7 @@ def with_result(files: TaskFiles, fields: str, snapshot: Snapshot) -> Iterator[s
     """A TaskAnswer of these fields and what has been read, page by page."""
     yield f'{fields[:-1]},"result":'
     states, texts, detections = [], [], []
+    verdicts: Counter[Verdict] = Counter()
     for number in snapshot.record.numbers:
         state = PageState(number=number, status=snapshot.settled.get(number, "waiting"))
         page = files.page(snapshot.record.task_id, number) if number in snapshot.settled else None
@@ -126,12 +130,15 @@ def with_result(files: TaskFiles, fields: str, snapshot: Snapshot) -> Iterator[s
             state.error, text, found = render_or_tell(
                 partial(_parts, task=snapshot.record.job.task), page, "JSON"
             )
+            if page.check is not None:
+                state.verdict = page.check.verdict
+                verdicts[page.check.verdict] += 1
             if text is not None:
                 state.markdown = text
                 texts.append(text)
             detections += found
         states.append(state.model_dump_json())
-    rest = Result(complete=not snapshot.missing, error=snapshot.error)
+    rest = Result(complete=not snapshot.missing, error=snapshot.error, verdicts=verdicts)
     yield rest.model_dump_json(exclude={"detections", "pages", "markdown"})[:-1]
     yield f',"detections":[{",".join(detections)}],"pages":[{",".join(states)}]'
     yield ',"markdown":'

@@ -15,6 +15,7 @@ from deepocr.service.state.store import Store, StoreUnavailableError
 _SHARED: tuple[tuple[str, str, str, str], ...] = (
     ("tasks", "deepocr_tasks", "Tasks that became final", "state"),
     ("pages", "deepocr_pages", "Pages that were settled", "status"),
+    ("verdicts", "deepocr_verdicts", "Pages that were checked", "verdict"),
     ("tokens", "deepocr_tokens", "Tokens of engines that count in tokens", "kind"),
     ("stage_s", "deepocr_stage_seconds", "Seconds that pages spent in each stage", "stage"),
     ("stage_n", "deepocr_stage_pages", "Pages that went through each stage", "stage"),

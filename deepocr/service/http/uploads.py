@@ -20,6 +20,7 @@ from deepocr.service.http.fetch import download
 from deepocr.service.http.problems import Problem
 from deepocr.service.state.files import NoRoomError, new_task_id
 from deepocr.service.state.records import TaskRecord
+from deepocr.tasks import refuse_unchecked_task
 from deepocr.types import Job
 
 COPY_BYTES = 1 << 20
@@ -40,6 +41,7 @@ class Wanted:
     dpi: int | None = None
     webhook: str | None = None
     live: bool = False
+    check: bool = False
     idempotency_key: str | None = None
 
 
@@ -74,6 +76,8 @@ def _submit(
     task_id: str,
 ) -> TaskRecord:
     service.check_task(wanted.job)
+    if wanted.check:
+        refuse_unchecked_task(wanted.job)
     if shutil.disk_usage(service.settings.data_dir).free < service.settings.min_free_bytes:
         raise NoRoomError("less is free than DEEPOCR_MIN_FREE_BYTES")
     service.files.create(task_id)
@@ -171,6 +175,7 @@ def _record(
         job=wanted.job,
         dpi=wanted.dpi or service.settings.dpi,
         live=wanted.live,
+        check=wanted.check,
         webhook=wanted.webhook,
         idempotency_key=key,
         num_bytes=upload.stat().st_size + PAGE_BYTES * len(numbers),
@@ -203,4 +208,5 @@ def _digest(path: Path, wanted: Wanted, numbers: tuple[int, ...]) -> str:
         content = hashlib.file_digest(file, "sha256").hexdigest()
     job = wanted.job
     options = [job.task, job.reference_text, job.preset, job.max_new_tokens, wanted.dpi, numbers]
+    options += ["check"] if wanted.check else []
     return hashlib.sha256(json.dumps([content, options]).encode()).hexdigest()

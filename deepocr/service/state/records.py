@@ -25,7 +25,8 @@ class TaskRecord(BaseModel):
     """Written once, when the task is accepted.
 
     `client` is whose limits count, `owner` whose list it stands in; both are digests. `numbers`
-    are the pages to read, from 1. `live` asks workers to publish text while it is written.
+    are the pages to read, from 1. `live` asks workers to publish text while it is written,
+    `check` to hold pages against a second reader.
     `num_bytes` is what its files may become; once it is final the store counts what they are.
     """
 
@@ -41,6 +42,7 @@ class TaskRecord(BaseModel):
     job: Job
     dpi: int
     live: bool = False
+    check: bool = False
     webhook: str | None = None
     idempotency_key: str | None = None
     digest: str = ""

@@ -44,6 +44,7 @@ class OpenDocuments:
                         self._files.upload(record.task_id),
                         dpi=record.dpi,
                         password=self._files.password(record.task_id),
+                        with_words=record.check,
                     )
             yield entry.document
         finally:

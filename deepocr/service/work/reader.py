@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar
 
 from deepocr.allowance import Allowance
+from deepocr.check.beside import Checking
 from deepocr.engines.base import Engine
 from deepocr.errors import EngineBroken, InvalidInput, StorageError
 from deepocr.pipeline import failed_page, read_page, with_stage
@@ -93,6 +94,7 @@ class PageReader:
     documents: OpenDocuments
     pages: PagesInWork
     worker_id: str
+    checking: Checking
     gate: Gate = field(default_factory=Gate)
     memory: Allowance = field(default_factory=lambda: Allowance(PICTURE_BYTES))
 
@@ -176,7 +178,7 @@ class PageReader:
         """Raises CancelledError when the page is canceled."""
         page.begun_s = time.monotonic()
         try:
-            page.future = self._call(self._read_in_time(drawn, page, record))
+            page.future = self._call(self._read_and_check(drawn, page, record))
             if page.canceled:
                 page.future.cancel()
             return page.future.result()
@@ -185,6 +187,12 @@ class PageReader:
 
     def _call(self, work: Coroutine[Any, Any, R]) -> Future[R]:
         return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    async def _read_and_check(
+        self, drawn: Page, page: PageInWork, record: TaskRecord
+    ) -> PageResult:
+        reading = self._read_in_time(drawn, page, record)
+        return await (self.checking.checked(drawn, reading) if record.check else reading)
 
     async def _read_in_time(self, drawn: Page, page: PageInWork, record: TaskRecord) -> PageResult:
         def listen(_number: int, event: Event) -> None:
@@ -203,6 +211,8 @@ class PageReader:
                 _gave_up(page.number, f"it took longer than the hard limit of {limit_s:g} s"),
                 size_px=drawn.size_px,
             )
+        finally:
+            page.begun_s = None  # its witness has a limit of its own
 
     def _settle(self, page: PageInWork, result: PageResult) -> None:
         """The result first, then the state: a settled page always has its result."""
@@ -253,6 +263,7 @@ def _counts(result: PageResult) -> list[tuple[str, float]]:
     stages: Mapping[str, float] = result.seconds
     return [
         (f"pages:{result.status}", 1),
+        *([(f"verdicts:{result.check.verdict}", 1.0)] if result.check else ()),
         ("tokens:prompt", result.usage.prompt_tokens),
         ("tokens:output", result.usage.output_tokens),
         *((f"stage_s:{stage}", seconds) for stage, seconds in stages.items()),

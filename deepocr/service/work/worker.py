@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from deepocr.check.beside import Checking
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
 from deepocr.engines.registry import create_engine
@@ -54,7 +55,10 @@ def run_worker(settings: ServiceSettings, worker_id: str, alive_fd: int, *, prob
     stop = threading.Event()
     with DocumentProcesses.of(settings) as processes:
         documents = OpenDocuments(processes, files)
-        reader = PageReader(engine, loop, settings, store, files, documents, pages, worker_id)
+        checking = Checking(engine, settings)
+        reader = PageReader(
+            engine, loop, settings, store, files, documents, pages, worker_id, checking
+        )
         app = make_celery(settings)
         app.task(_job(reader), name=PAGE, typing=False)
         at_once = settings.worker_pages or engine.capabilities.concurrency

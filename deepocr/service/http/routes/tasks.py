@@ -39,6 +39,7 @@ async def wanted_of(
     dpi: Annotated[int | None, Form(ge=36, le=600, description="of a PDF's pages")] = None,
     webhook_url: Annotated[str, Form(description="told when the task is final")] = "",
     live: Annotated[bool, Form(description="publish text while it is written")] = False,
+    check: Annotated[bool, Form(description="hold every page against a second reader")] = False,
     idempotency_key: Annotated[
         str | None, Header(description="the same key and request give the same task")
     ] = None,
@@ -51,6 +52,7 @@ async def wanted_of(
         dpi=dpi,
         webhook=webhook_url or None,
         live=live,
+        check=check,
         idempotency_key=idempotency_key,
     )
 
