@@ -163,6 +163,12 @@ def _send(handler: Handler, body: bytes, **headers: str) -> None:
     handler.wfile.write(body)
 
 
+def _trouble_in(charset: str) -> Callable[[Handler, int], None]:
+    return lambda handler, _: handler.reply(
+        500, {"error": "boom"}, f"text/plain; charset={charset}"
+    )
+
+
 def _succeed_with(raw: str) -> Callable[[Handler, int], None]:
     """A prediction whose document is this text."""
     return lambda handler, _: handler.reply(200, {"status": "succeeded", "output": raw})
@@ -269,6 +275,8 @@ FAULTS: Mapping[str, Callable[[Handler, int], None]] = {
     "409": lambda handler, _: handler.reply(409, {"error": "At capacity"}),
     "422": lambda handler, _: handler.reply(422, {"detail": "no"}),
     "500": lambda handler, _: handler.reply(500, {"error": "boom"}),
+    "500 in hex": _trouble_in("hex"),
+    "500 in UTF-16": _trouble_in("utf-16"),
     "503": lambda handler, _: handler.reply(503, {"error": "not yet"}),
     "failed": lambda handler, _: handler.reply(200, {"status": "failed", "error": "bad page"}),
     "garbage": _garbage,
@@ -288,10 +296,10 @@ def _handler(faulty: FaultyServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
         inputs: dict[str, Any]
 
-        def reply(self, code: int, content: Any) -> None:
+        def reply(self, code: int, content: Any, kind: str = "application/json") -> None:
             body = json.dumps(content).encode()
             self.send_response(code)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -101,6 +101,15 @@ def test_hostile_answers_cost_their_page_and_no_other(tmp_path: Path) -> None:
         assert (tmp_path / "book" / name).stat().st_size > 0
 
 
+@pytest.mark.parametrize("charset", ["hex", "UTF-16"])
+async def test_trouble_told_in_an_odd_charset_is_trouble(charset: str) -> None:
+    with FaultyServer({1: (f"500 in {charset}", "ok")}) as server:
+        engine = RemoteEngine([CogServer(server.url, 10)], 1)
+        result = await read_page(engine, Page(1, Image.new("RGB", (WIDTH_0 + 1, 9))), make_job())
+        await engine.close()
+    assert (result.status, result.raw) == ("ok", "text of page 1")
+
+
 @pytest.mark.parametrize("kind", ODD)
 async def test_what_is_odd_is_left_out(kind: str) -> None:
     with FaultyServer(default=(kind,)) as server:

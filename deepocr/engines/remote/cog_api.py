@@ -21,7 +21,7 @@ from deepocr.engines.remote.answers import (
     said,
     server_seconds,
 )
-from deepocr.engines.remote.http import Http, json_object
+from deepocr.engines.remote.http import Http, json_object, start_of
 from deepocr.errors import RemoteError
 from deepocr.types import Job
 
@@ -85,6 +85,6 @@ class CogServer:
         if response.status_code != 200 or status not in STATUSES:
             raise RemoteError(
                 f"{self.name} is no Cog predictor: /health-check answers {response.status_code} "
-                f"{said(response.text, 60)!r}; check the address"
+                f"{start_of(response, 60)!r}; check the address"
             )
         return str(status)

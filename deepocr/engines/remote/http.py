@@ -91,7 +91,7 @@ class Http:
     def check_status(self, response: httpx.Response) -> None:
         """Raises what `ask` raises for an answer that is no success."""
         if not response.is_success:
-            what = f"{self.name} answered {response.status_code} {said(response.text, 200)!r}"
+            what = f"{self.name} answered {response.status_code} {start_of(response, 200)!r}"
             raise refusal(what, response.status_code, _retry_after_s(response))
 
     async def close(self) -> None:
@@ -121,6 +121,11 @@ def refusal(what: str, code: int, retry_after_s: float = 0.0) -> EngineError:
     if code in (401, 402):
         return EngineBroken(f"{what}; check the key and the account")
     return EngineError(f"{what}; the request was refused")
+
+
+def start_of(response: httpx.Response, most_chars: int) -> str:
+    """How an answer begins, as UTF-8: a charset that it names may be none of text, as `zlib`."""
+    return said(response.content[: 4 * most_chars].decode("utf-8", "replace"), most_chars)
 
 
 def json_object(response: httpx.Response) -> dict[str, Any] | None:
