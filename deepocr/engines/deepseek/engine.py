@@ -32,11 +32,11 @@ from deepocr.engines.deepseek.ops.choice import FastOps, choose_ops
 from deepocr.engines.deepseek.page_in_batch import Failed, Finished, Token
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.tokens import Prompt, TokenTable, read_tokens
-from deepocr.engines.deepseek.vision import prepare
+from deepocr.engines.deepseek.vision import PreparedPage, prepare
 from deepocr.engines.deepseek.worker import Request, Worker
 from deepocr.errors import EngineBroken, EngineError, InvalidInput, SettingsError
 from deepocr.settings import Settings
-from deepocr.tasks import prompt_for
+from deepocr.tasks import Preset, prompt_for
 from deepocr.types import Event, Job, Page, PageDone, Usage
 from deepocr.weights.download import ensure_weights
 
@@ -114,17 +114,23 @@ class DeepSeekEngine:
         """Views and prompt of a page. Raises InvalidInput when they leave no room for output."""
         loop = asyncio.get_running_loop()
         preset = self._member.presets[job.preset]
-        prepared = await loop.run_in_executor(self._pictures, prepare, page.image, preset)
+        prepared = await loop.run_in_executor(self._pictures, self._prepare, page, preset)
         prompt = self._tokens.prompt(prompt_for(job, self._member.prompts), prepared.num_slots)
         room = room_for_output(prompt, self._context)
         most = min(job.max_new_tokens, room)
         return Request(prompt, prepared, most, loop, asyncio.Queue())
 
+    def _prepare(self, page: Page, preset: Preset) -> PreparedPage:
+        """In a thread, where it may have waited until after the engine's end."""
+        self._check_whole()
+        return prepare(page.image, preset)
+
     async def close(self) -> None:
         """Pages that are being read end with EngineBroken."""
         self._worker.inbox.put(None)
         await asyncio.to_thread(self._worker.thread.join)
-        self._pictures.shutdown(wait=False, cancel_futures=True)
+        # canceled futures would look like canceled readers; what waits finds the engine closed
+        self._pictures.shutdown(wait=False)
 
 
 def room_for_output(prompt: Prompt, context: int) -> int:

@@ -212,8 +212,9 @@ class Scheduler:
         return self.pool.unseen(len(sequence.prompt), length, self.window)
 
     def _let_go(self, sequence: Sequence) -> None:
-        """Give back the blocks that nothing looks at any more; 0 stands in their place."""
-        for index in reversed(self._unseen(sequence, sequence.length)):
+        """Give back the blocks that nothing looks at any more; 0 stands in their place. A step in
+        flight may fail and be launched again, so what it sees stays."""
+        for index in reversed(self._unseen(sequence, sequence.length - sequence.pending)):
             if not sequence.blocks[index]:
                 break
             self.pool.give_back([sequence.blocks[index]])

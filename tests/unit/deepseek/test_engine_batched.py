@@ -1,15 +1,18 @@
 """The engine over the tiny checkpoint: many readers at once, cancel, close, a broken worker."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from deepocr.engines.deepseek.engine import DeepSeekEngine, create
-from deepocr.errors import EngineError, InvalidInput, SettingsError
+from deepocr.engines.deepseek.vision import PreparedPage, prepare
+from deepocr.errors import EngineBroken, EngineError, InvalidInput, SettingsError
 from deepocr.settings import Settings
 from deepocr.tasks import make_job
 from deepocr.types import Event, Job, Page, PageDone, TextDelta
@@ -127,6 +130,27 @@ async def test_close_ends_pages_with_an_error(checkpoint: Path) -> None:
     with pytest.raises(EngineError, match="closed"):
         await read(engine, page(1), long)
     await engine.close()
+
+
+async def test_close_ends_pages_whose_pictures_wait(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are handed back; a cancellation that nobody asked for would end whoever reads."""
+    closed = threading.Event()
+
+    def slow(*args: Any) -> PreparedPage:
+        closed.wait(60)
+        return prepare(*args)
+
+    monkeypatch.setattr("deepocr.engines.deepseek.engine.prepare", slow)
+    engine = make_engine(checkpoint, batch=2)
+    job = make_job("free", preset="tiny", max_new_tokens=5)
+    tasks = [asyncio.create_task(read(engine, page(i), job)) for i in range(20)]
+    await asyncio.sleep(0.1)
+    await engine.close()
+    closed.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [EngineBroken] * 20
 
 
 async def test_a_bug_in_the_worker_is_told_to_everyone(

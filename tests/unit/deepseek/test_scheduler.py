@@ -74,6 +74,23 @@ def test_under_a_window_a_long_page_holds_no_more_blocks_than_a_short_one() -> N
     assert pool.used == 0
 
 
+def test_under_a_window_a_step_in_flight_keeps_what_it_sees() -> None:
+    """It may fail after the next one was launched; then it is launched again as it was."""
+    window = 8
+    scheduler = Scheduler(BlockPool(41, 4), max_sequences=1, max_prefill_tokens=100, window=window)
+    page = sequence(0, prompt=5, new=60)
+    scheduler.add(page)
+    in_flight = scheduler.schedule()
+    while in_flight:
+        length = len(page.tokens)
+        ahead = scheduler.schedule_ahead()
+        seen = {*range(5), *range(max(5, length - window), length)}
+        assert all(page.blocks[at // 4] for at in seen), length
+        write(in_flight, scheduler)
+        in_flight = ahead or scheduler.schedule()
+    assert scheduler.idle
+
+
 def test_a_pool_of_one_block_is_refused() -> None:
     with pytest.raises(ValueError, match="2 blocks"):
         BlockPool(1, 16)
