@@ -24,10 +24,12 @@ FIGURE_WIDTH_INCHES = 5.0
 MAX_CELLS = 20_000
 """Of one table, spans counted: a `colspan` from a model may say anything."""
 
+MAX_TABLES = 500
 MAX_PARAGRAPHS = 2_000
 """Of one region; what follows is one more."""
 
 _SPAN = re.compile(r"(col|row)span\s*=\s*[\"']?(\d{1,4})\b", re.ASCII)
+_TABLE = re.compile(r"(<table\b.*?(?:</table\s*>|\Z))", re.DOTALL)
 _NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -81,13 +83,18 @@ def _add_page(document: Any, result: PageResult, figures: Mapping[int, Path]) ->
 
 
 def _add_region(document: Any, region: Region) -> None:
-    if "<table" in region.text and _add_table(document, region.text):
-        return
-    text = _writable(plain_text(region.text)).strip()
+    """Its text, and its tables in their places."""
+    for piece in _TABLE.split(region.text, MAX_TABLES):
+        if not (piece.startswith("<table") and _add_table(document, piece)):
+            _add_text(document, piece, region.label)
+
+
+def _add_text(document: Any, text: str, label: str) -> None:
+    text = _writable(plain_text(text)).strip()
     if not text:
         return
-    if region.label in HEADINGS:
-        document.add_heading(" ".join(text.split()), level=1 if region.label == "title" else 2)
+    if label in HEADINGS:
+        document.add_heading(" ".join(text.split()), level=1 if label == "title" else 2)
         return
     for paragraph in text.split("\n\n", MAX_PARAGRAPHS):
         document.add_paragraph(paragraph)

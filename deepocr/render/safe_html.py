@@ -36,6 +36,9 @@ MAX_MARKDOWN_CHARS = 100_000
 """Several pages' worth. Markdown takes ten seconds a megabyte; a longer text has its tags and
 formulas read and its lines kept, no more."""
 
+MAX_NESTING = 40
+"""Two for a list inside of a list. A text that goes deeper is shown like one that is too long."""
+
 _ATTRIBUTE = re.compile(
     r"""([^\s"'/=]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'=]++)))?+""",
 )
@@ -43,7 +46,7 @@ _MANY_ENTITIES = re.compile("(?:&[^&]*+){500}")
 
 # four blanks are an indent on a page, not a program; a dashed line is no heading
 _MARKDOWN = (
-    MarkdownIt("commonmark", {"html": True, "breaks": True})
+    MarkdownIt("commonmark", {"html": True, "breaks": True, "maxNesting": MAX_NESTING})
     .enable("table")
     .disable(["code", "lheading", "image", "reference"])
 )
@@ -52,10 +55,7 @@ _MARKDOWN = (
 def to_safe_html(text: str) -> str:
     """Model output as HTML, its formulas as MathML."""
     formulas = _MarkedFormulas(encodable(text))
-    if len(text) <= MAX_MARKDOWN_CHARS:
-        marked = _MARKDOWN.render(formulas.marked)
-    else:
-        marked = formulas.marked.replace("\n", "<br>\n")
+    marked = _from_markdown(formulas.marked)
     pieces = split_tags(_without_comments(marked))
     known = (piece for piece in pieces if isinstance(piece, str) or piece.name in TAGS)
     # attributes have their formulas back before they are judged; MathML, which is safe, comes after
@@ -70,6 +70,18 @@ def to_safe_html(text: str) -> str:
         link_rel="noopener noreferrer nofollow",
     )
     return formulas.in_text(clean)
+
+
+def _from_markdown(text: str) -> str:
+    """HTML, in which the text's own tags stand as they were written."""
+    if len(text) <= MAX_MARKDOWN_CHARS:
+        environment: dict[str, object] = {}
+        tokens = _MARKDOWN.parse(text, environment)
+        # what is nested deeper, as lists that a model in circles writes, the parser leaves out
+        if all(token.level < MAX_NESTING - 1 for token in tokens):
+            html_text: str = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, environment)
+            return html_text
+    return text.replace("\n", "<br>\n")
 
 
 class _MarkedFormulas:

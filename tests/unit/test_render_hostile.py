@@ -114,6 +114,7 @@ REPEATED = {
     "list": "<ul><li>",
     "crossed": "<b></i>",
     "tables": "<table><tr><td>",
+    "whole tables": "<table><tr><td>a</td></tr></table>\n",
     "cells": "<td>",
     "attributes": "<b a=1 a=2 ",
     "styles": '<b a="1"><i><p>',
@@ -137,7 +138,7 @@ def test_html_takes_linear_time(name: str, num_chars: int) -> None:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("name", ["tables", "cells", "rows", "list"])
+@pytest.mark.parametrize("name", ["tables", "whole tables", "cells", "rows", "list"])
 def test_docx_takes_linear_time(name: str) -> None:
     docx_of(page_with(Region("text", REPEATED[name] * 100_000)))
 
@@ -147,6 +148,16 @@ def test_a_large_table_in_docx() -> None:
     row = "<tr>" + "<td>1</td>" * 18 + "<td colspan=2>2</td></tr>"
     (table,) = docx_of(page_with(Region("table", f"<table>{row * 300}</table>"))).tables
     assert (len(table.rows), len(table.columns)) == (300, 20)
+
+
+def test_text_around_tables_in_docx() -> None:
+    text = (
+        "# Bill\n\nbefore\n\n<table><tr><td>one</td></tr></table>\n\nbetween\n\n<table><tr><td>two"
+    )
+    document = docx_of(page_with(Region("text", text + "</td></tr></table>\n\nafter")))
+    texts = [paragraph.text.strip("# \n") for paragraph in document.paragraphs]
+    assert [text for text in texts if text] == ["Bill", "before", "between", "after"]
+    assert [table.cell(0, 0).text for table in document.tables] == ["one", "two"]
 
 
 def test_spans_in_docx() -> None:

@@ -54,6 +54,15 @@ def test_nothing_harmful_is_left(text: str) -> None:
     assert not re.search(r"<[^>]*javascript:", html)
 
 
+@pytest.mark.parametrize("depth", [12, 60])
+@pytest.mark.parametrize(("mark", "end"), [("- ", "\n"), ("> ", "\n\n")])
+def test_no_text_is_lost_however_deep_it_is_nested(depth: int, mark: str, end: str) -> None:
+    indent = "  " if mark == "- " else mark
+    html = to_safe_html("".join(f"{indent * n}{mark}item{n}{end}" for n in range(depth)))
+    assert re.findall(r"item\d+", html) == [f"item{n}" for n in range(depth)]
+    assert ("<li>" in html or "<blockquote>" in html) == (depth == 12)
+
+
 def test_formulas_become_mathml() -> None:
     html = to_safe_html("see \\(x^2\\) and \\[\\frac{a}{b}\\]")
     assert '<math display="inline"><mrow><msup><mi>x</mi><mn>2</mn></msup></mrow></math>' in html
