@@ -7,7 +7,6 @@ import pytest
 pytest.importorskip("torch")
 
 from PIL import Image
-from safetensors.torch import save_file
 
 from deepocr.engines.deepseek.engine import choose_ban
 from deepocr.engines.deepseek.family import DEEPSEEK_OCR, DEEPSEEK_OCR_2, UNLIMITED_OCR
@@ -19,19 +18,9 @@ from deepocr.pipeline import read_page, warm_up
 from deepocr.settings import Settings
 from deepocr.tasks import make_job
 from deepocr.types import Page
-from measure.stand_in_weights import stand_in_weights
-from tests.small_family import small_config
-from tests.tiny_checkpoint import make_tiny_checkpoint
+from tests.small_family import small_checkpoint
 
 PAGE = Page(1, Image.new("RGB", (300, 200), (200, 30, 90)))
-
-
-def checkpoint(member: str, folder: Path) -> Path:
-    """The member's small model in the published form."""
-    make_tiny_checkpoint(folder)
-    config = small_config(member, folder)
-    save_file(dict(stand_in_weights(config, 1.3).tensors()), folder / "model.safetensors")
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -45,7 +34,7 @@ def checkpoint(member: str, folder: Path) -> Path:
 async def test_a_member_as_an_engine(
     tmp_path: Path, member: str, name: str, slots: int, tasks: int, prompt: str
 ) -> None:
-    folder = checkpoint(member, tmp_path)
+    folder = small_checkpoint(member, tmp_path)
     settings = Settings(engine="deepseek", checkpoints=folder, device="cpu", dtype="fp32")
     engine = create_engine(settings)
     try:

@@ -185,3 +185,23 @@ def problems(sample_folder: Path, regions: Sequence[Region]) -> list[str]:
 def test_a_box_beyond_the_page_is_a_problem(samples: Path) -> None:
     assert problems(samples, [Region("text", "a", ((0, 0, 100, 100),))]) == []
     assert "beyond its 100x100" in problems(samples, [Region("text", "a", ((0, 0, 101, 9),))])[0]
+
+
+@pytest.mark.parametrize("member", ["DeepSeek-OCR", "DeepSeek-OCR-2", "Unlimited-OCR"])
+def test_a_member_of_the_family_reads_the_samples(
+    member: str, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its folder to the verdict; what weights of noise write is not sound."""
+    pytest.importorskip("torch")
+    from tests.small_family import small_checkpoint
+
+    folder = small_checkpoint(member, tmp_path / "weights", context=320)
+    for name, value in {"CHECKPOINTS": folder, "DEVICE": "cpu", "DTYPE": "fp32"}.items():
+        monkeypatch.setenv(f"DEEPOCR_{name}", str(value))
+    report = tmp_path / "report.json"
+    wanted = ("--task", "markdown", "--resolution", "base")
+    assert run(samples, *wanted, "--json", str(report), engine="deepseek") == 1
+    [row] = json.loads(report.read_bytes())
+    assert row["output_tokens"] > 20
+    assert row["problems"]
+    assert "failed" not in str(row["problems"])
