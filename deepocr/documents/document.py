@@ -104,5 +104,6 @@ def check_size(what: str, width_px: int, height_px: int, limits: Limits) -> None
         )
     if min(width_px, height_px) < MIN_SIDE_PX:
         raise UnreadableDocument(
-            f"{what} has {width_px} x {height_px} pixels; each side needs at least {MIN_SIDE_PX}"
+            f"{what} has {width_px} x {height_px} pixels; each side needs at least {MIN_SIDE_PX}: "
+            "draw or scan it larger"
         )

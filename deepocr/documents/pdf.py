@@ -81,7 +81,7 @@ class PdfDocument(Document):
             except _MUPDF_ERRORS as error:
                 _check_memory(error)
                 raise UnreadableDocument(
-                    f"page {number} of the PDF is damaged ({error}); save the PDF again"
+                    f"page {number} of the PDF is damaged ({_said(error)}); save the PDF again"
                 ) from error
             finally:
                 _log_warnings(number)
@@ -151,13 +151,13 @@ def _open_pdf(source: bytes | Path, password: str) -> pymupdf.Document:
     except _MUPDF_ERRORS as error:
         _check_memory(error)
         raise UnreadableDocument(
-            f"the PDF is damaged beyond repair ({_without_path(error)}); save or download it again"
+            f"the PDF is damaged beyond repair ({_said(error)}); save or download it again"
         ) from error
     if num_pages < 1:
         pdf.close()
         raise UnreadableDocument("the PDF has no pages (0); save or download it again")
     if pdf.is_repaired:
-        log.warning("the PDF was damaged and has been repaired; %d pages were found", num_pages)
+        log.warning("the PDF was damaged and has been repaired; pages found: %d", num_pages)
     return pdf
 
 
@@ -166,8 +166,9 @@ def _size_px(page: pymupdf.Page, zoom: float) -> tuple[int, int]:
     return width_px, height_px
 
 
-def _without_path(error: Exception) -> str:
-    return re.sub(r"file '.*'", "the file", str(error))
+def _said(error: Exception) -> str:
+    """What MuPDF says, without paths and its own codes."""
+    return re.sub(r"^code=\d+: ", "", re.sub(r"file '.*'", "the file", str(error)))
 
 
 def _check_memory(error: Exception) -> None:

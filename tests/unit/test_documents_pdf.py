@@ -116,7 +116,7 @@ def test_a_damaged_cross_reference_is_repaired_and_told(
 ) -> None:
     with open_document(pdf_with(), LIMITS) as document:
         assert document.page(1).size_px == (400, 200)
-    assert "repaired; 1 pages were found" in caplog.text
+    assert "repaired; pages found: 1" in caplog.text
     assert capfd.readouterr().out == "", "MuPDF must not write into our output"
 
 
