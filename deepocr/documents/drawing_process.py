@@ -71,6 +71,8 @@ class DrawingProcess:
 
     def __init__(self, memory_bytes: int, max_pixels: int) -> None:
         self.busy = False
+        self.works_for: int | None = None
+        """The key of the document that it is busy with."""
         self.documents: set[int] = set()
         """Keys of those that it was asked about and that are not closed."""
         self.num_answers = 0

@@ -148,10 +148,13 @@ class DocumentProcesses:
         raise AssertionError("the last try returns or raises")
 
     def forget(self, document: "_OpenDocument") -> None:
-        """Have a document closed wherever it is open."""
+        """Have a document closed wherever it is open; what is being drawn of it has no reader."""
         with self._changed:
             for process in self._processes:
-                process.close_document(document.key)
+                if process.works_for == document.key:
+                    process.kill()
+                else:
+                    process.close_document(document.key)
 
     def _take(self, document: "_OpenDocument | None") -> DrawingProcess:
         with self._changed:
@@ -164,6 +167,7 @@ class DocumentProcesses:
                 if process is not None:
                     process.busy = True
                     if document:
+                        process.works_for = document.key
                         process.documents.add(document.key)
                     return process
                 self._changed.wait()
@@ -185,13 +189,15 @@ class DocumentProcesses:
         return None
 
     def _give_back(self, process: DrawingProcess) -> None:
-        if self._closed or not process.alive:
-            process.end()
         with self._changed:
-            process.busy = False
+            process.busy, process.works_for = False, None
+            if self._closed:
+                process.kill()
             if not process.alive:
                 self._processes.remove(process)
             self._changed.notify_all()
+        if not process.alive:
+            process.end()
 
 
 class _OpenDocument(Document):

@@ -255,6 +255,18 @@ def test_pages_of_one_document_from_many_threads() -> None:
             assert [word.text for word in page.words] == ["page", str(number)]
 
 
+def test_closing_a_document_frees_the_process_that_draws_it(pool: DocumentProcesses) -> None:
+    """As when its reader is canceled: others do not wait until its page has run out of time."""
+    with pool.open(pdf_bytes(1)) as other:
+        with pool.open(endless_pdf()) as document:
+            drawing = start_drawing(pool, document)
+            (pid,) = pool.pids()
+        with pytest.raises(UnreadableDocument, match="closed"):
+            drawing.result(timeout=WAIT_S / 2)
+        assert other.page(1).image.size
+        assert not runs(pid)
+
+
 def test_closing_ends_what_is_being_drawn() -> None:
     with processes() as pool:
         document = pool.open(endless_pdf())
