@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from deepocr.engines.deepseek.checkpoint import load_model
+from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
 from deepocr.engines.deepseek.config import ClipConfig, DecoderConfig, OcrConfig, SamConfig
 from deepocr.engines.deepseek.family import member_of
 from deepocr.engines.deepseek.model.ocr import OcrModel
@@ -137,12 +137,12 @@ def hold_against_witness(
     with TemporaryDirectory() as folder:
         theirs = witness_model(config, image_id, Path(folder), dtype=dtype)
         wanted = read_theirs(theirs, page, prompt, max_new_tokens)
-    del theirs
-    gc.collect()
-    ours = load_model(
-        config, stand_in_weights(config), plain_ops(),
-        device=torch.device("cpu"), dtype=dtype,
-    )  # fmt: skip
+        del theirs
+        gc.collect()
+        ours = load_model(
+            config, SafetensorsFolder(Path(folder)), plain_ops(),
+            device=torch.device("cpu"), dtype=dtype,
+        )  # fmt: skip
     found = read_ours(ours, page, prompt, max_new_tokens)
     case, limits = f"{preset}_{picture.stem}", LIMITS[dtype]
     for what, limit in (("features", limits.encoder), ("logits", limits.decoder)):

@@ -21,7 +21,12 @@ from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, prepare
 from deepocr.tasks import find_preset
 from measure.parity.stages import relative_error
-from measure.parity.witness import read_ours, read_theirs, witness_model
+from measure.parity.witness import (
+    hold_against_witness,
+    read_ours,
+    read_theirs,
+    witness_model,
+)
 from measure.stand_in_model import with_other_ops
 from tests.small_family import small_config
 from tests.tiny_checkpoint import DATA
@@ -99,3 +104,13 @@ def test_a_ragged_batch_through_the_engine(pair: Pair) -> None:
     assert readings[1].sequence.preemptions > 0
     for (page, prompt), length, reading in zip(pages, lengths, readings, strict=True):
         assert written[reading] == read_theirs(pair.theirs, page, prompt, length).tokens
+
+
+@pytest.mark.parametrize("member", ["DeepSeek-OCR-2", "Unlimited-OCR"])
+def test_the_scripts_way(member: str, tmp_path: Path) -> None:
+    """One network after the other, from a picture on."""
+    config, picture = small_config(member, tmp_path), DATA / "images" / "square.png"
+    checks = list(hold_against_witness(config, picture, "base", IMAGE_ID, TOKENS))
+    assert [(check.what, check.ok) for check in checks] == [
+        ("features", True), ("logits", True), ("greedy", True)
+    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""DeepSeek-OCR: pictures to views, views to features, features to text."""
+"""DeepSeek-OCR and its family: pictures to views, views to features, features to text."""
 
 import os
 

@@ -210,7 +210,7 @@ def read_config(path: Path) -> OcrConfig:
         faults = "; ".join(_told(fault) for fault in error.errors())
         raise CheckpointError(
             f"{file} is not of a DeepSeek-OCR model ({_kind(raw)}): {faults}; "
-            "use a checkpoint of the architecture of DeepSeek-OCR or DeepSeek-OCR-2"
+            "use a checkpoint of DeepSeek-OCR, DeepSeek-OCR-2, Unlimited-OCR or a fine-tune of one"
         ) from error
 
 
