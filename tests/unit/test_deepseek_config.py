@@ -66,6 +66,8 @@ def test_decoder_fields_at_the_top_level_only(tmp_path: Path) -> None:
         ({"language_config": language(num_key_value_heads=1)}, "num_key_value_heads 1"),
         ({"language_config": language(hidden_size="wide")}, "hidden_size"),
         ({"language_config": language(rope_scaling={"type": "yarn"})}, "rope_scaling"),
+        ({"language_config": language(use_rope=False)}, "use_rope"),
+        ({"language_config": language(is_causal=False)}, "is_causal"),
         ({"language_config": {}, "vocab_size": ...}, "vocab_size: Field required"),
         ({"language_config": 3}, "decoder"),
     ],

@@ -8,11 +8,13 @@ the device can compute nothing any more, or memory stays short, no page is at fa
 """
 
 import logging
+import math
 from collections.abc import Sequence as Row
 from typing import TypeVar
 
 import torch
 
+from deepocr.engines.deepseek.memory import is_out_of_memory
 from deepocr.engines.deepseek.page_in_batch import Failed, Finished, PageInBatch, Token, Update
 from deepocr.engines.deepseek.runner import Launched, Runner
 from deepocr.engines.deepseek.scheduler import Scheduler, Step
@@ -137,6 +139,11 @@ class BatchedReader:
                 self.scheduler.withdraw(step)
 
     def _written(self, reading: PageInBatch, token: int, probability: float) -> None:
+        if math.isnan(probability):
+            # what is left in the cache would spread: a masked product with it is no number either
+            self.runner.clear(reading.sequence.blocks)
+            self._fail(reading, EngineError("the network computed no number (NaN) for it"))
+            return
         reading.mark("first token")
         self._updates.append((reading, Token(token, probability)))
         if reason := self._reason_to_stop(reading, token):
@@ -203,9 +210,10 @@ class BatchedReader:
         try:
             pages = [reading.page for reading in readings if reading.page is not None]
             features = self.vision.encode(pages)
-        except torch.OutOfMemoryError as error:
-            self._encode_with_less(readings, error)
         except Exception as error:
+            if is_out_of_memory(error):
+                self._encode_with_less(readings, error)
+                return
             self._check_device(error)
             if len(readings) == 1:
                 self._fail(readings[0], error)
@@ -234,11 +242,15 @@ class BatchedReader:
     def _launch(self, step: Step) -> tuple[Step, Launched] | None:
         try:
             return step, self._run(step)
-        except torch.OutOfMemoryError as error:
-            self._relieve(step, error)
         except Exception as error:
-            self._single_out(step, error)
+            self._mend(step, error)
         return None
+
+    def _mend(self, step: Step, error: Exception) -> None:
+        if is_out_of_memory(error):
+            self._relieve(step, error)
+        else:
+            self._single_out(step, error)
 
     def _run(self, step: Step) -> Launched:
         if step.kind == "decode":
@@ -284,10 +296,8 @@ class BatchedReader:
                 continue
             try:
                 values = self._run(part).wait()
-            except torch.OutOfMemoryError as less:
-                self._relieve(part, less)
             except Exception as fault:
-                self._single_out(part, fault)
+                self._mend(part, fault)
             else:
                 self._take_in(part, values)
 

@@ -43,6 +43,9 @@ OTHER_NAMES = {"sliding_window_size": "sliding_window"}
 OFF = (None, False)
 """Values that say a thing is not there, whatever it is."""
 
+OURS = ("rope", "rotary", "causal", "residual", "gate", "shared")
+"""Parts of names of what this network has: a false beside one asks for another network."""
+
 MATHEMATICS = (
     *("attn", "attention", "window", "sliding", "rope", "rotary", "norm", "head", "expert", "moe"),
     *("router", "topk", "act", "bias", "scal", "softcap", "lora", "quant", "layer", "gate", "mlp"),
@@ -119,11 +122,17 @@ def without_notes(part: Mapping[str, Any], known: Collection[str]) -> dict[str, 
     out too; the others stay, to be refused."""
     kept = {}
     for name, value in part.items():
-        if name in known or (name not in MEANINGLESS and value not in OFF):
+        if name in known or (name not in MEANINGLESS and not _is_off(name, value)):
             kept[name] = value
         elif name not in MEANINGLESS:
             log.warning("config.json: unknown field %s, which is %s, is left out", name, value)
     return kept
+
+
+def _is_off(name: str, value: Any) -> bool:
+    if value is False and any(word in name.lower() for word in OURS):
+        return False
+    return value in OFF
 
 
 def _serious(name: str, value: Any) -> bool:

@@ -8,6 +8,19 @@ MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""What errors of CUDA, of pinned memory and of the CPU's allocator say, in lower case."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was wanting; only CUDA's allocator has a class of its own for that."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error).lower() for words in OUT_OF_MEMORY
+    )
+
+
 def free_bytes(device: torch.device) -> int:
     """Bytes that can still be had: on CUDA what the driver says, else what the host says, and no
     more than the container's limit leaves."""

@@ -79,6 +79,10 @@ class Runner:
         not get over the fault of a kernel."""
         torch.zeros(1, device=self.device).add_(1).item()
 
+    def clear(self, blocks: Row[int]) -> None:
+        """Zeros into cache blocks."""
+        self.cache.blocks[:, :, self._to_device(list(blocks))] = 0
+
     def prefill(self, sequences: Row[Sequence], features: Row[Tensor]) -> Launched:
         """Whole sequences with the features of their image slots, (slots, hidden) each.
 

@@ -279,6 +279,7 @@ class Failing(Runner):
     late = False
     gone = False
     out_of_memory = 0
+    lack: Exception = torch.OutOfMemoryError("no memory")
     most = 99
 
     def _check(self, sequences: Sequence[PlannedSequence]) -> None:
@@ -286,7 +287,7 @@ class Failing(Runner):
             raise self.error
         if self.out_of_memory and len(sequences) > self.most:
             self.out_of_memory -= 1
-            raise torch.OutOfMemoryError("no memory")
+            raise self.lack
 
     def probe(self) -> None:
         if self.gone:
@@ -304,6 +305,46 @@ class Failing(Runner):
             return Late(self.error)  # type: ignore[return-value]
         self._check(sequences)
         return super().decode(sequences)
+
+
+class Numberless(Runner):
+    """The features of one page are no numbers."""
+
+    bad: PlannedSequence | None = None
+
+    def prefill(
+        self, sequences: Sequence[PlannedSequence], features: Sequence[torch.Tensor]
+    ) -> Launched:
+        pairs = zip(sequences, features, strict=True)
+        return super().prefill(
+            sequences, [slots * torch.nan if s is self.bad else slots for s, slots in pairs]
+        )
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_page_without_numbers_is_failed_and_leaves_nothing_behind(
+    tiny_model: OcrModel, cases: list[Case], alone: dict[str, list[list[int]]], overlap: bool
+) -> None:
+    reader = make_reader(tiny_model, overlap=overlap)
+    reader.runner.__class__ = Numberless
+    assert isinstance(reader.runner, Numberless)
+    small = [0, 1, 3]
+    readings = submit(reader, [cases[index] for index in small])
+    reader.runner.bad = readings[-1].sequence
+    written: dict[PageInBatch, list[int]] = {reading: [] for reading in readings}
+    failed = []
+    with torch.inference_mode():
+        while not reader.idle:
+            for reading, update in reader.step():
+                if isinstance(update, Token):
+                    written[reading].append(update.token)
+                if isinstance(update, Failed):
+                    failed.append((reading, str(update.error)))
+    assert [reading for reading, _ in failed] == [readings[-1]]
+    assert "NaN" in failed[0][1]
+    for index, reading in zip(small[:-1], readings[:-1], strict=True):
+        assert written[reading] == alone["free"][index]
+    assert not reader.runner.cache.blocks.isnan().any()
 
 
 def failing_reader(model: OcrModel, overlap: bool) -> tuple[BatchedReader, Failing]:
@@ -373,8 +414,20 @@ def test_a_page_that_never_fits_fails_alone(
     assert run(reader)[reading] == alone["free"][0]
 
 
-def test_memory_that_stays_short_breaks_the_engine(tiny_model: OcrModel, cases: list[Case]) -> None:
+@pytest.mark.parametrize(
+    "lack",
+    [
+        torch.OutOfMemoryError("no memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+)
+def test_memory_that_stays_short_breaks_the_engine(
+    tiny_model: OcrModel, cases: list[Case], lack: Exception
+) -> None:
     reader, runner = failing_reader(tiny_model, overlap=False)
+    runner.lack = lack
     runner.out_of_memory, runner.most = 1000, 0
     collect(reader, reader.submit(*cases[0]))
     with pytest.raises(EngineBroken, match="stays out of memory"):
