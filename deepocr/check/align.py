@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from rapidfuzz.distance import Levenshtein
 
-from deepocr.check.words import Stream
+from deepocr.check.words import Stream, runs_of
 
 SEED, WIDE_SEED = 8, 4
 """Letters that must be equal for a stretch to begin with; a Chinese character says more."""
@@ -101,7 +101,7 @@ def _take_stretches(alignment: Alignment) -> None:
         if not taken.any():
             alignment.pair(first, second, size)
             continue
-        for start, end in _runs(~taken):
+        for start, end in runs_of(~taken):
             if end - start >= seed:
                 heapq.heappush(heap, (start - end, first + start, second + start))
 
@@ -145,15 +145,9 @@ def _hashes(codes: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
     return total
 
 
-def _runs(flags: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Start and end of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.view(np.int8), [0]])))
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
-
-
 def _fill_gaps(alignment: Alignment) -> None:
     """Letters between two stretches: both gaps if they lie between the same two, else each side."""
-    for start, end in list(_runs(alignment.to_text < 0)):
+    for start, end in list(runs_of(alignment.to_text < 0)):
         after = int(alignment.to_text[start - 1]) + 1 if start else 0
         before = (
             int(alignment.to_text[end])
@@ -347,11 +341,9 @@ def _pair_alike(alignment: Alignment, one: range, two: range) -> None:
     opcodes = Levenshtein.opcodes(
         alignment.witness.letters[start:end], alignment.text.letters[low:high]
     )
-    equal = sum(o.src_end - o.src_start for o in opcodes if o.tag == "equal")
-    if equal < MIN_ALIKE * max(end - start, high - low):
-        return
-    for o in opcodes:
-        if o.tag == "equal":
+    equal = [o for o in opcodes if o.tag == "equal"]
+    if sum(o.src_end - o.src_start for o in equal) >= MIN_ALIKE * max(end - start, high - low):
+        for o in equal:
             alignment.pair(
                 int(start) + o.src_start, int(low) + o.dest_start, o.src_end - o.src_start
             )

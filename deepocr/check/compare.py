@@ -16,8 +16,8 @@ from deepocr.check.order import jumps
 from deepocr.check.reading import Reading
 from deepocr.check.thresholds import FOR_WITNESS, Thresholds
 from deepocr.check.witness import Witness, union
-from deepocr.check.words import Piece, Stream
-from deepocr.types import Box, Finding, PageCheck, Verdict
+from deepocr.check.words import Piece, Stream, runs_of
+from deepocr.types import Box, Finding, FindingKind, PageCheck, Verdict
 
 FOUND = 0.6
 """Share of a word's letters that make it the same word."""
@@ -106,11 +106,15 @@ class _Sheet:
             if run.letters >= self._limits.unsupported_letters
         ]
         findings = [
-            *(finding for run in lacking for finding in self._missing(run)),
+            *(finding for run in lacking for finding in self._by_line("missing", run.pieces)),
             *(self._unsupported(run) for run in added),
             *(finding for _, finding in misread),
             *self._order(),
-            *self._excused_findings(excused),
+            *(
+                finding
+                for run in runs_of(excused)
+                for finding in self._by_line("furniture", range(*run))
+            ),
         ]
         coverage = _share(self._seen, self._found, ~(excused | self._seen.optional))
         support = _share(self._text, self._supported, ~self._text.optional)
@@ -144,15 +148,10 @@ class _Sheet:
         self._found |= self._seen.optional
         if not optional.any():
             return
-        for start, end in _runs_of(~self._found):
-            places = []
-            if start:
-                places.append(self._partner(start - 1) + 1)
-            if end < len(self._found):
-                places.append(self._partner(end) - 1)
-            budget = 0
-            for place in places:
-                budget = max(budget, self._formula_letters(place, optional))
+        for start, end in runs_of(~self._found):
+            before = self._partner(start - 1) + 1 if start else -1
+            after = self._partner(end) - 1 if end < len(self._found) else -1
+            budget = max(self._formula_letters(place, optional) for place in (before, after))
             run = range(start, end)
             plain = sum(
                 len(p) for i in run if (p := self._seen.pieces[i].letters).isalpha() and len(p) > 2
@@ -190,7 +189,7 @@ class _Sheet:
     def _runs(self, stream: Stream, found: Flags) -> Iterator[_Run]:
         """Words that are not found, over short ones between them."""
         runs: list[range] = []
-        for start, end in _runs_of(~found):
+        for start, end in runs_of(~found):
             between = range(runs[-1].stop, start) if runs else range(0)
             if runs and _letters(stream, between) <= BRIDGE_LETTERS:
                 runs[-1] = range(runs[-1].start, end)
@@ -219,16 +218,16 @@ class _Sheet:
         )
         return whole and run.letters >= self._limits.missing_line
 
-    def _missing(self, run: _Run) -> Iterator[Finding]:
-        for _, group in groupby(run.pieces, lambda index: self._seen.pieces[index].line):
+    def _by_line(self, kind: FindingKind, run: range) -> Iterator[Finding]:
+        """Words of the witness, a finding for each of their lines."""
+        for _, group in groupby(run, lambda index: self._seen.pieces[index].line):
             pieces = [self._seen.pieces[index] for index in group]
-            text = " ".join(piece.text for piece in pieces)
-            yield Finding("missing", self._page, _box(pieces), text, "")
+            yield Finding(kind, self._page, _box(pieces), _text(pieces), "")
 
     def _unsupported(self, run: _Run) -> Finding:
         pieces = [self._text.pieces[index] for index in run.pieces]
-        text = " ".join(piece.text for piece in pieces)
-        return Finding("unsupported", self._page, _box(pieces), "", text, self._region(pieces[0]))
+        region = self._region(pieces[0])
+        return Finding("unsupported", self._page, _box(pieces), "", _text(pieces), region)
 
     def _misread(self) -> Iterator[tuple[Mismatch, Finding]]:
         """Numbers and names that read otherwise."""
@@ -248,17 +247,9 @@ class _Sheet:
                     seen, text, self._limits
                 )
             if differs:
-                yield (
-                    mismatch,
-                    Finding(
-                        "differs",
-                        self._page,
-                        _box(seen),
-                        " ".join(piece.text for piece in seen),
-                        " ".join(piece.text for piece in text),
-                        self._region(text[0]),
-                    ),
-                )
+                texts = _text(seen), _text(text)
+                region = self._region(text[0])
+                yield mismatch, Finding("differs", self._page, _box(seen), *texts, region)
 
     def _order(self) -> Iterator[Finding]:
         found = jumps(self._alignment, self._witness.lines)
@@ -268,13 +259,6 @@ class _Sheet:
                 yield Finding(
                     "order", self._page, union([one.box_px, two.box_px]), one.text, two.text
                 )
-
-    def _excused_findings(self, excused: Flags) -> Iterator[Finding]:
-        for start, end in _runs_of(excused):
-            for _, group in groupby(range(start, end), lambda i: self._seen.pieces[i].line):
-                pieces = [self._seen.pieces[index] for index in group]
-                text = " ".join(piece.text for piece in pieces)
-                yield Finding("furniture", self._page, _box(pieces), text, "")
 
     def _region(self, piece: Piece) -> int:
         return self._reading.region_of_block[piece.line]
@@ -348,13 +332,8 @@ def _letters(stream: Stream, pieces: range) -> int:
     return int(stream.starts[pieces.stop] - stream.starts[pieces.start]) if pieces else 0
 
 
-def _runs_of(flags: Flags) -> Iterator[tuple[int, int]]:
-    start = 0
-    for value, group in groupby(flags.tolist()):
-        end = start + len(list(group))
-        if value:
-            yield start, end
-        start = end
+def _text(pieces: Sequence[Piece]) -> str:
+    return " ".join(piece.text for piece in pieces)
 
 
 def _box(pieces: Sequence[Piece]) -> Box | None:

@@ -6,7 +6,7 @@ of a line, quotes and marks of formatting differ. So words are compared by their
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -78,6 +78,12 @@ def _is_formula(text: str) -> bool:
     if _FUNCTION.search(bare):
         return True
     return bool(_FORMULA_SIGN.search(bare)) and not _WORD_OR_NUMBER.search(bare)
+
+
+def runs_of(flags: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Start and end of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.view(np.int8), [0]])))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
 @dataclass(frozen=True, eq=False)
