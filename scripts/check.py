@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from deepocr.book.progress import pages
 from deepocr.check.documents import check_document
 from deepocr.engines.registry import create_engine
 from deepocr.errors import DeepOCRError, InvalidInput
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print(check)
     verdicts = Counter(check.verdict for check in checks)
     told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
-    print(f"{len(checks)} pages: {told}")
+    print(f"{pages(len(checks))}: {told}")
     if verdicts["contradicted"] or verdicts["doubtful"]:
         return FINDINGS
     return CONFIRMED if verdicts["confirmed"] else BAD_INPUT
