@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,4 +34,7 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[IO[bytes]]:
 def remove_leftovers(folder: Path) -> None:
     """What a process was writing into the folder when it was killed."""
     for path in folder.glob(f".*{PART_SUFFIX}"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from deepocr.book.workspace import Workspace, page_name
 from deepocr.documents import Document, DocumentProcesses
 from deepocr.documents.ink import ink_mask
 from deepocr.errors import DeepOCRError, EngineUnavailable, InvalidInput, reason
+from deepocr.files import PART_SUFFIX
 from deepocr.parsing.words import agreement
 from deepocr.render import searchable_pdf
 from deepocr.render.markdown import FIGURE_LABELS
@@ -218,7 +219,8 @@ def _source_pdf(material: Material) -> Iterator[Path]:
         yield material.source
         return
     # through a file: a scanned book of pictures may be larger than memory
-    with TemporaryDirectory(dir=material.workspace.folder, prefix=".pictures-") as folder:
+    place = material.workspace.folder
+    with TemporaryDirectory(dir=place, prefix=".pictures-", suffix=PART_SUFFIX) as folder:
         path = Path(folder) / "pictures.pdf"
         with path.open("wb") as file:
             numbers = [record.number for record in material.records()]

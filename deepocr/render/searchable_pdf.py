@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from deepocr.documents import DocumentProcesses
+from deepocr.files import PART_SUFFIX
 from deepocr.render.placed_text import PlacedText
 
 OWN_TEXT_IS_GOOD = 0.8
@@ -42,7 +43,9 @@ def write_searchable_pdf(
 
     Raises UnreadableDocument, PageTooCostly, and OSError where the file cannot be written.
     """
-    with NamedTemporaryFile("w", dir=target.parent, prefix=".text-", encoding="utf-8") as file:
+    with NamedTemporaryFile(
+        "w", dir=target.parent, prefix=".text-", suffix=PART_SUFFIX, encoding="utf-8"
+    ) as file:
         for page in pages:
             lines = [(line.text, line.corners) for line in page.lines]
             entry = {"number": page.number, "size_px": page.size_px, "lines": lines}

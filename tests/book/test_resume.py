@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deepocr.files import PART_SUFFIX, remove_leftovers
 from tests.book import helper
 from tests.book.papers import numbered_pdf, tag
 
@@ -166,3 +167,13 @@ def test_a_damaged_record_is_read_again(book: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "book" / "page_0003.mmd").unlink()
     assert helper.run(*arguments).returncode == 0
     assert helper.tree(tmp_path / "out") == expected
+
+
+def test_what_a_killed_run_was_writing_is_removed(tmp_path: Path) -> None:
+    (tmp_path / f".text-abc{PART_SUFFIX}").write_text("half")
+    pictures = tmp_path / f".pictures-abc{PART_SUFFIX}"
+    pictures.mkdir()
+    (pictures / "1.pdf").write_text("half")
+    (tmp_path / "kept").write_text("whole")
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
