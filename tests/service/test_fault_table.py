@@ -114,7 +114,7 @@ def test_a_page_that_takes_its_worker_along_is_failed_alone(
         assert stack.finished(stack.submit(picture()), 60)["status"] == "SUCCESS"
 
 
-@pytest.mark.parametrize("fault", ["broken", "kill"])
+@pytest.mark.parametrize("fault", ["broken", pytest.param("kill", marks=pytest.mark.slow)])
 def test_what_happens_once_costs_nothing(tmp_path: Path, fault: str) -> None:
     said = script(p9={"fault": fault, "times": 1, "text": TEXT})
     with running(tmp_path, script=said, **FAST) as stack:
