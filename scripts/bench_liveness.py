@@ -10,25 +10,22 @@ the slowest answer took more than --limit-ms.
 
 import argparse
 import base64
-import contextlib
 import http.client
 import json
 import multiprocessing
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pymupdf
-from bench_service import picture, wait_ready
+from bench_service import own_service, picture
 
 Request = Callable[[httpx.Client], httpx.Response]
 
@@ -55,36 +52,17 @@ def main() -> int:
     parser.add_argument("pdfs", nargs="*", type=Path, help="hostile documents to hand in")
     options = parser.parse_args()
     slowest_ms = 0.0
-    with tempfile.TemporaryDirectory() as folder, service(Path(folder)) as port:
+    script = {"default": {"text": BOOK_PAGE}, "pages": {"1": {"text": PAGE}}}
+    settings = {"DEEPOCR_MAX_CLIENT_TASKS": "10000", "DEEPOCR_STOP_TIMEOUT_S": "2"}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        own_service(Path(folder), script, **settings) as port,
+    ):
         for name, requests in worst(port, options.pdfs).items():
             figures = measure(port, requests * options.rounds)
             print(json.dumps({"bench": "liveness", "while": name, **figures}), flush=True)
             slowest_ms = max(slowest_ms, figures["max_ms"])
     return 1 if slowest_ms > options.limit_ms else 0
-
-
-@contextlib.contextmanager
-def service(folder: Path) -> Iterator[int]:
-    script = {"default": {"text": BOOK_PAGE}, "pages": {"1": {"text": PAGE}}}
-    (folder / "script.json").write_text(json.dumps(script))
-    port = 8000 + os.getpid() % 1000
-    env = {
-        **os.environ,
-        "DEEPOCR_ENGINE": "scripted",
-        "DEEPOCR_SCRIPT": str(folder / "script.json"),
-        "DEEPOCR_DATA_DIR": str(folder / "data"),
-        "DEEPOCR_MAX_CLIENT_TASKS": "10000",
-        "DEEPOCR_STOP_TIMEOUT_S": "2",
-    }
-    command = [sys.executable, "-m", "deepocr.service", "--port", str(port)]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-    try:
-        wait_ready(f"http://127.0.0.1:{port}")
-        yield port
-    finally:
-        process.terminate()
-        process.wait(120)
 
 
 def worst(port: int, pdfs: list[Path]) -> dict[str, list[Request]]:

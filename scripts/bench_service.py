@@ -10,6 +10,7 @@ and checks that it is the one of its own document. One JSON line at the end.
 
 import argparse
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ import httpx
 from PIL import Image
 
 START_S = 60.0
+STOP_S = 120.0
 
 TEXT = "<|ref|>text<|/ref|><|det|>[[0, 0, 999, 999]]<|/det|>\nread\n\n"
 """Its box is the whole page, so a result tells the size of the picture it was made from."""
@@ -61,6 +64,13 @@ def main() -> int:
 
 def with_own_service(folder: Path, options: argparse.Namespace) -> tuple[Figures, float]:
     script = {"default": {"text": TEXT, "delay_s": options.delay_s}, "concurrency": 64}
+    with own_service(folder, script, DEEPOCR_MAX_CLIENT_TASKS="100000") as port:
+        return asyncio.run(run_clients(f"http://127.0.0.1:{port}", options))
+
+
+@contextlib.contextmanager
+def own_service(folder: Path, script: Mapping[str, Any], **settings: str) -> Iterator[int]:
+    """The port of a service with the scripted engine, ready; it is stopped when the block ends."""
     (folder / "script.json").write_text(json.dumps(script))
     port = 8000 + os.getpid() % 1000
     env = {
@@ -68,18 +78,17 @@ def with_own_service(folder: Path, options: argparse.Namespace) -> tuple[Figures
         "DEEPOCR_ENGINE": "scripted",
         "DEEPOCR_SCRIPT": str(folder / "script.json"),
         "DEEPOCR_DATA_DIR": str(folder / "data"),
-        "DEEPOCR_MAX_CLIENT_TASKS": "100000",
+        **settings,
     }
     command = [sys.executable, "-m", "deepocr.service", "--port", str(port)]
     with (folder / "log").open("wb") as log:
-        service = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     try:
-        wait_ready(url)
-        return asyncio.run(run_clients(url, options))
+        wait_ready(f"http://127.0.0.1:{port}")
+        yield port
     finally:
-        service.terminate()
-        service.wait(60)
+        process.terminate()
+        process.wait(STOP_S)
 
 
 def wait_ready(url: str) -> None:

@@ -2,11 +2,23 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.server.cog_server import CogServer, cog_server
+
+
+def scripted_server(folder: Path, script: Path) -> AbstractContextManager[CogServer]:
+    """A Cog server whose engine says what the script says."""
+    return cog_server(
+        folder,
+        slots=4,
+        DEEPOCR_ENGINE="scripted",
+        DEEPOCR_SCRIPT=str(script),
+        DEEPOCR_WARM_UP="false",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +45,7 @@ def slow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CogServer]
             }
         )
     )
-    with cog_server(
-        folder,
-        slots=4,
-        DEEPOCR_ENGINE="scripted",
-        DEEPOCR_SCRIPT=str(script),
-        DEEPOCR_WARM_UP="false",
-    ) as server:
+    with scripted_server(folder, script) as server:
         yield server
 
 
@@ -49,13 +55,7 @@ def wrong_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CogServer
     folder = tmp_path_factory.mktemp("wrong")
     script = folder / "script.json"
     script.write_text(json.dumps({"default": {"text": "Nothing of this stands on any page."}}))
-    with cog_server(
-        folder,
-        slots=4,
-        DEEPOCR_ENGINE="scripted",
-        DEEPOCR_SCRIPT=str(script),
-        DEEPOCR_WARM_UP="false",
-    ) as server:
+    with scripted_server(folder, script) as server:
         yield server
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from celery import Celery
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -417,13 +418,19 @@ def test_a_task_has_a_time_limit(tmp_path: Path) -> None:
         assert "50 s" in answer["error"]
 
 
+def lost_in_the_queue(client: TestClient) -> tuple[str, Service, Celery]:
+    """A task of one page whose page job is gone, the service, and its queue."""
+    task_id = hand_in(client).json()["task_id"]
+    found = inside(client)
+    app = make_celery(found.settings)
+    with app.connection_for_read() as connection, connection.channel() as channel:
+        assert channel._purge("short") == 1
+    return task_id, found, app
+
+
 def test_what_got_stuck_is_queued_again(tmp_path: Path) -> None:
     with service(tmp_path) as client:
-        task_id = hand_in(client).json()["task_id"]
-        found = inside(client)
-        app = make_celery(found.settings)
-        with app.connection_for_read() as connection, connection.channel() as channel:
-            assert channel._purge("short") == 1
+        task_id, found, app = lost_in_the_queue(client)
         sweeper = sweeper_of(found, _always(found.store))
         now_s = time.time()
         sweeper.sweep(now_s)
@@ -453,11 +460,7 @@ def test_a_book_is_queued_though_the_api_was_lost_meanwhile(tmp_path: Path) -> N
 
 def test_pages_of_a_machine_that_is_gone_are_queued_again(tmp_path: Path) -> None:
     with service(tmp_path) as client:
-        task_id = hand_in(client).json()["task_id"]
-        found = inside(client)
-        app = make_celery(found.settings)
-        with app.connection_for_read() as connection, connection.channel() as channel:
-            assert channel._purge("short") == 1
+        task_id, found, app = lost_in_the_queue(client)
         found.store.begin_page(task_id, 1, "gone")
         sweeper = sweeper_of(found, _always(found.store))
         now_s = time.time()
