@@ -1,5 +1,6 @@
-"""Notice that a page is being written in circles: the same again and again, or nothing but numbers
-that change by the same step (`Figure 2, 3, … 82`, boxes that march down the page).
+"""Notice that a page is being written in circles: the same again and again, nothing but numbers
+that change by the same step (`Figure 2, 3, … 82`, boxes that march down the page), or phrases that
+have all been written before.
 
 It works on items of any kind: token ids while a page is written, characters of a finished text. The
 ban of repeated n-grams stops short loops; what gets past it ends only at the token limit.
@@ -10,9 +11,13 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from deepocr.parsing.phrases import SAID_BEFORE, SAID_IN_TABLE, PhraseWatch, Shares
+
 Item = Hashable
 NUMBER: Item = None
 """Stands for a number of any value; no item is None."""
+
+KNOWN_TEXT: Item = ("a text that stood in a box before",)
 
 MAX_DIGITS = 12
 """Of one number. More of them are the next number, so that no number grows without end."""
@@ -23,11 +28,14 @@ MIN_LINES = 12
 
 @dataclass(frozen=True)
 class Alphabet:
-    """What items mean: those that are digits, in text; those of tables; those of boxes."""
+    """What items mean: those that are digits, in text; tags of tables; tags that begin and end a
+    box, and those around its label."""
 
     digits: Mapping[Item, str] = field(default_factory=dict)
     table: frozenset[Item] = frozenset()
     box: frozenset[Item] = frozenset()
+    box_end: frozenset[Item] = frozenset()
+    label: frozenset[Item] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ class LoopRule:
     counting_only_numbers: Least = Least(64, 720)
     counting_boxes: Least = Least(24, 384)
     counting_in_table: Least = Least(64, 4096)
+    said_before: Shares = SAID_BEFORE
+    said_in_table: Shares = SAID_IN_TABLE
     long_line: int = 14
     max_period: int = 1024
     check_every: int = 32
@@ -64,6 +74,7 @@ CHARACTERS = Alphabet(
     digits={digit: digit for digit in "0123456789"},
     table=frozenset({"<td>", "</td>", "<tr>", "</tr>"}),
     box=frozenset({"<|det|>"}),
+    box_end=frozenset({"<|/det|>"}),
 )
 """Of texts, whose items are characters and whole tags."""
 
@@ -71,11 +82,13 @@ TEXT_RULE = LoopRule(
     same=Least(7, 320),
     counting=Least(24, 10_000),
     counting_long_lines=Least(24, 2700),
+    said_before=(),
     long_line=40,
     max_period=200,
 )
 
 _ITEM = re.compile(r"<[^<>]{1,40}>|.", re.DOTALL)
+_PHRASE_ITEM = re.compile(r"<[^<>]{1,40}>|\d+| ?[^\W\d]+|\n+| {2,16}|.", re.DOTALL)
 _CUT_TAG = re.compile(r"<[^<>]{0,40}\Z")
 _WORD = re.compile(r"\w+")
 
@@ -92,6 +105,11 @@ class LoopWatch:
         self._values: list[int] = []
         self._digits = ""
         self._last_number = -1
+        # where the text after the last box begins, in items and in shape, and the number before it
+        self._text_start: tuple[int, int, int] | None = None
+        self._texts: set[tuple[Item, ...]] = set()
+        self._phrases = PhraseWatch()
+        self._no_phrase = alphabet.table | alphabet.box | alphabet.box_end | alphabet.label
 
     def push(self, item: Item) -> None:
         self._items.append(item)
@@ -101,15 +119,39 @@ class LoopWatch:
             self._shape.append(NUMBER)
             self._values.append(int(self._digits))
             self._digits = ""
+        self._phrases.push(None if digits or item in self._no_phrase else item)
         if digits:
             self._digits += digits
-        else:
-            self._shape.append(item)
-            self._values.append(0)
+            return
+        if item in self._alphabet.box:
+            self._end_text()
+        self._shape.append(item)
+        self._values.append(0)
+        if item in self._alphabet.box_end:
+            self._text_start = len(self._items), len(self._shape), self._last_number
+
+    def _end_text(self) -> None:
+        """A text that stood in a box before becomes one item: boxes that march take turns too."""
+        if self._text_start is None:
+            return
+        item, place, number = self._text_start
+        text = tuple(self._items[item:-1])
+        if text in self._texts:
+            self._shape[place:], self._values[place:] = [KNOWN_TEXT], [0]
+            self._last_number = number
+        self._texts.add(text)
 
     def stretch(self) -> Sequence[Item]:
-        """What the end repeats, or counts in: its shortest form, nothing where there is no loop."""
-        return self._same() or self._counting()
+        """What the end repeats, counts in, or says again in another order: its shortest form,
+        nothing where there is no loop."""
+        return self._same() or self._counting() or self._marching() or self._again()
+
+    def _again(self) -> Sequence[Item]:
+        rule, phrases = self.rule, self._phrases
+        phrase = phrases.said_before(rule.said_before)
+        if phrase and not self._alphabet.table.isdisjoint(self._items[-rule.max_period :]):
+            return phrases.said_before(rule.said_in_table)
+        return phrase
 
     def _same(self) -> Sequence[Item]:
         rule, items = self.rule, self._items
@@ -123,7 +165,18 @@ class LoopWatch:
         return ()
 
     def _counting(self) -> Sequence[Item]:
-        rule, shape, values, at = self.rule, self._shape, self._values, self._last_number
+        return self._steps(self._shape, self._values, self._last_number)
+
+    def _marching(self) -> Sequence[Item]:
+        """Boxes that count, whatever is being written after the last one."""
+        if self._text_start is None:
+            return ()
+        _, place, number = self._text_start
+        return self._steps(self._shape[:place], self._values[:place], number)
+
+    def _steps(self, shape: Sequence[Item], values: Sequence[int], at: int) -> Sequence[Item]:
+        """What a shape repeats at its end while its numbers go on by the same; `at` is the last."""
+        rule = self.rule
         for period in _periods(shape, min(rule.max_period, at // 2)):
             before, first = values[at - period], values[at - 2 * period]
             # most are told apart by the last numbers alone
@@ -158,7 +211,14 @@ def has_loop(text: str) -> bool:
     if stretch := watch.stretch():
         # a line of dots, a ruled line or the blanks of a form are no words
         return any(item is NUMBER or _WORD.search(str(item)) for item in stretch)
-    return _repeats_a_line(text)
+    return _repeats_a_line(text) or _says_nothing_new(text)
+
+
+def _says_nothing_new(text: str) -> bool:
+    watch = PhraseWatch()
+    for item in _PHRASE_ITEM.findall(text):
+        watch.push(None if item.isdecimal() or item.startswith("<") else item)
+    return bool(watch.said_before(SAID_BEFORE))
 
 
 def _repeats_a_line(text: str) -> bool:

@@ -17,6 +17,8 @@ TOKENS = Alphabet(
     digits={f"{n:0{width}}": f"{n:0{width}}" for width in (1, 2, 3) for n in range(10**width)},
     table=frozenset(("<td>", "</td>", "<tr>", "</tr>")),
     box=frozenset(("<|det|>",)),
+    box_end=frozenset(("<|/det|>",)),
+    label=frozenset(("<|ref|>", "<|/ref|>")),
 )
 WORDS = ("market", "river", "doctor", "engine", "silver", "window", "garden", "letter", "bottle")
 
@@ -134,6 +136,60 @@ def test_counting_is_stopped_while_it_is_written_and_seen_afterwards(text: str) 
     assert has_loop((before + text)[:-2])  # cut off in the middle of something
 
 
+def captions(count: int) -> str:
+    """No two captions after each other are alike, and the numbers do not go on evenly."""
+    ways = ("**Figure {}: {}**", "<center>Figure {}: {}</center>", "**Figure {}. {}**")
+    systems = ("automated review", "reviewed", "automated reviewed", "review")
+    pick = random.Random(7)
+    return "\n\n\n".join(
+        pick.choice(ways).format(
+            n // 2, f"Comparison of the architectures of different {pick.choice(systems)} systems"
+        )
+        for n in range(count)
+    )
+
+
+def cells(count: int) -> str:
+    """A table whose cells say the same sentences, with some word left out or run together."""
+    sentences = [words(14, seed) + ". " for seed in range(4)]
+    pick = random.Random(8)
+    return "<table>" + "".join(
+        "<tr><td>"
+        + "".join(
+            sentence.replace(" ", pick.choice((" ", "", "- ")), 1)
+            for sentence in pick.sample(sentences, 3)
+        )
+        + "</td></tr>"
+        for _ in range(count)
+    )
+
+
+VARIED = {
+    "captions in turn": captions(400),
+    "sentences in turn": cells(140),
+    "a list that grows deeper": "".join(
+        f"{' ' * n}- language:\n{' ' * n} - language: json\n" * 4 for n in range(60)
+    ),
+    "boxes whose texts take turns": "".join(
+        box(20 * (n % 47), random.Random(n).choice(("Park", "School", "28.1 m")))
+        for n in range(140)
+    ),
+}
+
+
+@pytest.mark.parametrize("text", VARIED.values(), ids=VARIED.keys())
+def test_what_is_said_again_in_other_words_is_stopped(text: str) -> None:
+    before = words(400) + "\n"
+    written = written_until_stopped(before + text)
+    assert written is not None
+    assert len(written) < len(before + text)
+
+
+@pytest.mark.parametrize("name", ["captions in turn", "sentences in turn"])
+def test_what_is_said_again_in_other_words_is_seen_afterwards(name: str) -> None:
+    assert has_loop(words(400) + "\n" + VARIED[name])
+
+
 def test_a_counting_table_is_stopped_far_later_than_a_text() -> None:
     written = written_until_stopped(COUNTING["a table"])
     assert written is not None
@@ -171,6 +227,24 @@ HONEST = {
     ),
     "boxes of lines": "".join(box(20 * n, words(6, n)) for n in range(48)),
     "boxes of check marks": "".join(box(60 + 45 * n) for n in range(20)),
+    "a log": "\n".join(
+        f"{random.Random(n).randrange(10**6)} INFO connection accepted from a client of the house"
+        for n in range(70)
+    ),
+    "a log in boxes": "".join(
+        box(13 * n, f"{random.Random(n).randrange(10**6)} connection accepted", step=13)
+        for n in range(70)
+    ),
+    "answers to tick": "\n".join(
+        f"{n}. {words(5, n)}\n( ) I agree  ( ) I do not know  ( ) I do not agree"
+        for n in range(1, 41)
+    ),
+    "a litany": "\n".join(f"{words(3, n)}, pray for all of us who are here" for n in range(60)),
+    "yes and no": "<table>"
+    + "".join(
+        "<tr>" + "".join(f"<td>{pick}</td>" for pick in random.Random(r).choices(WORDS[:2], k=6))
+        for r in range(60)
+    ),
     "boxes not quite even": "".join(box(20 * n + (n * n) % 3) for n in range(48)),
 }
 

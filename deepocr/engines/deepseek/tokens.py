@@ -23,7 +23,8 @@ IMAGE = "<image>"
 TABLE_CELL = ("<td>", "</td>")
 """May repeat without end in an honest table, so the n-gram ban leaves them out."""
 TABLE_ROW = ("<tr>", "</tr>")
-BOX = "<|det|>"
+BOX, BOX_END = "<|det|>", "<|/det|>"
+LABEL = ("<|ref|>", "<|/ref|>")
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class TokenTable:
             digits={token: digits for token, digits in ids if token is not None},
             table=self.table_cell_ids | self._known(TABLE_ROW),
             box=self._known((BOX,)),
+            box_end=self._known((BOX_END,)),
+            label=self._known(LABEL),
         )
 
     def _known(self, texts: Sequence[str]) -> frozenset[int]:
