@@ -1,75 +1,11 @@
-"""Which engine, task and preset reads your documents best?
+"""The command `deepocr evaluate`, for a checkout that is not installed."""
 
-    python scripts/evaluate.py CHECKS.jsonl... [--documents FOLDER] [--references FOLDER]
-        [--engine ppocr] [--task markdown free] [--resolution base gundam] [--json FILE] [--failed]
-
-CHECKS.jsonl has checks in olmOCR-bench's form; reference texts are NAME.txt beside the documents.
-"""
-
-import argparse
-import asyncio
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepocr.engines.registry import ENGINES, create_engine
-from deepocr.errors import DeepOCRError
-from deepocr.settings import Settings, load_settings
-from deepocr.tasks import PRESETS, TASKS, find_task, make_job
-from measure.evaluation.report import score_json, score_table
-from measure.evaluation.run import LabeledSet, Score, evaluate, load_set
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when every page was read, 1 when some failed, 2 when nothing could be tried."""
-    options = _parser().parse_args(arguments)
-    try:
-        settings = load_settings()
-        if options.engine:
-            settings = settings.model_copy(update={"engine": options.engine})
-        labeled = load_set(options.checks, options.documents, options.references)
-        scores = asyncio.run(_evaluate_all(settings, labeled, options.task, options.resolution))
-    except DeepOCRError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 2
-    print(score_table(scores))
-    if options.failed:
-        for score in scores:
-            print(f"\n{score.engine}, {score.job.task}, {score.job.preset} failed:")
-            print("\n".join(f"  {name}" for name in score.failed_checks) or "  none")
-    if options.json:
-        options.json.write_text(json.dumps(score_json(scores), indent=2) + "\n", "utf-8")
-    return 1 if any(score.failed_pages for score in scores) else 0
-
-
-async def _evaluate_all(
-    settings: Settings, labeled: LabeledSet, tasks: Sequence[str], presets: Sequence[str]
-) -> list[Score]:
-    jobs = [make_job(task, preset=preset) for task in tasks for preset in presets]
-    engine = create_engine(settings)
-    try:
-        return [await evaluate(engine, labeled, job, settings) for job in jobs]
-    finally:
-        await engine.close()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checks", nargs="+", type=Path, help="JSONL files of checks")
-    parser.add_argument("--documents", type=Path, help="folder (default: that of the checks)")
-    parser.add_argument("--references", type=Path, help="folder of NAME.txt reference texts")
-    parser.add_argument("--engine", choices=sorted(ENGINES), help="default: DEEPOCR_ENGINE")
-    tasks = [task.slug for task in TASKS.values() if not task.needs_reference]
-    parser.add_argument("--task", nargs="+", choices=tasks, default=[find_task("markdown").slug])
-    presets = [preset.slug for preset in PRESETS.values()]
-    parser.add_argument("--resolution", nargs="+", choices=presets, default=["gundam"])
-    parser.add_argument("--json", type=Path, help="write the scores there too")
-    parser.add_argument("--failed", action="store_true", help="list the checks that failed")
-    return parser
-
+from deepocr.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

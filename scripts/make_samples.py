@@ -1,4 +1,4 @@
-"""Make the documents in samples/ and the texts that stand on them.
+"""Make the documents in deepocr/samples/ and the texts that stand on them.
 
     python scripts/make_samples.py [FOLDER]
 
@@ -283,4 +283,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "samples"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "deepocr/samples"))

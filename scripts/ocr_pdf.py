@@ -1,8 +1,11 @@
-"""Read PDFs and pictures into Markdown, page by page: `ocr_pdf.py INPUT... -o OUT`."""
+"""The command `deepocr read`, for a checkout that is not installed."""
 
 import sys
+from pathlib import Path
 
-from deepocr.book.cli import main
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from deepocr.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["read", *sys.argv[1:]]))

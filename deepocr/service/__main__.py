@@ -1,4 +1,4 @@
-"""`python -m deepocr.service`: the API, the web page and one worker; or parts of it."""
+"""`deepocr serve`: the API, the web page and one worker; or parts of it."""
 
 import argparse
 import logging
@@ -19,7 +19,12 @@ SWITCH_S = 0.0005
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code: 0 after a stop that was asked for."""
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m deepocr.service", description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -38,8 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     return _serve(settings, options.host, options.port, with_worker=options.part == "all")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m deepocr.service", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parts = parser.add_subparsers(dest="part", metavar="all|api|worker")
     for name, text in (
         ("all", "API, web page and one worker (the default)"),
@@ -54,7 +58,6 @@ def _parser() -> argparse.ArgumentParser:
     process.add_argument("--probe", action="store_true")
     _add_address(parser)
     parser.set_defaults(part="all")
-    return parser
 
 
 def _add_address(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,8 @@ from deepocr.documents import open_document
 from deepocr.engines.base import Engine
 from deepocr.engines.registry import create_engine
 from deepocr.errors import InvalidInput
+from deepocr.evaluation.checks import CHECK_TYPES
+from deepocr.evaluation.run import LabeledSet, Outputs, evaluate, load_set, score
 from deepocr.pipeline import read_page, read_pages
 from deepocr.render.markdown import render_markdown
 from deepocr.settings import Settings, load_settings
@@ -34,8 +36,6 @@ from deepocr.types import Job, Page
 from measure.bench.peers import Reader, rapidocr_reader, tesseract_reader
 from measure.bench.server import server_seconds
 from measure.bench.start import SAMPLES, start_seconds
-from measure.evaluation.checks import CHECK_TYPES
-from measure.evaluation.run import LabeledSet, Outputs, evaluate, load_set, score
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ from typing import Any
 from deepocr.errors import EngineError
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = (ROOT / "samples" / "letter.jpg", ROOT / "samples" / "report.pdf")
+SAMPLES = tuple(ROOT / "deepocr/samples" / name for name in ("letter.jpg", "report.pdf"))
 LOOK_EVERY_S = 0.005
 TIMEOUT_S = 300.0
 

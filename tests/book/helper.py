@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from deepocr.book.cli import main
+from deepocr.cli import main
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "ocr_pdf.py"
@@ -68,7 +68,7 @@ def run(*arguments: object, script: Path | None = None, check: bool = False) -> 
         contextlib.redirect_stderr(err),
     ):
         try:
-            code = main([str(argument) for argument in arguments])
+            code = main(["read", *map(str, arguments)])
         except SystemExit as ended:
             # how argparse says that the command line is wrong
             code = int(ended.code or 0)

@@ -248,7 +248,7 @@ def test_reading_in_this_process_needs_no_packages_for_servers_and_viewer(tmp_pa
     extra = ("httpx", "replicate", "nh3", "markdown_it", "latex2mathml", "docx")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({extra!r}))\n"
-        "from deepocr.book.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from deepocr.cli import main; sys.exit(main(['read', *sys.argv[1:]]))"
     )
     book = numbered_pdf(tmp_path / "book.pdf", 1)
     arguments = (sys.executable, "-c", code, str(book), "-o", str(tmp_path / "out"))

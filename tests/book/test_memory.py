@@ -13,8 +13,8 @@ from tests.book.papers import numbered_pdf, tag
 MEASURE = """
 import json, sys
 from pathlib import Path
-from deepocr.book.cli import main
-code = main(sys.argv[1:])
+from deepocr.cli import main
+code = main(["read", *sys.argv[1:]])
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(json.dumps({"code": code, "peak_mib": int(status["VmHWM"].split()[0]) / 1024}))
 """

@@ -61,4 +61,4 @@ def wrong_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CogServer
 
 @pytest.fixture(scope="session")
 def samples() -> Path:
-    return Path(__file__).resolve().parents[2] / "samples"
+    return Path(__file__).resolve().parents[2] / "deepocr" / "samples"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.service.stack import Stack, eventually, running
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+SAMPLES = Path(__file__).resolve().parents[2] / "deepocr" / "samples"
 TRUE = "The road from the coast to the high market was never a single track in 1742."
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.service.stack import Stack, running
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+SAMPLES = Path(__file__).resolve().parents[2] / "deepocr" / "samples"
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from deepocr.check.compare import compare
 from deepocr.check.reading import read_regions
 from deepocr.check.texts import load_texts
 from deepocr.check.witness import layer_witness, reader_witness
+from deepocr.cli import main
 from deepocr.errors import InvalidInput
 from deepocr.parsing.grounding import parse_regions
 from deepocr.types import Finding, Line, Page, PageCheck, PageResult, Region, Word
-from scripts.check import main
 
 SIZE_PX = (1000, 1400)
 LETTER_PX, LINE_PX = 10, 24
@@ -250,7 +250,7 @@ def test_the_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = LABELED / "footnotes.pdf"
     text = tmp_path / "text.md"
     text.write_text((LABELED / "footnotes.txt").read_text("utf-8"), "utf-8")
-    call = [str(document), "--text", str(text), "--no-reader"]
+    call = ["check", str(document), "--text", str(text), "--no-reader"]
     assert main(call) == 0
     assert "1 confirmed" in capsys.readouterr().out
 
@@ -261,8 +261,10 @@ def test_the_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "missing" in capsys.readouterr().out
     assert '"verdict": "' in report.read_text("utf-8")
 
-    assert main([str(document), "--text", str(tmp_path / "nothing.md"), "--no-reader"]) == 2
-    assert main([str(text), "--text", str(text), "--no-reader"]) == 2
+    assert (
+        main(["check", str(document), "--text", str(tmp_path / "nothing.md"), "--no-reader"]) == 2
+    )
+    assert main(["check", str(text), "--text", str(text), "--no-reader"]) == 2
 
 
 def test_texts_by_page(tmp_path: Path) -> None:

@@ -177,8 +177,8 @@ def test_requirements_cover_what_the_container_imports() -> None:
             "deepocr.engines.deepseek.engine",
             "deepocr.engines.ppocr.engine",
             "deepocr.weights.hub",
-            "scripts.download_weights",
-            "scripts.verify",
+            "deepocr.cli.weights",
+            "deepocr.cli.verify",
         ]
     )
     missing = {
@@ -214,7 +214,7 @@ def docker_ignores(name: str) -> bool:
 
 def test_the_image_has_the_code_and_no_weights() -> None:
     # .cog: the build puts the SDK's wheel and the schema there
-    needed = ["predict.py", "deepocr/tasks.py", "scripts/verify.py", "samples/invoice.png"]
+    needed = ["predict.py", "deepocr/tasks.py", "scripts/verify.py", "deepocr/samples/invoice.png"]
     needed += ["requirements.txt", "cog.yaml", ".cog/openapi_schema.json", "checkpoints/.gitkeep"]
     assert [name for name in needed if docker_ignores(name)] == []
     left_out = ["checkpoints/DeepSeek-OCR/model.safetensors", "checkpoints/.partial-DeepSeek-OCR"]

@@ -402,7 +402,7 @@ def test_no_thread_is_left(pool: DocumentProcesses) -> None:
     [
         "predict",
         "deepocr.pipeline",
-        "deepocr.book.cli",
+        "deepocr.cli.read",
         "deepocr.service.http.app",
         "deepocr.service.work.worker",
     ],

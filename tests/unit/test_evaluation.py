@@ -11,13 +11,13 @@ from rapidfuzz.distance import Levenshtein
 
 from deepocr.engines.scripted import Reply, Script, ScriptedEngine
 from deepocr.errors import InvalidInput
+from deepocr.evaluation.checks import Check, load_checks, run_check
+from deepocr.evaluation.grids import find_tables
+from deepocr.evaluation.report import score_json, score_table
+from deepocr.evaluation.run import evaluate, load_set
+from deepocr.evaluation.texts import edit_distance, error_rate, match_starts, normalize, plain
 from deepocr.settings import Settings
 from deepocr.tasks import make_job
-from measure.evaluation.checks import Check, load_checks, run_check
-from measure.evaluation.grids import find_tables
-from measure.evaluation.report import score_json, score_table
-from measure.evaluation.run import evaluate, load_set
-from measure.evaluation.texts import edit_distance, error_rate, match_starts, normalize, plain
 
 
 def check(kind: str, **fields: Any) -> Check:

@@ -15,7 +15,10 @@ LAYERS: list[set[str]] = [
     {"engines.registry"},
     {"pipeline"},
     {"check"},
-    {"book", "service"},
+    {"book", "service", "evaluation"},
+    {"verification"},
+    {"cli"},
+    {"__main__"},
     {"predict", "measure"},
     {"scripts"},
 ]

@@ -11,7 +11,7 @@ from deepocr.documents import DocumentLimits, open_document
 from deepocr.render.raw import PAGE_SPLIT
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = ROOT / "samples"
+SAMPLES = ROOT / "deepocr" / "samples"
 
 
 def test_the_script_makes_the_committed_texts(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`scripts/verify.py` calls a working installation sound and a broken one broken."""
+"""`deepocr verify` calls a working installation sound and a broken one broken."""
 
 import json
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from pathlib import Path
 import pymupdf
 import pytest
 
+from deepocr.cli import main
 from deepocr.engines.base import Capabilities
 from deepocr.errors import InvalidInput
 from deepocr.tasks import PRESETS, TASKS
 from deepocr.types import Box, PageResult, Region, Word
-from measure.verification.checks import Check, fits, judge, plan
-from measure.verification.samples import Sample, find_phrase, load_samples
-from measure.verification.text import plain
-from scripts.verify import main
+from deepocr.verification.checks import Check, fits, judge, plan
+from deepocr.verification.samples import Sample, find_phrase, load_samples
+from deepocr.verification.text import plain
 
 LINES = ("Fresh bread daily", "The oven is hot from five.", "Rye, oat and spelt loaves")
 
@@ -49,7 +49,7 @@ def written(text: str, box: tuple[int, int, int, int] = (100, 150, 600, 260)) ->
 
 
 def run(samples: Path, *more: str, engine: str = "scripted") -> int:
-    return main(["--engine", engine, "--samples", str(samples), *more])
+    return main(["verify", "--engine", engine, "--samples", str(samples), *more])
 
 
 def test_sound_with_every_task_and_preset(
@@ -95,7 +95,7 @@ def test_unsound(
     said: str,
 ) -> None:
     script(tmp_path, monkeypatch, **reply)
-    monkeypatch.setattr("scripts.verify.warm_up", no_warm_up)
+    monkeypatch.setattr("deepocr.cli.verify.warm_up", no_warm_up)
     assert run(samples, "--task", task, "--resolution", "base") == 1
     out = capsys.readouterr().out
     assert said in out
@@ -132,7 +132,7 @@ def test_the_cpu_reader_is_sound_on_the_samples(tmp_path: Path) -> None:
     """What `make verify ENGINE=ppocr` does."""
     pytest.importorskip("rapidocr", reason="the ppocr extra is not installed")
     report = tmp_path / "report.json"
-    assert main(["--engine", "ppocr", "--json", str(report)]) == 0
+    assert main(["verify", "--engine", "ppocr", "--json", str(report)]) == 0
     rows = json.loads(report.read_bytes())
     assert len(rows) == 10
     # far within the bounds, which are for any engine

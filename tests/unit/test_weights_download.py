@@ -318,4 +318,4 @@ def test_command_line_names_the_folder_or_the_reason(tmp_path: Path, site: Site)
         check=False,
     )
     assert failed.returncode == 1
-    assert "download_weights: hub could not fetch deepseek-ai/DeepSeek-OCR at" in failed.stderr
+    assert "weights: hub could not fetch deepseek-ai/DeepSeek-OCR at" in failed.stderr

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from deepocr.engines.registry import create_engine
+from deepocr.evaluation.run import evaluate, load_set
 from deepocr.settings import Settings
 from deepocr.tasks import make_job
-from measure.evaluation.run import evaluate, load_set
 
 LABELED = Path(__file__).resolve().parents[3] / "samples" / "labeled"
 

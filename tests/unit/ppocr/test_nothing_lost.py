@@ -20,8 +20,9 @@ from deepocr.settings import Settings
 from deepocr.tasks import make_job
 from tests.unit.ppocr.pages import line, prose, white
 
-SAMPLES = Path(__file__).resolve().parents[3] / "samples"
-PAGES = sorted([*(SAMPLES / "labeled").glob("*.pdf"), *SAMPLES.glob("*.png")])
+ROOT = Path(__file__).resolve().parents[3]
+SAMPLES = ROOT / "deepocr" / "samples"
+PAGES = sorted([*(ROOT / "samples" / "labeled").glob("*.pdf"), SAMPLES / "invoice.png"])
 
 
 def characters(texts: Iterable[str]) -> Counter[str]:

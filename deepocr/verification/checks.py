@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Capabilities, Engine
 from deepocr.errors import DeepOCRError
+from deepocr.evaluation.texts import error_rate
 from deepocr.pipeline import read_pages
 from deepocr.settings import Settings
 from deepocr.tasks import PRESETS, TASKS, make_job
 from deepocr.types import Box, Job, PageResult
-from measure.evaluation.texts import error_rate
-from measure.verification.memory import peak_bytes, reset_peak
-from measure.verification.samples import Sample, find_phrase
-from measure.verification.text import page_text
+from deepocr.verification.memory import peak_bytes, reset_peak
+from deepocr.verification.samples import Sample, find_phrase
+from deepocr.verification.text import page_text
 
 TEXT_TASKS = ("Convert to Markdown", "Free OCR", "OCR with Boxes")
 LOCATE = "Locate Object by Reference"

@@ -7,7 +7,10 @@ from pathlib import Path
 from deepocr.errors import InvalidInput
 from deepocr.render.raw import PAGE_SPLIT
 from deepocr.types import Box, Word
-from measure.verification.text import plain
+from deepocr.verification.text import plain
+
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+"""Those that come with the package."""
 
 
 @dataclass(frozen=True)

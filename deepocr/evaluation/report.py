@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from deepocr.evaluation.checks import CHECK_TYPES
+from deepocr.evaluation.run import Score
 from deepocr.tasks import PRESETS, TASKS
-from measure.evaluation.checks import CHECK_TYPES
-from measure.evaluation.run import Score
 
 
 def score_table(scores: Sequence[Score]) -> str:

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rapidfuzz import fuzz
 
 from deepocr.errors import InvalidInput
-from measure.evaluation.grids import CellGrid, Place, find_tables
-from measure.evaluation.texts import match_starts, normalize
+from deepocr.evaluation.grids import CellGrid, Place, find_tables
+from deepocr.evaluation.texts import match_starts, normalize
 
 CheckType = Literal["present", "absent", "order", "table"]
 CHECK_TYPES: tuple[CheckType, ...] = ("present", "absent", "order", "table")

@@ -1,4 +1,4 @@
-"""The command line of `scripts/ocr_pdf.py`."""
+"""`deepocr read`: documents into folders, page by page."""
 
 import argparse
 import asyncio
@@ -35,11 +35,9 @@ EXIT_DOUBTED = 5
 EXIT_INTERRUPTED = 130
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(chosen: argparse.Namespace) -> int:
     """Read the documents that the command line names; returns the exit code."""
     _log_with_names()
-    parser = build_parser()
-    chosen = parser.parse_args(arguments)
     try:
         settings = load_settings()
         if chosen.text_layer:
@@ -77,14 +75,15 @@ def _code_for(error: DeepOCRError) -> int:
     return EXIT_BAD_INPUT if isinstance(error, InvalidInput) else EXIT_ERROR
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ocr_pdf.py",
-        description="Read books and other documents, page by page, and lose none. A run that was "
-        "stopped goes on where it was when the same command is given again.",
-        epilog="Exit code: 0 every page was read, 3 some failed, 2 bad input, 1 another error, "
-        "4 the engine broke and starting it again did not help, 5 some are doubted (--fail-on), "
-        "130 stopped.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Read books and other documents, page by page, and lose none. A run that was stopped goes "
+        "on where it was when the same command is given again."
+    )
+    parser.epilog = (
+        "Exit code: 0 every page was read, 3 some failed, 2 bad input, 1 another error, 4 the "
+        "engine broke and starting it again did not help, 5 some are doubted (--fail-on), 130 "
+        "stopped."
     )
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="PDFs, pictures, folders of them, patterns"
@@ -93,7 +92,6 @@ def build_parser() -> argparse.ArgumentParser:
     engine_choice.add_arguments(parser.add_argument_group("where it reads"))
     _add_reading_arguments(parser.add_argument_group("what is read, and how"))
     _add_writing_arguments(parser.add_argument_group("what is written"))
-    return parser
 
 
 def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
 from deepocr.errors import InvalidInput
+from deepocr.evaluation.checks import CHECK_TYPES, Check, load_checks, run_check
+from deepocr.evaluation.texts import edit_distance, error_rate, plain
 from deepocr.pipeline import read_pages
 from deepocr.render.markdown import render_markdown
 from deepocr.settings import Settings
 from deepocr.types import Job, PageResult
-from measure.evaluation.checks import CHECK_TYPES, Check, load_checks, run_check
-from measure.evaluation.texts import edit_distance, error_rate, plain
 
 PageKey = tuple[str, int]
 """A document's name, as checks have it, and a page number from 1."""

@@ -1,0 +1,49 @@
+"""The command `deepocr`: a module of this package for each of its words.
+
+Each module has `add_arguments(parser)` and `run(options)`, which returns the exit status; only the
+one that is asked for is imported.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+
+from deepocr import __version__
+
+COMMANDS: Mapping[str, str] = {
+    "read": "read PDFs and pictures into Markdown, page by page, and lose none",
+    "serve": "the HTTP service: API, web page, queue and workers",
+    "check": "hold any text against the document that it was read from",
+    "evaluate": "which engine, task and preset reads your documents best",
+    "verify": "is this installation sound? reads samples in every way that the engine can",
+    "weights": "fetch the published weights, or say that whole ones are there",
+}
+
+EXTRAS: Mapping[str, str] = {"serve": "service", "check": "ppocr", "evaluate": "ppocr"}
+"""What to install for a command, where the package alone does not do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command's exit status; argparse ends the program where the command line is wrong."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="deepocr", description="Pictures of pages in, text with boxes out."
+    )
+    parser.add_argument("--version", action="version", version=f"deepocr {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    try:
+        for name, about in COMMANDS.items():
+            command = commands.add_parser(name, help=about, description=f"{about}.")
+            if given[:1] == [name]:
+                module = importlib.import_module(f"deepocr.cli.{name}")
+                module.add_arguments(command)
+                command.set_defaults(run=module.run)
+        options = parser.parse_args(given)
+        status: int = options.run(options)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(given[0])
+        if extra is None or (error.name or "").startswith("deepocr"):
+            raise
+        parser.exit(2, f"deepocr: {error.name} is missing; pip install 'deepocr[{extra}]'\n")
+    return status

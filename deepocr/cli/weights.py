@@ -1,0 +1,34 @@
+"""`deepocr weights`: fetches the published weights, or says that whole ones are there already.
+
+FOLDER is where checkpoints live; the weights land in FOLDER/DeepSeek-OCR. Everything else comes
+from the environment (DEEPOCR_CHECKPOINTS, DEEPOCR_WEIGHTS_URL, ...). Interrupt it at will: half a
+download is never taken for weights, and the next run resumes or removes it.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from deepocr.errors import DeepOCRError
+from deepocr.settings import load_settings
+from deepocr.weights.download import ensure_weights
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", type=Path, help="default: DEEPOCR_CHECKPOINTS")
+    parser.add_argument("--source", choices=["auto", "pget", "hub"], help="how to fetch them")
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 when whole weights are in place, 1 with the reason on stderr otherwise."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        settings = load_settings()
+        chosen = {"checkpoints": options.folder, "weights_source": options.source}
+        given = {name: value for name, value in chosen.items() if value is not None}
+        print(ensure_weights(settings.model_copy(update=given)))
+    except DeepOCRError as error:
+        print(f"weights: {error}", file=sys.stderr)
+        return 1
+    return 0
