@@ -23,7 +23,7 @@ from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput, reason
 from deepocr.pipeline import read_document, warm_up
 from deepocr.render.formats import render_document
 from deepocr.settings import load_settings
-from deepocr.tasks import make_job, refuse_unchecked_task
+from deepocr.tasks import make_job, parse_dpi, refuse_unchecked_task
 from deepocr.types import DocumentResult, Job
 
 log = logging.getLogger(__name__)
@@ -106,18 +106,29 @@ class Predictor(BaseRunner):
             description="Hold every page against a second reader; JSON has what it finds, metrics counts verdicts",
             default=False,
         ),
+        dpi: str = Input(
+            description="Resolution PDF pages are drawn at: 36 to 1200, or auto: a scan's own; as the server is set when empty",
+            default="",
+        ),
     ) -> str:
         self.loop = asyncio.get_running_loop()
         try:
             job = make_job(task_type, reference_text, resolution_size, max_new_tokens)
-            return await self.read(image, job, output_format, pages, password, check)
+            return await self.read(image, job, output_format, pages, password, check, dpi)
         except Exception as error:
             if not isinstance(error, DeepOCRError):
                 log.exception("a prediction failed")
             raise Failure(reason(error)) from None
 
     async def read(
-        self, image: Path, job: Job, output_format: str, pages: str, password: str, check: bool
+        self,
+        image: Path,
+        job: Job,
+        output_format: str,
+        pages: str,
+        password: str,
+        check: bool,
+        dpi: str,
     ) -> str:
         """The document in the format asked for. Raises DeepOCRError."""
         if not isinstance(image, Path):
@@ -134,7 +145,7 @@ class Predictor(BaseRunner):
         document = await asyncio.to_thread(
             self.processes.open,
             image,
-            dpi=self.settings.dpi,
+            dpi=parse_dpi(dpi) if dpi else self.settings.dpi,
             password=password,
             with_words=check or self.settings.ppocr_text_layer,
         )

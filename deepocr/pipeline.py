@@ -81,7 +81,8 @@ async def read_page(
     except (UnsupportedTask, EngineBroken):
         raise
     except Exception as error:  # noqa: BLE001 - logged by failed_page
-        return failed_page(page.number, page.size_px, error, reading.raw)
+        failed = failed_page(page.number, page.size_px, error, reading.raw)
+        return replace(failed, dpi=page.dpi)
 
 
 class _Reading:
@@ -129,6 +130,7 @@ class _Reading:
             confidence=sum(probabilities) / len(probabilities) if probabilities else None,
             seconds=done.seconds,
             notes={**done.notes, **box_notes(regions)},
+            dpi=page.dpi,
         )
 
 

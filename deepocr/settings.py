@@ -7,12 +7,14 @@ refused: a misspelled setting that is silently ignored is worse than an error.
 import difflib
 import os
 from pathlib import Path
-from typing import Literal, TypeVar, get_origin
+from typing import Annotated, Literal, TypeVar, get_origin
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from deepocr.errors import SettingsError
+from deepocr.errors import InvalidInput, SettingsError
+from deepocr.tasks import parse_dpi
+from deepocr.types import Dpi
 
 PREFIX = "DEEPOCR_"
 
@@ -27,6 +29,13 @@ SERVICE_NAMES = frozenset({
 one environment serves all."""
 
 
+def _dpi(value: object) -> Dpi:
+    try:
+        return parse_dpi(value)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error
+
+
 class Settings(BaseSettings):
     """Defaults suit the container; see the README for each."""
 
@@ -37,7 +46,10 @@ class Settings(BaseSettings):
     )
 
     # documents in
-    dpi: int = Field(default=144, ge=36, le=1200, description="resolution PDF pages are drawn at")
+    dpi: Annotated[Dpi, BeforeValidator(_dpi)] = Field(
+        default="auto",
+        description="resolution PDF pages are drawn at; auto: a scan's own, at least 1,600 pixels",
+    )
     max_pixels: int = Field(default=180_000_000, ge=1, description="pixels a page may have")
     max_bytes: int = Field(default=1 << 30, ge=1, description="bytes a document may have")
     max_pages: int = Field(default=5000, ge=1, description="pages one request may read")
@@ -164,4 +176,4 @@ def _may_be_shown(kind: type[Settings], field: str) -> bool:
     """Numbers and choices; a text may be a key, or an address with one in it."""
     known = kind.model_fields.get(field.lower())
     annotation = known.annotation if known else None
-    return annotation in (int, float, bool) or get_origin(annotation) is Literal
+    return annotation in (int, float, bool, Dpi) or get_origin(annotation) is Literal

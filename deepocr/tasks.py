@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deepocr.errors import InvalidInput
-from deepocr.types import Job
+from deepocr.types import Dpi, Job
 
 MAX_REFERENCE_CHARS = 1000
 DEFAULT_NEW_TOKENS = 8192
@@ -134,6 +134,22 @@ def make_job(
             f"max_new_tokens is {max_new_tokens}; it must be from 1 to {MAX_NEW_TOKENS}"
         )
     return Job(found.title, reference, find_preset(preset).title, max_new_tokens)
+
+
+LEAST_DPI, MOST_DPI = 36, 1200
+
+
+def parse_dpi(value: object, most: int = MOST_DPI) -> Dpi:
+    """`auto`, or a whole number or its digits. Raises InvalidInput."""
+    text = str(value).strip()
+    if text == "auto":
+        return "auto"
+    if text.isascii() and text.isdigit() and LEAST_DPI <= int(text[:9]) <= most:
+        return int(text)
+    raise InvalidInput(
+        f"the resolution {text[:60]!r} is not from {LEAST_DPI} to {most} dpi; "
+        "give a whole number or auto"
+    )
 
 
 def prompt_for(job: Job, prompts: Mapping[str, str] = PROMPTS) -> str:

@@ -14,6 +14,9 @@ FinishReason = Literal["stop", "length", "repetition"]
 
 PageStatus = Literal["ok", "retried", "truncated", "repetition", "blank", "failed"]
 
+Dpi = int | Literal["auto"]
+"""Resolution that PDF pages are drawn at; `auto` suits each page."""
+
 Box = tuple[int, int, int, int]
 """x1, y1, x2, y2 with x1 <= x2 and y1 <= y2."""
 
@@ -160,7 +163,8 @@ class PageCheck:
 @dataclass(frozen=True)
 class PageResult:
     """Everything known about one page after reading. A failed page has an `error` and no regions;
-    its `raw` is what was written before it failed."""
+    its `raw` is what was written before it failed. `dpi` is the resolution of the page picture,
+    None where a picture does not say or the page could not be drawn."""
 
     number: int
     status: PageStatus
@@ -173,6 +177,7 @@ class PageResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
+    dpi: float | None = None
     check: PageCheck | None = None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deepocr.types import Job
+from deepocr.types import Dpi, Job
 
 CheckedPages = Literal["layer", "all", "none"]
 """Pages that are held against a witness: those with a sound text layer, which costs nothing, all
@@ -19,7 +19,7 @@ class ReadingOptions:
     `page_timeout_s`."""
 
     job: Job
-    dpi: int = 144
+    dpi: Dpi = "auto"
     max_side_px: int | None = None
     max_readings: int = 4
     check: CheckedPages = "layer"

@@ -163,7 +163,7 @@ def write_overlay_pdf(material: Material) -> None:
             if picture is None:
                 pdf.add_empty()
             else:
-                pdf.add_jpeg(_jpeg(picture), picture, _size_pt(picture, record.dpi))
+                pdf.add_jpeg(_jpeg(picture), picture, _size_pt(picture, record.result.dpi))
         pdf.close()
 
 

@@ -101,7 +101,7 @@ async def read_prepared(
 def failed_reading(prepared: Prepared, failed: PageResult) -> ReadPage:
     """A page that could not be read, ready to be kept."""
     dpi = prepared.page.dpi if prepared.page else None
-    return ReadPage(PageRecord(failed, dpi=dpi), (), prepared.seconds)
+    return ReadPage(PageRecord(replace(failed, dpi=dpi)), (), prepared.seconds)
 
 
 async def _read(
@@ -116,8 +116,8 @@ async def _read(
         failed = prepared.failed or PageResult(prepared.number, "failed", (0, 0))
         return failed_reading(prepared, failed)
     if prepared.blank:
-        result = PageResult(prepared.number, "blank", page.size_px)
-        record = PageRecord(result, dpi=page.dpi, ink=prepared.ink)
+        result = PageResult(prepared.number, "blank", page.size_px, dpi=page.dpi)
+        record = PageRecord(result, ink=prepared.ink)
         return ReadPage(record, (), prepared.seconds)
 
     readings = await _climb(engine, page, prepared.look, options, checking)
@@ -133,7 +133,6 @@ async def _read(
     record = PageRecord(
         result=turn_back(result, turned),
         turned=turned,
-        dpi=page.dpi,
         ink=prepared.ink,
         note=note,
         attempts=tuple(reading.as_attempt(reading is kept) for reading in readings),

@@ -50,7 +50,6 @@ class PageRecord:
 
     result: PageResult
     turned: int = 0
-    dpi: float | None = None
     ink: float | None = None
     note: str | None = None
     attempts: tuple[Attempt, ...] = ()

@@ -152,7 +152,6 @@ def record_to_dict(record: PageRecord, running: RunningHeads) -> dict[str, Any]:
     """A page in plain types: what render.json says of it, and how it came to be."""
     return {
         **page_to_dict(record.result),
-        "dpi": record.dpi,
         "turned": record.turned,
         "ink": record.ink,
         "note": record.note,

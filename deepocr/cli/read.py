@@ -23,7 +23,7 @@ from deepocr.engines.base import Engine
 from deepocr.engines.registry import create_engine
 from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput
 from deepocr.settings import Settings, load_settings
-from deepocr.tasks import DEFAULT_NEW_TOKENS, PRESETS, TASKS, make_job
+from deepocr.tasks import DEFAULT_NEW_TOKENS, PRESETS, TASKS, make_job, parse_dpi
 from deepocr.types import PageStatus, Verdict
 
 EXIT_OK = 0
@@ -105,8 +105,8 @@ def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
     add("--max-new-tokens", type=positive, default=DEFAULT_NEW_TOKENS, metavar="N", help=text)
     add("--pages", default="", help="like 1-3,7 or 5-; all when not given")
     add("--password", default="", help="of an encrypted PDF")
-    dpi = engine_choice.in_range(36, 1200)
-    add("--dpi", type=dpi, default=144, help="PDF pages are drawn at (144)")
+    text = "PDF pages are drawn at; auto: a scan's own, at least 1,600 pixels (auto)"
+    add("--dpi", default="auto", help=text)
     text = "ppocr: use a PDF's own text where it says what the page shows"
     add("--text-layer", action="store_true", help=text)
     add("--max-side", type=positive, metavar="PX", help="longer pages are made smaller to this")
@@ -149,7 +149,7 @@ def options_of(chosen: argparse.Namespace) -> Options:
     return Options(
         reading=ReadingOptions(
             job,
-            chosen.dpi,
+            parse_dpi(chosen.dpi),
             chosen.max_side,
             chosen.readings,
             chosen.check,

@@ -5,6 +5,7 @@ from pathlib import Path
 from deepocr.documents.document import Document, Limits
 from deepocr.documents.pictures import PictureDocument
 from deepocr.errors import DocumentTooLarge, UnknownFormat, UnreadableDocument
+from deepocr.types import Dpi
 
 READABLE = "PNG, JPEG, WebP, BMP, GIF, TIFF or PDF"
 
@@ -46,7 +47,7 @@ _HEAD_BYTES = 1024
 def open_document(
     source: bytes | Path,
     limits: Limits,
-    dpi: float = 144,
+    dpi: Dpi = 144,
     password: str = "",
     with_words: bool = False,
     max_side_px: int | None = None,
@@ -56,9 +57,9 @@ def open_document(
 
     For files of strangers use a DocumentProcesses: these may draw for hours or take all memory.
 
-    `limits` are the Settings or a DocumentLimits. PDF pages are drawn at `dpi`, pictures keep
-    their pixels; with `max_side_px` a page whose longer side is longer comes smaller. `with_words`
-    adds the words of a PDF's own text layer to its pages.
+    `limits` are the Settings or a DocumentLimits. PDF pages are drawn at `dpi` (`auto` is in
+    `resolution.py`), pictures keep their pixels; with `max_side_px` a page whose longer side is
+    longer comes smaller. `with_words` adds the words of a PDF's own text layer to its pages.
 
     A picture is decoded here, unless `decode` is False, so that a damaged one is refused at once;
     pages of a PDF or of a TIFF with several are decoded when asked for. Raises UnreadableDocument,

@@ -12,12 +12,11 @@ import pymupdf
 from PIL import Image
 
 from deepocr.documents.document import Document, Limits, check_size
+from deepocr.documents.resolution import POINTS_PER_INCH, auto_zoom
 from deepocr.errors import DocumentTooLarge, PasswordNeeded, UnreadableDocument
-from deepocr.types import Page, Word
+from deepocr.types import Dpi, Page, Word
 
 log = logging.getLogger(__name__)
-
-POINTS_PER_INCH = 72
 
 # MuPDF is not thread-safe, not even across documents
 _MUPDF = threading.Lock()
@@ -43,7 +42,7 @@ class PdfDocument(Document):
         self,
         source: bytes | Path,
         limits: Limits,
-        dpi: float,
+        dpi: Dpi,
         password: str,
         with_words: bool,
         max_side_px: int | None,
@@ -112,10 +111,27 @@ class PdfDocument(Document):
             raise ValueError(f"its size is {sides[0]} x {sides[1]} points")
         if dpi is not None:
             return dpi / POINTS_PER_INCH
-        zoom = self._dpi / POINTS_PER_INCH
+        if self._dpi == "auto":
+            zoom = auto_zoom(*sides, self._pictures(page), self.limits.max_pixels)
+        else:
+            zoom = self._dpi / POINTS_PER_INCH
         if self._max_side_px is not None:
             zoom = min(zoom, self._max_side_px / max(sides))
         return zoom
+
+    def _pictures(self, page: pymupdf.Page) -> list[tuple[float, float]]:
+        """Pixels a point and area in square points of each picture on the page."""
+        # without any the page's contents need not be looked through
+        if not self._pdf.get_page_images(page.number):
+            return []
+        found = []
+        for picture in page.get_image_info():
+            a, b, c, d, *_ = picture["transform"]
+            area_pt2 = abs(a * d - b * c)
+            if area_pt2 > 0:
+                pixels = picture["width"] * picture["height"]
+                found.append((math.sqrt(pixels / area_pt2), area_pt2))
+        return found
 
     def _check_page(self, number: int) -> None:
         """MuPDF draws a blank letter page where the page itself is lost: refuse to invent one."""

@@ -18,7 +18,7 @@ from PIL import Image
 from deepocr.documents.document import Document, Limits
 from deepocr.documents.drawing_process import DrawingProcess, Header, NeedsMemory, ProcessDied
 from deepocr.errors import PageTooCostly, UnreadableDocument
-from deepocr.types import Page, Word
+from deepocr.types import Dpi, Page, Word
 
 if TYPE_CHECKING:  # its libraries take a third of the time in which a drawing process starts
     from deepocr.settings import Settings
@@ -60,7 +60,7 @@ class DocumentProcesses:
         self,
         source: bytes | Path,
         *,
-        dpi: float = 144,
+        dpi: Dpi = 144,
         password: str = "",
         with_words: bool = False,
         max_side_px: int | None = None,

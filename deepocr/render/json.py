@@ -41,6 +41,7 @@ def page_to_dict(page: PageResult) -> dict[str, Any]:
         "status": page.status,
         "error": _plain(page.error),
         "size_px": {"width": page.size_px[0], "height": page.size_px[1]},
+        "dpi": _plain(page.dpi),
         "finish_reason": page.finish_reason,
         "confidence": _plain(page.confidence),
         "usage": _fields(page.usage),

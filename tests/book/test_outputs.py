@@ -36,7 +36,14 @@ def test_figures_of_a_pdf_are_cut_at_300_dpi(tmp_path: Path) -> None:
     text = "words\n\n" + tag("image", raw_box(drawn_pt, (500, 700)), "") + "after it"
     script = helper.write_script(tmp_path / "s.json", default={"text": text})
     ended = helper.run(
-        tmp_path / "book.pdf", "-o", tmp_path / "out", "--engine", "scripted", script=script
+        tmp_path / "book.pdf",
+        "-o",
+        tmp_path / "out",
+        "--dpi",
+        "144",
+        "--engine",
+        "scripted",
+        script=script,
     )
     assert ended.returncode == 0, ended.stderr
     folder = tmp_path / "out" / "book"

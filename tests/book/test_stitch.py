@@ -181,7 +181,7 @@ def test_truncated_and_blank_pages_are_named(tmp_path: Path) -> None:
     script = helper.write_script(
         tmp_path / "s.json", default={"text": "cut", "finish_reason": "length"}
     )
-    ended = helper.run(book, "-o", tmp_path, "--engine", "scripted", script=script)
+    ended = helper.run(book, "-o", tmp_path, "--dpi", "144", "--engine", "scripted", script=script)
     assert ended.returncode == 0
     assert ended.stdout.splitlines()[-1] == "2 pages: 1 truncated, 1 blank"
     markdown = (tmp_path / "book" / "document.mmd").read_text()
@@ -199,7 +199,7 @@ def test_pages_of_the_json_follow_the_documented_schema(tmp_path: Path) -> None:
     )
     helper.run(book, "-o", tmp_path, "--engine", "scripted", script=script)
     schema = load_schema()
-    own = {"dpi", "turned", "ink", "note", "running_heads", "figures", "attempts"}
+    own = {"turned", "ink", "note", "running_heads", "figures", "attempts"}
     for page in helper.document(tmp_path / "book")["pages"]:
         assert own <= set(page)
         plain = {key: value for key, value in page.items() if key not in own}

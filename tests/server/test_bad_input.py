@@ -32,6 +32,7 @@ FAILS: dict[str, tuple[dict[str, Any], str]] = {
     "page zero": ({"image": THREE_PAGES, "pages": "0"}, "0"),
     "beyond the end": ({"image": THREE_PAGES, "pages": "5-"}, "3 pages"),
     "letters for pages": ({"image": THREE_PAGES, "pages": "abc"}, "abc"),
+    "a resolution of letters": ({"image": THREE_PAGES, "dpi": "high"}, "from 36 to 1200 dpi"),
     "nothing to locate": (
         {"image": GOOD, "task_type": "Locate Object by Reference"},
         "reference_text",

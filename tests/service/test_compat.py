@@ -188,7 +188,7 @@ def test_mistral_pages(embedded: Stack) -> None:
     assert [page["index"] for page in found["pages"]] == [0, 2]
     assert found["usage_info"]["pages_processed"] == 2
     page = found["pages"][1]
-    assert page["dimensions"] == {"dpi": 144, "height": 300, "width": 400}
+    assert page["dimensions"] == {"dpi": 576, "height": 1200, "width": 1600}
     image = page["images"][0]
     assert f"({image['id']})" in page["markdown"]
     assert image["image_base64"].startswith("data:image/jpeg;base64,")
@@ -208,7 +208,7 @@ def test_mistral_client(mistral: Mistral, pages: Any, read: list[int]) -> None:
     assert [block.type for block in (title, text, image)] == ["title", "text", "image"]
     assert title.content == f"# Page {read[0] + 1}"
     assert image.image_id == answer.pages[0].images[0].id
-    assert (text.top_left_x, text.top_left_y) == (10, 90)
+    assert (text.top_left_x, text.top_left_y) == (40, 360)
     assert answer.pages[0].header is None
 
 

@@ -37,6 +37,7 @@ INPUTS = [
     "max_new_tokens",
     "password",
     "check",
+    "dpi",
 ]
 
 
@@ -292,6 +293,7 @@ def test_defaults_are_those_of_a_job() -> None:
         "max_new_tokens": job.max_new_tokens,
         "password": "",
         "check": False,
+        "dpi": "",
     }
     limits = inputs()["max_new_tokens"]
     assert (limits["ge"], limits["le"]) == (1, MAX_NEW_TOKENS)

@@ -18,7 +18,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults() -> None:
     assert load_settings().engine == "deepseek"
-    assert load_settings().dpi == 144
+    assert load_settings().dpi == "auto"
 
 
 def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from deepocr.service.http.problems import Problem
 from deepocr.service.state.files import NoRoomError, new_task_id
 from deepocr.service.state.records import TaskRecord
 from deepocr.tasks import refuse_unchecked_task
-from deepocr.types import Job
+from deepocr.types import Dpi, Job
 
 COPY_BYTES = 1 << 20
 MAX_NAME_CHARS = 200
@@ -38,7 +38,7 @@ class Wanted:
     job: Job
     pages: str = ""
     password: str = ""
-    dpi: int | None = None
+    dpi: Dpi | None = None
     webhook: str | None = None
     live: bool = False
     check: bool = False

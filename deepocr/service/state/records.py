@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from deepocr.errors import DeepOCRError
-from deepocr.types import Job
+from deepocr.types import Dpi, Job
 
 State = Literal["PENDING", "STARTED", "SUCCESS", "FAILURE", "CANCELED"]
 """PENDING until its first page is read; the last three are final and never change again."""
@@ -40,7 +40,7 @@ class TaskRecord(BaseModel):
     num_pages: int
     numbers: tuple[int, ...]
     job: Job
-    dpi: int
+    dpi: Dpi
     live: bool = False
     check: bool = False
     webhook: str | None = None

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from deepocr.documents.resolution import LEAST_DPI
 from deepocr.errors import InvalidInput
 from deepocr.render.failures import render_or_tell
 from deepocr.render.markdown import FIGURE_LABELS, HEADINGS, figures_of, render_markdown
@@ -236,7 +237,7 @@ def _page(files: TaskFiles, record: TaskRecord, page: PageResult, body: MistralR
         index=page.number - 1,
         markdown=render_markdown(page, lambda number, _: _image_id(number - 1)),
         images=images,
-        dimensions=Dimensions(dpi=record.dpi, height=height, width=width),
+        dimensions=Dimensions(dpi=round(page.dpi or LEAST_DPI), height=height, width=width),
         header=_furniture(page, "header") if body.extract_header else None,
         footer=_furniture(page, "footer", "page_number") if body.extract_footer else None,
         blocks=_blocks(page) if body.include_blocks else None,

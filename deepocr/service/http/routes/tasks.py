@@ -17,12 +17,13 @@ from deepocr.service.state.records import Snapshot, TaskProgress
 from deepocr.service.work.exports import EXPORTS
 from deepocr.service.work.stitching import finish_task
 from deepocr.service.work.webhooks import check_webhook
-from deepocr.tasks import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, PRESETS, TASKS, make_job
+from deepocr.tasks import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, PRESETS, TASKS, make_job, parse_dpi
 
 router = APIRouter(prefix="/api/v1/ocr", tags=["tasks"], route_class=ClientRoute)
 
 MAX_WAIT_S = 60.0
 MAX_LISTED = 200
+MOST_DPI = 600
 
 TheService = Annotated[Service, Depends(service_of)]
 
@@ -36,7 +37,7 @@ async def wanted_of(
     max_new_tokens: Annotated[int, Form(ge=1, le=MAX_NEW_TOKENS)] = DEFAULT_NEW_TOKENS,
     pages: Annotated[str, Form(description="such as 1-3,7; empty is all")] = "",
     password: Annotated[str, Form(description="of an encrypted PDF", max_length=200)] = "",
-    dpi: Annotated[int | None, Form(ge=36, le=600, description="of a PDF's pages")] = None,
+    dpi: Annotated[str, Form(description="of a PDF's pages: auto, or 36 to 600")] = "",
     webhook_url: Annotated[str, Form(description="told when the task is final")] = "",
     live: Annotated[bool, Form(description="publish text while it is written")] = False,
     check: Annotated[bool, Form(description="hold every page against a second reader")] = False,
@@ -49,7 +50,7 @@ async def wanted_of(
         job=make_job(task, reference_text, preset, max_new_tokens),
         pages=pages,
         password=password,
-        dpi=dpi,
+        dpi=parse_dpi(dpi, MOST_DPI) if dpi else None,
         webhook=webhook_url or None,
         live=live,
         check=check,
