@@ -39,6 +39,7 @@ from deepocr.engines.deepseek.sampling import NO_BAN
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage, prepare
 from deepocr.tasks import Preset, find_preset
+from measure.bench.launches import count_launches
 from measure.bench.measures import Clock, peak_bytes, read_bandwidth, step_bytes
 from measure.bench.transformers_decoder import transformers_decoder
 from measure.plain_sequence import PlainSequence
@@ -100,6 +101,9 @@ def run(options: argparse.Namespace) -> int:
         "read_gb_s": round(read_bandwidth(device) / 1e9, 1),
         "engines": [],
     }
+    if on_cuda:
+        launches = count_launches(options.model, batches)
+        report["nodes"] = {batch: len(found.names) for batch, found in launches.items()}
     written: list[int] = []
     if not options.alone:
         report["plain"], written = measure_plain(base, pages[0], tokens)
@@ -381,6 +385,8 @@ def print_table(report: Mapping[str, Any]) -> None:
             f"(processor {plain['first_token_processor_s']} s), "
             f"{plain['ms_per_token']} ms a token"
         )
+    if nodes := report.get("nodes"):
+        lines.append(f"kernels a decode step, by batch: {nodes}")
     columns = (
         *("batch", "vision_s", "prefill_s", "first_token_s", "ms_per_step", "tokens_s"),
         *("pages_s", "peak_gb", "floor_share", "first_token_processor_s"),

@@ -56,7 +56,7 @@ class GraphRunner(Runner):
         count = len(sequences)
         size = min(size for size in graph_sizes(self.max_sequences) if size >= count)
         rows = [self.decode_row(sequence, self.table_width) for sequence in sequences]
-        rows += [self._padding_row()] * (size - count)
+        rows += [self.padding_row()] * (size - count)
         tokens, probabilities = self._replay(self._to_device(rows))
         return self._launched(tokens[:count], probabilities[:count])
 
@@ -67,21 +67,22 @@ class GraphRunner(Runner):
         graph.graph.replay()
         return graph.tokens, graph.probabilities
 
-    def _padding_row(self) -> list[int]:
+    def padding_row(self) -> list[int]:
         return [self.max_sequences, 0, 1] + [0] * self.table_width
 
     def _capture(self, size: int, pool: Any) -> DecodeGraph:
-        inputs = self._to_device([self._padding_row()] * size)
+        inputs = self._to_device([self.padding_row()] * size)
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UPS):
-                self._step(inputs)
+                self.step(inputs)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool):
-            tokens, probabilities = self._step(inputs)
+            tokens, probabilities = self.step(inputs)
         return DecodeGraph(graph, inputs, tokens, probabilities)
 
-    def _step(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """What a graph holds: rows as `padding_row` has them -> tokens, probabilities."""
         return self.decode_step(inputs, self.paged_batch(inputs))

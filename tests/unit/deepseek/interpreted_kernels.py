@@ -145,7 +145,7 @@ class PaddedRunner(GraphRunner):
     """Batches padded as for graphs, run without one."""
 
     def _replay(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return self._step(inputs)
+        return self.step(inputs)
 
 
 @torch.inference_mode()
