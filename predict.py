@@ -80,6 +80,7 @@ class Predictor(BaseRunner):
                 "Locate Object by Reference",
                 "OCR with Boxes",
                 "Describe Image",
+                "Parse Pages Together",
             ],
         ),
         reference_text: str = Input(
@@ -113,7 +114,9 @@ class Predictor(BaseRunner):
     ) -> str:
         self.loop = asyncio.get_running_loop()
         try:
-            job = make_job(task_type, reference_text, resolution_size, max_new_tokens)
+            job = make_job(
+                task_type, reference_text, resolution_size, max_new_tokens, may_join_pages=True
+            )
             return await self.read(image, job, output_format, pages, password, check, dpi)
         except Exception as error:
             if not isinstance(error, DeepOCRError):

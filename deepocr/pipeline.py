@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import chain
 
 from PIL import Image, ImageDraw
 
@@ -26,6 +27,8 @@ from deepocr.errors import (
 )
 from deepocr.parsing.boxes import box_notes, within_page
 from deepocr.parsing.grounding import parse_regions
+from deepocr.parsing.page_marks import split_at_marks
+from deepocr.tasks import MAX_PAGES_TOGETHER, PAGES_TOGETHER
 from deepocr.types import (
     DocumentResult,
     Event,
@@ -38,6 +41,7 @@ from deepocr.types import (
     Region,
     RegionFound,
     TextDelta,
+    Usage,
 )
 
 log = logging.getLogger(__name__)
@@ -66,6 +70,14 @@ async def read_page(
     Whatever goes wrong with the page becomes a result with status `failed` and never touches
     another page. Raised are UnsupportedTask, and EngineBroken: then no page is to blame.
     """
+    return (await _read((page,), engine, job, listener))[0]
+
+
+async def _read(
+    pages: Sequence[Page], engine: Engine, job: Job, listener: Listener | None
+) -> list[PageResult]:
+    """One reading, a result for each of the pages that are read in it."""
+    page = replace(pages[0], following=tuple(pages[1:]))
     started_s = time.perf_counter()
     reading = _Reading()
     try:
@@ -76,13 +88,13 @@ async def read_page(
                 reading.take(event)
         if reading.done is None:
             raise EngineError(f"{engine.capabilities.engine} left page {page.number} unfinished")
-        result = reading.result(page, reading.done)
-        return with_stage(result, "total", time.perf_counter() - started_s)
+        first, *others = reading.results(pages, reading.done)
+        return [with_stage(first, "total", time.perf_counter() - started_s), *others]
     except (UnsupportedTask, EngineBroken):
         raise
     except Exception as error:  # noqa: BLE001 - logged by failed_page
-        failed = failed_page(page.number, page.size_px, error, reading.raw)
-        return replace(failed, dpi=page.dpi)
+        raws = [reading.raw, *[""] * len(page.following)]
+        return [_failed(page, error, raw) for page, raw in zip(pages, raws, strict=True)]
 
 
 class _Reading:
@@ -114,10 +126,38 @@ class _Reading:
     def raw(self) -> str:
         return "".join(delta.text for delta in self.deltas)
 
-    def result(self, page: Page, done: PageDone) -> PageResult:
-        raw = self.raw
-        probabilities = [p for delta in self.deltas for p in delta.probabilities]
-        found = tuple(self.found) or parse_regions(raw, page.size_px, self.deltas)
+    def results(self, pages: Sequence[Page], done: PageDone) -> list[PageResult]:
+        """Of each page. What the reading cost as a whole stands with the first."""
+        if len(pages) == 1:
+            return [self._result(pages[0], self.deltas, done)]
+        numbers = f"pages {pages[0].number} to {pages[-1].number}"
+        texts = split_at_marks(self.deltas)
+        notes = {**done.notes, "read together": numbers}
+        if len(texts) != len(pages):
+            notes["page marks"] = (
+                f"{len(texts)} for {len(pages)} pages: text may stand with a page before its own"
+            )
+        texts, surplus = texts[: len(pages)], texts[len(pages) :]
+        # nothing is lost: text beyond the last page stays with it
+        texts[-1].extend(chain.from_iterable(surplus))
+        results: list[PageResult] = []
+        for page, deltas in zip(pages, texts, strict=False):
+            usage = Usage(0, sum(len(delta.probabilities) for delta in deltas))
+            end = done.finish_reason if len(results) == len(texts) - 1 else "stop"
+            results.append(self._result(page, deltas, PageDone(end, usage, notes=notes)))
+        unwritten = EngineError(
+            f"the engine wrote the text of {len(texts)} of {numbers}, which were read together; "
+            "read this page by itself"
+        )
+        results += [_failed(page, unwritten) for page in pages[len(texts) :]]
+        elsewhere = sum(result.usage.output_tokens for result in results[1:])
+        usage = Usage(done.usage.prompt_tokens, max(0, done.usage.output_tokens - elsewhere))
+        return [replace(results[0], usage=usage, seconds=done.seconds), *results[1:]]
+
+    def _result(self, page: Page, deltas: Sequence[TextDelta], done: PageDone) -> PageResult:
+        raw = "".join(delta.text for delta in deltas)
+        probabilities = [p for delta in deltas for p in delta.probabilities]
+        found = tuple(self.found) or parse_regions(raw, page.size_px, deltas)
         regions = within_page(found, page.size_px)
         return PageResult(
             number=page.number,
@@ -148,6 +188,10 @@ def failed_page(
     return PageResult(number, "failed", size_px, raw=raw, error=reason(error))
 
 
+def _failed(page: Page, error: Exception, raw: str = "") -> PageResult:
+    return replace(failed_page(page.number, page.size_px, error, raw), dpi=page.dpi)
+
+
 async def read_pages(
     engine: Engine,
     document: Document,
@@ -158,36 +202,64 @@ async def read_pages(
     listener: Listener | None = None,
     also: Addition | None = None,
 ) -> AsyncIterator[PageResult]:
-    """The pages `numbers` of a document, in that order, at most `window` of them in memory.
+    """The pages `numbers` of a document, in that order, at most `window` of them in memory, or as
+    many as one reading takes.
 
     A page that cannot be drawn or read is a failed one in its place. Closing the iterator cancels
     the pages in flight. Raises UnsupportedTask before any work, EngineBroken.
     """
     check_task(engine.capabilities, job)
 
-    async def render_and_read(number: int) -> PageResult:
+    async def draw(number: int) -> tuple[Page, float] | PageResult:
         started_s = time.perf_counter()
         try:
             page = await asyncio.to_thread(document.page, number)
         except Exception as error:  # noqa: BLE001 - logged by failed_page
             return failed_page(number, (0, 0), error)
-        render_s = time.perf_counter() - started_s
-        reading = read_page(engine, page, job, listener)
-        result = await (also(page, reading) if also else reading)
-        return with_stage(result, "render", render_s)
+        return page, time.perf_counter() - started_s
 
-    waiting = deque(numbers)
-    running: deque[asyncio.Task[PageResult]] = deque()
+    async def draw_and_read(group: Sequence[int]) -> list[PageResult]:
+        drawn = await asyncio.gather(*map(draw, group))
+        pages = [page[0] for page in drawn if isinstance(page, tuple)]
+        read = iter(await _read_also(pages, engine, job, listener, also) if pages else ())
+        return [
+            with_stage(next(read), "render", page[1]) if isinstance(page, tuple) else page
+            for page in drawn
+        ]
+
+    size = MAX_PAGES_TOGETHER if job.task == PAGES_TOGETHER.title else 1
+    waiting = deque(numbers[at : at + size] for at in range(0, len(numbers), size))
+    running: deque[asyncio.Task[list[PageResult]]] = deque()
     try:
         while waiting or running:
-            while waiting and len(running) < window:
-                running.append(asyncio.create_task(render_and_read(waiting.popleft())))
-            yield await running[0]
+            while waiting and len(running) < max(1, window // size):
+                running.append(asyncio.create_task(draw_and_read(waiting.popleft())))
+            for result in await running[0]:
+                yield result
             running.popleft()
     finally:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _read_also(
+    pages: Sequence[Page],
+    engine: Engine,
+    job: Job,
+    listener: Listener | None,
+    also: Addition | None,
+) -> Sequence[PageResult]:
+    """One reading of the pages, with what is added to each beside it."""
+    if also is None:
+        return await _read(pages, engine, job, listener)
+    reading = asyncio.create_task(_read(pages, engine, job, listener))
+
+    async def result_of(place: int) -> PageResult:
+        return (await reading)[place]
+
+    additions = (also(page, result_of(place)) for place, page in enumerate(pages))
+    return await asyncio.gather(*additions)
 
 
 def with_stage(result: PageResult, stage: str, seconds: float) -> PageResult:

@@ -75,6 +75,18 @@ TASKS: Mapping[str, Task] = {
     )
 }
 
+PAGES_TOGETHER = Task(
+    "Parse Pages Together",
+    "together",
+    "<image>Multi page parsing.",
+    grounded=True,
+)
+"""Several pages of a document in one reading, which Unlimited-OCR is trained for. Everyone else
+reads page by page, so this is not among TASKS."""
+
+MAX_PAGES_TOGETHER = 16
+"""In one reading: 4,400 of 32,768 tokens are their slots then, and 1,700 are left for each text."""
+
 PROMPTS: Mapping[str, str] = {task.title: task.prompt for task in TASKS.values()}
 
 PRESETS: Mapping[str, Preset] = {
@@ -110,9 +122,15 @@ def make_job(
     reference_text: str = "",
     preset: str = "Gundam (Recommended)",
     max_new_tokens: int = DEFAULT_NEW_TOKENS,
+    *,
+    may_join_pages: bool = False,
 ) -> Job:
-    """A checked Job from titles or slugs. Raises InvalidInput."""
-    found = find_task(task)
+    """A checked Job from titles or slugs. Raises InvalidInput.
+
+    `may_join_pages` is for callers that hand over a document at once, see PAGES_TOGETHER.
+    """
+    joined = may_join_pages and task in (PAGES_TOGETHER.title, PAGES_TOGETHER.slug)
+    found = PAGES_TOGETHER if joined else find_task(task)
     if not isinstance(reference_text, str):
         raise InvalidInput(f"reference_text is {reference_text!r}, no text; put it in quotes")
     if not isinstance(max_new_tokens, int):
@@ -158,7 +176,9 @@ def prompt_for(job: Job, prompts: Mapping[str, str] = PROMPTS) -> str:
     return prompts[job.task].replace("{reference_text}", job.reference_text)
 
 
-CHECKED_TASKS = frozenset({"Convert to Markdown", "Free OCR", "OCR with Boxes"})
+CHECKED_TASKS = frozenset(
+    {"Convert to Markdown", "Free OCR", "OCR with Boxes", PAGES_TOGETHER.title}
+)
 """Those that write what the page says, all of it."""
 
 

@@ -34,12 +34,16 @@ class Word:
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """One page as a picture: RGB, upright. `number` counts from 1 within its document."""
+    """One page as a picture: RGB, upright. `number` counts from 1 within its document.
+
+    `following` are the pages that are read in one reading with it, for a task that does so.
+    """
 
     number: int
     image: Image.Image
     dpi: float | None = None
     words: tuple[Word, ...] = ()
+    following: "tuple[Page, ...]" = ()
 
     @property
     def size_px(self) -> tuple[int, int]:

@@ -159,14 +159,14 @@ def hold_against_witness(
 @torch.inference_mode()
 def read_theirs(model: Any, page: PreparedPage, prompt: Prompt, max_new_tokens: int) -> Reading:
     """transformers' reading, the end token never heeded."""
-    tiles = None if page.tiles is None else page.tiles.to(model.dtype)
+    tiles = [part.tiles.to(model.dtype) for part in page.pages if part.tiles is not None]
     images: dict[str, Any] = {
-        "pixel_values": page.overview.to(model.dtype)[None],
-        "pixel_values_local": tiles,
-        "num_local_patches": [0 if tiles is None else tiles.shape[0]],
+        "pixel_values": torch.stack([part.overview for part in page.pages]).to(model.dtype),
+        "pixel_values_local": torch.cat(tiles) if tiles else None,
+        "num_local_patches": [len(part.views) - 1 for part in page.pages],
     }
     if "unlimited" in model.config.model_type:
-        images["patches_grid"] = [list(page.grid)]
+        images["patches_grid"] = [list(part.grid) for part in page.pages]
     ids = torch.tensor([prompt.ids])
     mask = torch.ones_like(ids)
     features = torch.cat(list(model.get_image_features(**images).pooler_output))

@@ -18,7 +18,7 @@ from deepocr.engines.deepseek.ops import plain_ops
 from deepocr.engines.deepseek.ops.choice import choose_ops
 from deepocr.engines.deepseek.page_in_batch import Token
 from deepocr.engines.deepseek.tokens import Prompt
-from deepocr.engines.deepseek.vision import PreparedPage, prepare
+from deepocr.engines.deepseek.vision import PreparedPage, joined, prepare
 from deepocr.tasks import find_preset
 from measure.parity.stages import relative_error
 from measure.parity.witness import (
@@ -75,6 +75,24 @@ def test_features_logits_and_tokens(pair: Pair) -> None:
     wanted = read_theirs(pair.theirs, page, prompt, TOKENS)
     found = read_ours(pair.ours, page, prompt, TOKENS)
     assert found.features.shape == (page.num_slots, 64)
+    assert relative_error(found.features, wanted.features) <= 1e-4
+    assert relative_error(found.logits, wanted.logits) <= 1e-4
+    assert found.tokens == wanted.tokens
+
+
+def test_pages_in_one_reading(tmp_path: Path) -> None:
+    pair = make_pair(small_config("Unlimited-OCR", tmp_path), tmp_path)
+    base = member_of(pair.ours.config).presets["Base"]
+    pages = []
+    for name in ("landscape", "square", "a4"):
+        with Image.open(DATA / "images" / f"{name}.png") as picture:
+            pages.append(prepare(picture, base))
+    page = joined(*pages)
+    assert page.num_slots == 3 * 273
+    ids = (0, *[IMAGE_ID] * page.num_slots, 201, 5)
+    prompt = Prompt(ids, 1, page.num_slots)
+    wanted = read_theirs(pair.theirs, page, prompt, TOKENS)
+    found = read_ours(pair.ours, page, prompt, TOKENS)
     assert relative_error(found.features, wanted.features) <= 1e-4
     assert relative_error(found.logits, wanted.logits) <= 1e-4
     assert found.tokens == wanted.tokens

@@ -13,7 +13,7 @@ from deepocr.engines.base import Capabilities, Engine
 from deepocr.errors import EngineError, EngineUnavailable, InvalidInput
 from deepocr.pipeline import read_page
 from deepocr.settings import Settings
-from deepocr.tasks import CHECKED_TASKS, TASKS, refuse_unchecked_task
+from deepocr.tasks import CHECKED_TASKS, PAGES_TOGETHER, TASKS, refuse_unchecked_task
 from deepocr.types import Event, Job, Line, Page, PageDone, Region, RegionFound, TextDelta
 from tests.unit.test_check import BEES, SALT, page_of, words_of
 
@@ -203,7 +203,7 @@ async def test_canceling_stops_engine_and_witness(monkeypatch: pytest.MonkeyPatc
     assert asyncio.all_tasks() - before <= {reading}
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [*TASKS, PAGES_TOGETHER.title])
 def test_only_tasks_that_write_the_page_can_be_checked(task: str) -> None:
     if task in CHECKED_TASKS:
         refuse_unchecked_task(Job(task))

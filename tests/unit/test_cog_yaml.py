@@ -10,6 +10,7 @@ import re
 import sys
 import tokenize
 import tomllib
+from collections.abc import Iterable
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from pydantic import BaseModel, ConfigDict
 
 from deepocr.render.formats import FORMATS
-from deepocr.tasks import MAX_NEW_TOKENS, PRESETS, TASKS
+from deepocr.tasks import MAX_NEW_TOKENS, PAGES_TOGETHER, PRESETS, TASKS
 from deepocr.types import Job
 from scripts.check_requirements import split_requirements
 
@@ -270,9 +271,13 @@ def test_inputs_are_those_promised_in_their_order() -> None:
 
 @pytest.mark.parametrize(
     ("name", "table"),
-    [("task_type", TASKS), ("resolution_size", PRESETS), ("output_format", FORMATS)],
+    [
+        ("task_type", [*TASKS, PAGES_TOGETHER.title]),
+        ("resolution_size", PRESETS),
+        ("output_format", FORMATS),
+    ],
 )
-def test_choices_equal_the_tables(name: str, table: dict[str, object]) -> None:
+def test_choices_equal_the_tables(name: str, table: Iterable[str]) -> None:
     choices = inputs()[name]["choices"]
     # Cog reads lists only
     assert isinstance(choices, list)

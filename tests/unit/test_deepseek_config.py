@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,47 @@ def test_another_models_config(tmp_path: Path, changes: dict[str, Any], message:
     with pytest.raises(CheckpointError, match="not of a DeepSeek-OCR model") as caught:
         read_config(written(tmp_path, **changes))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rope_theta", -1),
+        ("rope_theta", math.inf),
+        ("rms_norm_eps", 0),
+        ("routed_scaling_factor", math.nan),
+        ("num_hidden_layers", 0),
+        ("max_position_embeddings", 0),
+        ("vocab_size", -5),
+        ("num_experts_per_tok", 0),
+        ("num_experts_per_tok", 9),
+        ("first_k_dense_replace", 4),
+        ("first_k_dense_replace", -1),
+        ("eos_token_id", 1024),
+        ("num_attention_heads", 0),
+    ],
+)
+def test_numbers_that_no_decoder_can_have(tmp_path: Path, name: str, value: float) -> None:
+    file = written(tmp_path, language_config=language(**{name: value}))
+    with pytest.raises(CheckpointError, match=f"{value}") as caught:
+        read_config(file)
+    assert name in str(caught.value) or f"token {value} is beyond" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sam_vit_b": {"heads": 5}}, "5 heads do not fit"),
+        ({"sam_vit_b": {"layers": 0}}, "sam.layers is 0"),
+        ({"sam_vit_b": {"global_attn_indexes": [1, 99]}}, r"\[99\] are beyond"),
+        ({"clip-l-14-224": {"heads": 7}}, "7 heads do not fit 96"),
+    ],
+)
+def test_numbers_that_no_encoder_can_have(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        read_config(written(tmp_path, vision_config=vision(**changes)))
 
 
 @pytest.mark.parametrize(

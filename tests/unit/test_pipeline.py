@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -19,7 +20,8 @@ from deepocr.errors import (
     reason,
 )
 from deepocr.pipeline import read_document, read_page, read_pages, warm_up
-from deepocr.types import Event, Job, Page, PageDone, TextDelta
+from deepocr.tasks import MAX_PAGES_TOGETHER
+from deepocr.types import Event, Job, Page, PageDone, PageResult, TextDelta
 
 
 class FakeDocument:
@@ -65,6 +67,83 @@ async def test_at_most_a_window_of_pages_is_drawn_ahead() -> None:
     async for _page in read_pages(engine, document, range(1, 51), Job(), window=3):  # type: ignore[arg-type]
         assert len(document.drawn) <= 3
         break
+
+
+TOGETHER = Job("Parse Pages Together", preset="Base")
+
+
+class JoiningEngine(ScriptedEngine):
+    """Reads pages together as Unlimited-OCR does: one text for all of them."""
+
+    def __init__(self, text: str, error: str | None = None) -> None:
+        super().__init__(Script(default=Reply(text=text, error=error)))
+        tasks = self.capabilities.tasks | {TOGETHER.task}
+        self.capabilities = replace(self.capabilities, tasks=tasks)
+        self.read_together: list[list[int]] = []
+
+    def read(self, page: Page, job: Job) -> AsyncGenerator[Event, None]:
+        self.read_together.append([page.number, *(after.number for after in page.following)])
+        return super().read(page, job)
+
+
+async def read_together(engine: ScriptedEngine, document: FakeDocument) -> list[PageResult]:
+    numbers = range(1, document.num_pages + 1)
+    reading = read_pages(engine, document, numbers, TOGETHER, window=4)  # type: ignore[arg-type]
+    return [page async for page in reading]
+
+
+async def test_pages_of_one_reading_get_their_own_text() -> None:
+    engine = JoiningEngine("<PAGE><|det|>title [0, 0, 999, 500]<|/det|>one\n<PAGE>two<PAGE>three")
+    pages = await read_together(engine, FakeDocument(4, broken={2}))
+    assert engine.read_together == [[1, 3, 4]]
+    assert [page.status for page in pages] == ["ok", "failed", "ok", "ok"]
+    assert [page.raw for page in pages if page.raw][1:] == ["two", "three"]
+    assert pages[0].regions[0].text == "one"
+    assert pages[0].regions[0].boxes_px == ((0, 0, 100, 25),)
+    assert pages[2].notes["read together"] == "pages 1 to 4"
+    assert "page marks" not in pages[2].notes
+
+
+async def test_a_long_document_is_read_in_several_readings() -> None:
+    engine = JoiningEngine("<PAGE>x" * MAX_PAGES_TOGETHER)
+    pages = await read_together(engine, FakeDocument(20))
+    assert engine.read_together == [list(range(1, 17)), [17, 18, 19, 20]]
+    assert [page.number for page in pages] == list(range(1, 21))
+    assert all(page.status == "ok" for page in pages)
+
+
+async def test_a_page_without_text_in_a_joined_reading_is_told() -> None:
+    one, two, three = await read_together(JoiningEngine("one <PAGE> two"), FakeDocument(3))
+    assert (one.raw, two.raw, one.status, two.status) == ("one", "two", "ok", "ok")
+    assert one.notes["page marks"].startswith("2 for 3 pages")
+    assert three.status == "failed"
+    assert "read this page by itself" in str(three.error)
+
+
+async def test_text_beyond_the_last_page_is_kept_with_it() -> None:
+    pages = await read_together(JoiningEngine("<PAGE>one<PAGE>two<PAGE>more"), FakeDocument(2))
+    assert [page.raw for page in pages] == ["one", "twomore"]
+    assert pages[1].notes["page marks"].startswith("3 for 2 pages")
+
+
+async def test_a_joined_reading_fails_as_one() -> None:
+    pages = await read_together(JoiningEngine("", error="out of ink"), FakeDocument(2))
+    assert [(page.status, page.error) for page in pages] == [("failed", "out of ink")] * 2
+
+
+async def test_what_is_added_to_a_page_is_added_to_each_of_a_joined_reading() -> None:
+    async def also(page: Page, reading: Awaitable[PageResult]) -> PageResult:
+        result = await reading
+        return replace(result, notes={"seen": f"{page.number}: {result.raw}"})
+
+    engine, document = JoiningEngine("<PAGE>one<PAGE>two"), FakeDocument(2)
+    reading = read_pages(engine, document, (1, 2), TOGETHER, window=1, also=also)  # type: ignore[arg-type]
+    assert [page.notes["seen"] async for page in reading] == ["1: one", "2: two"]
+
+
+async def test_only_a_joining_engine_takes_the_task() -> None:
+    with pytest.raises(UnsupportedTask, match="Parse Pages Together"):
+        await read_together(engine_with(), FakeDocument(2))
 
 
 async def test_failures_stay_in_their_place() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deepocr.errors import InvalidInput
-from deepocr.tasks import PRESETS, TASKS, make_job, prompt_for
+from deepocr.tasks import PAGES_TOGETHER, PRESETS, TASKS, make_job, prompt_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,7 +59,7 @@ def predictor_inputs() -> dict[str, dict[str, object]]:
 
 def test_predict_py_repeats_the_tables() -> None:
     inputs = predictor_inputs()
-    assert inputs["task_type"]["choices"] == list(TASKS)
+    assert inputs["task_type"]["choices"] == [*TASKS, PAGES_TOGETHER.title]
     assert inputs["resolution_size"]["choices"] == list(PRESETS)
 
 

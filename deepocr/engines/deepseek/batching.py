@@ -71,10 +71,17 @@ class BatchedReader:
         """Pages that are neither finished nor failed nor canceled."""
         return len(self._readings)
 
-    def submit(self, prompt: Prompt, page: PreparedPage, max_new_tokens: int) -> PageInBatch:
+    def submit(
+        self, prompt: Prompt, page: PreparedPage, max_new_tokens: int, *, long_ban: bool = False
+    ) -> PageInBatch:
         """Put a page in line. Prompt and output must fit the context and the cache."""
         sequence = Sequence(
-            self._arrivals, list(prompt.ids), max_new_tokens, prompt.first_slot, ready=False
+            self._arrivals,
+            list(prompt.ids),
+            max_new_tokens,
+            prompt.first_slot,
+            ready=False,
+            long_ban=long_ban,
         )
         self._arrivals += 1
         reading = PageInBatch(sequence, page, LoopWatch(self.alphabet, self.loop_rule))

@@ -9,7 +9,7 @@ import json
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -17,6 +17,10 @@ from deepocr.engines.deepseek.config_fields import network_parts, without_notes
 from deepocr.errors import CheckpointError
 
 CONFIG_FILE = "config.json"
+
+Count = Annotated[int, Field(ge=1)]
+Place = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
@@ -29,39 +33,56 @@ class _Part(BaseModel):
         return without_notes(raw, cls.model_fields) if isinstance(raw, dict) else raw
 
 
+def _check(fits: bool, else_fault: str) -> None:
+    if not fits:
+        raise ValueError(else_fault)
+
+
 class SamConfig(_Part):
     """SAM ViT-B. `downsample_channels` are the widths of `net_2` and `net_3`."""
 
-    width: int
-    layers: int
-    heads: int
-    global_attn_indexes: tuple[int, ...]
-    downsample_channels: tuple[int, int]
-    neck_width: int = 256
-    window: int = 14
-    patch_px: int = 16
-    table_side: int = 64
-    mlp_ratio: int = 4
-    norm_eps: float = 1e-6
+    width: Count
+    layers: Count
+    heads: Count
+    global_attn_indexes: tuple[Place, ...]
+    downsample_channels: tuple[Count, Count]
+    neck_width: Count = 256
+    window: Count = 14
+    patch_px: Count = 16
+    table_side: Count = 64
+    mlp_ratio: Count = 4
+    norm_eps: Positive = 1e-6
 
     @property
     def head_width(self) -> int:
         return self.width // self.heads
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> Self:
+        _check(self.width % self.heads == 0, f"{self.heads} heads do not fit {self.width}")
+        beyond = [at for at in self.global_attn_indexes if at >= self.layers]
+        _check(not beyond, f"global_attn_indexes {beyond} are beyond {self.layers} layers")
+        return self
 
 
 class ClipConfig(_Part):
     """CLIP-L without its patch embedding, beside SAM."""
 
     kind: Literal["clip"]
-    width: int
-    layers: int
-    heads: int
-    table_side: int = 16
-    norm_eps: float = 1e-5
+    width: Count
+    layers: Count
+    heads: Count
+    table_side: Count = 16
+    norm_eps: Positive = 1e-5
 
     @property
     def mlp_width(self) -> int:
         return 4 * self.width
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        _check(self.width % self.heads == 0, f"{self.heads} heads do not fit {self.width}")
+        return self
 
 
 class QwenConfig(_Part):
@@ -69,13 +90,13 @@ class QwenConfig(_Part):
     width alone."""
 
     kind: Literal["qwen2"]
-    dim: int
-    layers: int = 24
-    heads: int = 14
-    kv_heads: int = 2
-    mlp_width: int = 4864
-    norm_eps: float = 1e-6
-    rope_theta: float = 1e6
+    dim: Count
+    layers: Count = 24
+    heads: Count = 14
+    kv_heads: Count = 2
+    mlp_width: Count = 4864
+    norm_eps: Positive = 1e-6
+    rope_theta: Positive = 1e6
 
     @property
     def width(self) -> int:
@@ -87,29 +108,29 @@ class QwenConfig(_Part):
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
-        if self.dim % (2 * self.heads) or self.heads % self.kv_heads:
-            raise ValueError(f"{self.heads} heads of {self.kv_heads} keys do not fit {self.dim}")
+        fits = self.dim % (2 * self.heads) == 0 and self.heads % self.kv_heads == 0
+        _check(fits, f"{self.heads} heads of {self.kv_heads} keys do not fit {self.dim}")
         return self
 
 
 class DecoderConfig(_Part):
     """DeepSeek-V2 layout with plain multi-head attention."""
 
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    moe_intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    n_routed_experts: int
-    n_shared_experts: int
-    num_experts_per_tok: int
-    first_k_dense_replace: int
-    max_position_embeddings: int
-    bos_token_id: int = 0
-    eos_token_id: int = 1
-    head_dim: int | None = None
+    vocab_size: Count
+    hidden_size: Count
+    intermediate_size: Count
+    moe_intermediate_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    num_key_value_heads: Count
+    n_routed_experts: Count
+    n_shared_experts: Count
+    num_experts_per_tok: Count
+    first_k_dense_replace: Place
+    max_position_embeddings: Count
+    bos_token_id: Place = 0
+    eos_token_id: Place = 1
+    head_dim: Count | None = None
     use_mla: Literal[False]
     hidden_act: Literal["silu"] = "silu"
     attention_bias: Literal[False] = False
@@ -117,39 +138,46 @@ class DecoderConfig(_Part):
     moe_layer_freq: Literal[1] = 1
     topk_method: Literal["greedy"] = "greedy"
     norm_topk_prob: Literal[False] = False
-    routed_scaling_factor: float = 1.0
+    routed_scaling_factor: Positive = 1.0
     scoring_func: Literal["softmax"] = "softmax"
-    rms_norm_eps: float = 1e-6
-    rope_theta: float = 10000.0
+    rms_norm_eps: Positive = 1e-6
+    rope_theta: Positive = 10000.0
     rope_scaling: None = None
     # each token sees the prompt and this many of the last written ones, itself included
-    sliding_window: int | None = Field(default=None, ge=1)
+    sliding_window: Count | None = None
     use_sliding_window: bool = True
     layer_types: tuple[str, ...] | None = None
     tie_word_embeddings: Literal[False] = False
 
     @model_validator(mode="after")
     def _one_key_head_for_each_query_head(self) -> Self:
-        if self.num_key_value_heads != self.num_attention_heads:
-            raise ValueError(
-                f"num_key_value_heads {self.num_key_value_heads} is not num_attention_heads "
-                f"{self.num_attention_heads}"
-            )
-        if self.hidden_size % (2 * self.num_attention_heads):
-            raise ValueError(f"hidden_size {self.hidden_size} cannot be split into even heads")
-        if self.head_dim not in (None, self.head_width):
-            raise ValueError(f"head_dim {self.head_dim} is not {self.head_width}")
+        heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
+        _check(
+            heads == kv_heads, f"num_key_value_heads {kv_heads} is not num_attention_heads {heads}"
+        )
+        even = self.hidden_size % (2 * heads) == 0
+        _check(even, f"hidden_size {self.hidden_size} cannot be split into even heads")
+        known = self.head_dim in (None, self.head_width)
+        _check(known, f"head_dim {self.head_dim} is not {self.head_width}")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> Self:
+        used, experts = self.num_experts_per_tok, self.n_routed_experts
+        _check(used <= experts, f"num_experts_per_tok {used} is above n_routed_experts {experts}")
+        dense, layers = self.first_k_dense_replace, self.num_hidden_layers
+        _check(dense <= layers, f"first_k_dense_replace {dense} is above {layers} layers")
+        last_id = max(self.bos_token_id, self.eos_token_id)
+        _check(last_id < self.vocab_size, f"token {last_id} is beyond {self.vocab_size} tokens")
         return self
 
     @model_validator(mode="after")
     def _every_layer_attends_alike(self) -> Self:
-        if self.sliding_window and not self.use_sliding_window:
-            raise ValueError(
-                f"use_sliding_window is false and sliding_window is {self.sliding_window}"
-            )
+        used = self.use_sliding_window or not self.sliding_window
+        _check(used, f"use_sliding_window is false and sliding_window is {self.sliding_window}")
         wanted = "reference_sliding_attention" if self.sliding_window else "full_attention"
-        if set(self.layer_types or ()) - {wanted}:
-            raise ValueError(f"layer_types {self.layer_types} are not all {wanted}")
+        alike = set(self.layer_types or ()) <= {wanted}
+        _check(alike, f"layer_types {self.layer_types} are not all {wanted}")
         return self
 
     @property
@@ -158,8 +186,8 @@ class DecoderConfig(_Part):
 
 
 class ProjectorConfig(_Part):
-    input_dim: int
-    n_embed: int
+    input_dim: Count
+    n_embed: Count
     projector_type: Literal["linear"]
 
 
@@ -175,20 +203,15 @@ class OcrConfig(_Part):
 
     @model_validator(mode="after")
     def _widths_fit(self) -> Self:
-        net_3 = self.sam.downsample_channels[1]
+        net_3, hidden = self.sam.downsample_channels[1], self.decoder.hidden_size
         beside = net_3 if isinstance(self.encoder, ClipConfig) else 0
-        if self.encoder.width + beside != self.projector.input_dim:
-            raise ValueError(
-                f"projector input_dim {self.projector.input_dim} is not "
-                f"{self.encoder.width + beside}"
-            )
-        if self.projector.n_embed != self.decoder.hidden_size:
-            raise ValueError(
-                f"projector n_embed {self.projector.n_embed} is not the decoder's "
-                f"hidden_size {self.decoder.hidden_size}"
-            )
-        if self.encoder.width != net_3:
-            raise ValueError(f"the encoder's width {self.encoder.width} is not net_3's {net_3}")
+        width, wanted = self.encoder.width, self.encoder.width + beside
+        given, embed = self.projector.input_dim, self.projector.n_embed
+        _check(given == wanted, f"projector input_dim {given} is not {wanted}")
+        _check(
+            embed == hidden, f"projector n_embed {embed} is not the decoder's hidden_size {hidden}"
+        )
+        _check(width == net_3, f"the encoder's width {width} is not net_3's {net_3}")
         return self
 
 

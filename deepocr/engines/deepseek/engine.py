@@ -32,11 +32,17 @@ from deepocr.engines.deepseek.ops.choice import FastOps, choose_ops
 from deepocr.engines.deepseek.page_in_batch import Failed, Finished, Token
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.tokens import Prompt, TokenTable, read_tokens
-from deepocr.engines.deepseek.vision import PreparedPage, prepare
+from deepocr.engines.deepseek.vision import PreparedPage, joined, prepare
 from deepocr.engines.deepseek.worker import Request, Worker
-from deepocr.errors import EngineBroken, EngineError, InvalidInput, SettingsError
+from deepocr.errors import (
+    EngineBroken,
+    EngineError,
+    InvalidInput,
+    SettingsError,
+    UnsupportedTask,
+)
 from deepocr.settings import Settings
-from deepocr.tasks import Preset, prompt_for
+from deepocr.tasks import PAGES_TOGETHER, Preset, prompt_for
 from deepocr.types import Event, Job, Page, PageDone, Usage
 from deepocr.weights.download import ensure_weights
 
@@ -114,16 +120,21 @@ class DeepSeekEngine:
         """Views and prompt of a page. Raises InvalidInput when they leave no room for output."""
         loop = asyncio.get_running_loop()
         preset = self._member.presets[job.preset]
+        if job.task == PAGES_TOGETHER.title and preset.max_tiles:
+            raise UnsupportedTask(
+                f"{job.task!r} reads pages without tiles; choose the resolution Base"
+            )
         prepared = await loop.run_in_executor(self._pictures, self._prepare, page, preset)
         prompt = self._tokens.prompt(prompt_for(job, self._member.prompts), prepared.num_slots)
         room = room_for_output(prompt, self._context)
-        most = min(job.max_new_tokens, room)
-        return Request(prompt, prepared, most, loop, asyncio.Queue())
+        most = min(job.max_new_tokens * len(prepared.pages), room)
+        long = job.task == PAGES_TOGETHER.title
+        return Request(prompt, prepared, most, loop, asyncio.Queue(), long)
 
     def _prepare(self, page: Page, preset: Preset) -> PreparedPage:
         """In a thread, where it may have waited until after the engine's end."""
         self._check_whole()
-        return prepare(page.image, preset)
+        return joined(*(prepare(part.image, preset) for part in (page, *page.following)))
 
     async def close(self) -> None:
         """Pages that are being read end with EngineBroken."""
@@ -181,7 +192,9 @@ def choose_ban(settings: Settings, member: Member, cell_ids: frozenset[int]) -> 
             f"DEEPOCR_NGRAM_WINDOW={window} is shorter than DEEPOCR_NGRAM_SIZE={size}, so nothing "
             "would be banned; make it longer, or the size 0"
         )
-    return NGramBan(size, window, cell_ids if member.cells_may_repeat else frozenset())
+    exempt = cell_ids if member.cells_may_repeat else frozenset()
+    joined_window = member.joined_window if settings.ngram_window is None else None
+    return NGramBan(size, window, exempt, joined_window)
 
 
 def start(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from deepocr.engines.deepseek.config import OcrConfig, QwenConfig
-from deepocr.tasks import PRESETS, PROMPTS, Preset
+from deepocr.tasks import PAGES_TOGETHER, PRESETS, PROMPTS, Preset
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Member:
     """What the model was trained for: `presets` by title, `prompts` by the task's title.
 
     `engine` is its name in results. `ban` is the size of n-grams that are not repeated, and the
-    window in which they are looked for; with `cells_may_repeat`, the tags of a table's cells are
-    never banned.
+    window in which they are looked for, `joined_window` where pages are read together; with
+    `cells_may_repeat`, the tags of a table's cells are never banned.
     """
 
     engine: str
@@ -24,6 +24,7 @@ class Member:
     prompts: Mapping[str, str]
     ban: tuple[int, int]
     cells_may_repeat: bool = True
+    joined_window: int | None = None
 
     @property
     def view_sides_px(self) -> tuple[int, ...]:
@@ -54,9 +55,13 @@ UNLIMITED_OCR = Member(
         "Gundam (Recommended)": replace(PRESETS["Gundam (Recommended)"], max_tiles=32),
         "Base": PRESETS["Base"],
     },
-    {"Convert to Markdown": "<image>document parsing."},
+    {
+        "Convert to Markdown": "<image>document parsing.",
+        PAGES_TOGETHER.title: PAGES_TOGETHER.prompt,
+    },
     ban=(35, 128),
     cells_may_repeat=False,
+    joined_window=1024,
 )
 
 

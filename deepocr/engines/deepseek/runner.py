@@ -69,6 +69,10 @@ class Runner:
         self.exempt = torch.tensor(sorted(ban.exempt), dtype=torch.int64, device=self.device)
         self.paged_attention = paged_attention
         self.prefill_attention = prefill_attention
+        # the ban's window of the sequence in each slot, where sequences differ in it
+        self.windows: Tensor | None = None
+        if ban.long_window is not None:
+            self.windows = torch.zeros(max_sequences + 1, dtype=torch.int64, device=self.device)
         # tokens written by the sequence in each slot; the last row is for padding
         self.history = torch.zeros(
             max_sequences + 1, context + 1, dtype=torch.int64, device=self.device
@@ -99,6 +103,8 @@ class Runner:
             hidden[first : first + slots.shape[0]] = slots
             start += length
             self._restore_history(sequence)
+            if self.windows is not None:
+                self.windows[sequence.slot] = self.ban.window_of(long=sequence.long_ban) or 0
         prompts = [len(sequence.prompt) for sequence in sequences]
         kv = PrefillKeyValues(
             self.cache, places, lengths, prompts, self.window, self.prefill_attention
@@ -154,8 +160,10 @@ class Runner:
         allowed = logits
         if self.ban.size > 0 and self.ban.window is not None:
             history = self.history[slots]
+            longest = max(self.ban.window, self.ban.long_window or 0)
+            windows = None if self.windows is None else self.windows[slots]
             allowed = ban_repeats(
-                logits, history, written, self.ban.size, self.ban.window, self.exempt
+                logits, history, written, self.ban.size, longest, self.exempt, windows
             )
         tokens = allowed.argmax(dim=-1)
         chosen = logits.gather(1, tokens[:, None]).squeeze(1)

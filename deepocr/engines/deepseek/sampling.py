@@ -14,12 +14,18 @@ class NGramBan:
     With a `window`, only the generated tokens count, and only n-grams that start among the last
     `window` of them; `exempt` tokens are never banned. This is the official scripts' way.
     Without one, the whole sequence counts, prompt and image slots included, as transformers'
-    `no_repeat_ngram_size` has it. Size 0 bans nothing.
+    `no_repeat_ngram_size` has it. Size 0 bans nothing. `long_window` is for sequences that hold
+    several pages.
     """
 
     size: int
     window: int | None = None
     exempt: frozenset[int] = frozenset()
+    long_window: int | None = None
+
+    def window_of(self, *, long: bool) -> int | None:
+        """Of a sequence."""
+        return self.long_window if long and self.long_window else self.window
 
     def banned(self, prompt: Sequence[int], written: Sequence[int]) -> set[int]:
         """Ids that may not come next."""

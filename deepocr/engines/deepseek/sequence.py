@@ -27,6 +27,7 @@ class Sequence:
     max_new_tokens: int
     first_slot: int = 0  # where the image slots begin in the prompt
     ready: bool = True  # False until the picture's features are there
+    long_ban: bool = False  # n-grams are looked for in the ban's long window
     state: State = State.WAITING
     output: list[int] = field(default_factory=list)
     pending: int = 0

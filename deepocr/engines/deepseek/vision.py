@@ -6,7 +6,7 @@ together, as many at a time as a budget of memory allows (`VisionBatcher`).
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,23 +23,42 @@ BYTES_A_PIXEL = 160
 
 @dataclass(frozen=True, eq=False)
 class PreparedPage:
-    """Pixels of the global view (3, S, S) and of the tiles (n, 3, s, s), rounded to bf16."""
+    """Pixels of the global view (3, S, S) and of the tiles (n, 3, s, s), rounded to bf16.
+
+    `num_slots` counts those of the pages in `following` too, which are read together with it.
+    """
 
     overview: Tensor
     tiles: Tensor | None
     grid: tuple[int, int]
     num_slots: int
+    following: "tuple[PreparedPage, ...]" = ()
+
+    @property
+    def views(self) -> list[Tensor]:
+        """The global view, then the tiles."""
+        return [self.overview, *(() if self.tiles is None else self.tiles.unbind(0))]
+
+    @property
+    def pages(self) -> "tuple[PreparedPage, ...]":
+        """It and those that follow."""
+        return (self, *self.following)
 
     @property
     def num_pixels(self) -> int:
-        """Of all its views."""
-        tiles = 0 if self.tiles is None else self.tiles.numel()
-        return (self.overview.numel() + tiles) // 3
+        """Of all views."""
+        return sum(view.numel() for page in self.pages for view in page.views) // 3
 
 
 def prepare(image: Image.Image, preset: Preset) -> PreparedPage:
     """An upright picture as the encoder takes it. Safe to run in many threads."""
     return prepare_views(make_views(image, preset))
+
+
+def joined(first: PreparedPage, *following: PreparedPage) -> PreparedPage:
+    """Pages for one reading: their slots stand one page after the other."""
+    num_slots = sum(page.num_slots for page in (first, *following))
+    return replace(first, num_slots=num_slots, following=following)
 
 
 def prepare_views(views: Views) -> PreparedPage:
@@ -68,13 +87,10 @@ class VisionBatcher:
         """Slot features of each page, (slots, hidden)."""
         views: dict[int, list[Tensor]] = defaultdict(list)
         for page in pages:
-            for view in self._views(page):
+            for view in (view for part in page.pages for view in part.views):
                 views[view.shape[-1]].append(view)
         features = {side: iter(self._encode_side(all_of)) for side, all_of in views.items()}
-        return [self._collect(page, features) for page in pages]
-
-    def _views(self, page: PreparedPage) -> list[Tensor]:
-        return [page.overview, *(() if page.tiles is None else page.tiles.unbind(0))]
+        return [torch.cat([self._collect(part, features) for part in page.pages]) for page in pages]
 
     def _encode_side(self, views: list[Tensor]) -> list[Tensor]:
         """Square views of one side -> features of each, ((S / 64)^2, hidden)."""
@@ -89,6 +105,6 @@ class VisionBatcher:
 
     def _collect(self, page: PreparedPage, features: dict[int, Iterator[Tensor]]) -> Tensor:
         """Takes a page's views in the order in which `encode` put them in line."""
-        encoded = [next(features[view.shape[-1]]) for view in self._views(page)]
+        encoded = [next(features[view.shape[-1]]) for view in page.views]
         tiles = torch.stack(encoded[1:]) if len(encoded) > 1 else None
         return self.model.fill_slots(encoded[0], tiles, page.grid)

@@ -29,6 +29,7 @@ class Request:
     max_new_tokens: int
     loop: asyncio.AbstractEventLoop
     updates: "asyncio.Queue[Update]"
+    long_ban: bool = False
 
 
 class Worker:
@@ -81,7 +82,9 @@ class Worker:
 
     def _add(self, request: Request) -> None:
         try:
-            reading = self.reader.submit(request.prompt, request.page, request.max_new_tokens)
+            reading = self.reader.submit(
+                request.prompt, request.page, request.max_new_tokens, long_ban=request.long_ban
+            )
         except Exception as error:  # noqa: BLE001 - told to whoever asked
             failure = EngineError(f"the page cannot be read; {reason(error)}")
             failure.__cause__ = error

@@ -40,3 +40,15 @@ def test_ragged_batches_follow_the_rule() -> None:
                 expected = float("-inf") if token in banned else logits[row, token].item()
                 assert out[row, token].item() == expected
     assert hits > 5
+
+
+def test_rows_of_one_batch_have_windows_of_their_own() -> None:
+    tokens = [0, 1, 2, *[3] * 9, 0, 1]
+    history = torch.tensor([tokens] * 3)
+    lengths, windows = torch.tensor([14] * 3), torch.tensor([13, 14, 9])
+    out = ban_repeats(
+        torch.zeros(3, 5), history, lengths, 3, 14, torch.tensor([4]), windows
+    )  # fmt: skip
+    banned = [set(row.isinf().nonzero().flatten().tolist()) for row in out]
+    assert banned == [banned_by_rule(tokens, 3, window) for window in (13, 14, 9)]
+    assert banned == [set(), {2}, set()]

@@ -8,9 +8,16 @@ from torch import Tensor
 
 
 def ban_repeats(
-    logits: Tensor, history: Tensor, lengths: Tensor, n: int, window: int, exempt: Tensor
+    logits: Tensor,
+    history: Tensor,
+    lengths: Tensor,
+    n: int,
+    window: int,
+    exempt: Tensor,
+    windows: Tensor | None = None,
 ) -> Tensor:
-    """Logits (B, V) with -inf at every token that would repeat an n-gram of the last `window`.
+    """Logits (B, V) with -inf at every token that would repeat an n-gram of the last `window`, or
+    where `windows` (B,) are given, none above `window`, of each row's own.
 
     history (B, capacity) int64 holds the tokens written so far, left-aligned, lengths (B,) their
     number; exempt (any number of ids) is never banned. With `prefix` the last n - 1 tokens: for
@@ -27,6 +34,8 @@ def ban_repeats(
     tokens = grams[:, :, -1]
     allowed = (tokens[:, :, None] == exempt).any(dim=-1)
     banned = followed & (grams[:, :, 0] >= 0) & ~allowed
+    if windows is not None:
+        banned &= back[: window - n + 1] >= -windows[:, None]
     # amin, not a plain scatter: a token may stand at several starts and be banned by one of them
     penalty = torch.where(banned, float("-inf"), float("inf")).to(logits.dtype)
     return logits.scatter_reduce(1, tokens.clamp(min=0), penalty, "amin")
