@@ -118,6 +118,10 @@ class Settings(BaseSettings):
     kv_cache_gb: float = Field(
         default=0, ge=0, description="memory for keys and values; 0 suits what is free"
     )
+    ops: str = Field(
+        default="",
+        description="fast operations that are forced, such as graphs=plain; see docs/network.md",
+    )
 
     model: Literal["deepseek-ocr", "deepseek-ocr-2", "unlimited-ocr"] = Field(
         default="deepseek-ocr",

@@ -69,6 +69,8 @@ async def verify(settings: Settings, chosen: argparse.Namespace) -> int:
         await warm_up(engine)
         ready_s = time.perf_counter() - started_s
         print(f"engine {engine.capabilities.engine}, loaded and warm in {ready_s:.1f} s")
+        for name, note in engine.capabilities.notes.items():
+            print(f"{name}: {note}")
         print(HEAD)
         for check in plan(samples, engine.capabilities, tasks, presets):
             outcome = await run_check(engine, check, settings)

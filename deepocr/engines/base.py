@@ -1,7 +1,7 @@
 """The protocol every engine speaks."""
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from deepocr.errors import EngineBroken, UnsupportedTask
@@ -13,7 +13,8 @@ from deepocr.types import Event, Job, Page
 class Capabilities:
     """What an engine can do. `engine` names it in results, with what changes its output
     (`deepseek bf16`, `deepseek int8`); `concurrency` is how many pages it can use at once;
-    `presets` are the resolution presets that it knows, none where it heeds none."""
+    `presets` are the resolution presets that it knows, none where it heeds none. `notes` say what
+    runs otherwise than it could, and why; `start_s` are the seconds of its start by stage."""
 
     engine: str
     tasks: frozenset[str]
@@ -22,6 +23,8 @@ class Capabilities:
     confidence: bool
     concurrency: int = 1
     presets: frozenset[str] = frozenset(PRESETS)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    start_s: Mapping[str, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):

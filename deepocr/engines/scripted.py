@@ -68,6 +68,8 @@ class Script(BaseModel):
     rate: float = 0.0
     sometimes: tuple[Reply, ...] = ()
     concurrency: int = 16
+    notes: dict[str, str] = {}
+    start_s: dict[str, float] = {}
 
     def reply(self, number: int) -> Reply:
         if self.sometimes and random.random() < self.rate:
@@ -96,6 +98,8 @@ class ScriptedEngine:
             live_text=True,
             confidence=True,
             concurrency=script.concurrency,
+            notes=script.notes,
+            start_s=script.start_s,
         )
 
     async def read(self, page: Page, job: Job) -> AsyncGenerator[Event, None]:

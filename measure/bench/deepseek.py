@@ -88,8 +88,7 @@ def run(options: argparse.Namespace) -> int:
     tokens = options.tokens or (800 if on_cuda else 24)
     config = FAMILY[options.model]
     pages = make_pages(member_of(config).presets, options.preset, max(batches))
-    windowed = config.decoder.sliding_window is not None
-    ops = choose_ops(device, torch.bfloat16, sliding_window=windowed)
+    ops = choose_ops(config, device, torch.bfloat16)
     base = random_model(config, plain_ops(), device=device, dtype=torch.bfloat16)
     report: dict[str, Any] = {
         "bench": "deepseek",

@@ -18,10 +18,8 @@ from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, TensorSource,
 from deepocr.engines.deepseek.config import read_config
 from deepocr.engines.deepseek.cpu import pack_for_cpu
 from deepocr.engines.deepseek.model.ocr import OcrModel
-from deepocr.engines.deepseek.ops import Ops
-from deepocr.engines.deepseek.ops.attention import choose_attention
+from deepocr.engines.deepseek.ops import Ops, plain_ops
 from deepocr.engines.deepseek.ops.choice import choose_ops
-from deepocr.engines.deepseek.ops.experts import plain_experts
 from deepocr.errors import DeepOCRError
 from measure.parity.batched import BatchedImplementation
 from measure.parity.stages import (
@@ -142,9 +140,9 @@ def run_witness(options: argparse.Namespace) -> list[Check]:
 def build(options: argparse.Namespace, cases: Sequence[Case]) -> Implementation:
     """The chosen path over the chosen weights."""
     device, dtype = torch.device(options.device), DTYPES[options.dtype]
-    windowed = read_config(options.full or options.folder).decoder.sliding_window is not None
-    fast = choose_ops(device, dtype, sliding_window=windowed) if options.path == "fast" else None
-    ops = fast.network if fast else Ops(choose_attention(device, dtype), plain_experts)
+    config = read_config(options.full or options.folder)
+    fast = choose_ops(config, device, dtype) if options.path == "fast" else None
+    ops = fast.network if fast else plain_ops()
     model = load(options, ops, device, dtype)
     if fast is None:
         return PlainImplementation(model)

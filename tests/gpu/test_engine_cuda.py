@@ -1,5 +1,7 @@
 """The batched engine on CUDA, graphs and overlap included, against the plain path."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -98,7 +100,7 @@ def run(reader: BatchedReader) -> dict[PageInBatch, list[int]]:
 def test_graphs_write_what_each_page_writes_alone(
     cases: list[Case], alone: list[list[int]], max_sequences: int
 ) -> None:
-    ops = choose_ops(torch.device("cuda"), torch.float32)
+    ops = choose_ops(read_config(DATA / "tiny"), torch.device("cuda"), torch.float32)
     assert ops.graphs, "Triton is missing"
     reader = reader_with(ops, max_sequences)
     assert isinstance(reader.runner, GraphRunner)
@@ -110,8 +112,8 @@ def test_graphs_write_what_each_page_writes_alone(
 
 
 def test_without_graphs_it_writes_the_same(cases: list[Case], alone: list[list[int]]) -> None:
-    fast = choose_ops(torch.device("cuda"), torch.float32)
-    ops = FastOps(fast.network, fast.paged, fast.prefill, graphs=False)
+    fast = choose_ops(read_config(DATA / "tiny"), torch.device("cuda"), torch.float32)
+    ops = replace(fast, graphs=False)
     reader = reader_with(ops, 4)
     assert type(reader.runner) is Runner
     readings = [reader.submit(*case) for case in cases]
@@ -120,7 +122,9 @@ def test_without_graphs_it_writes_the_same(cases: list[Case], alone: list[list[i
 
 
 def test_memory_stays_level(cases: list[Case]) -> None:
-    reader = reader_with(choose_ops(torch.device("cuda"), torch.float32), 4)
+    reader = reader_with(
+        choose_ops(read_config(DATA / "tiny"), torch.device("cuda"), torch.float32), 4
+    )
     levels = []
     for _ in range(6):
         for case in cases:

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from deepocr.engines.deepseek.ops import Ops
-from deepocr.engines.deepseek.ops.attention import choose_attention
+from deepocr.engines.deepseek.config import read_config
+from deepocr.engines.deepseek.ops import plain_ops
 from deepocr.engines.deepseek.ops.choice import choose_ops
-from deepocr.engines.deepseek.ops.experts import plain_experts
 from measure.parity.batched import BatchedImplementation
 from measure.parity.stages import (
     LIMITS,
@@ -44,13 +43,12 @@ def misses(implementation: Implementation, dtype: torch.dtype) -> list[Check]:
 @pytest.mark.parametrize("dtype", LIMITS, ids=str)
 @pytest.mark.usefixtures("exact_convolutions")
 def test_plain_path(dtype: torch.dtype) -> None:
-    ops = Ops(choose_attention(torch.device("cuda"), dtype), plain_experts)
-    assert misses(PlainImplementation(load_tiny(dtype, ops, "cuda")), dtype) == []
+    assert misses(PlainImplementation(load_tiny(dtype, plain_ops(), "cuda")), dtype) == []
 
 
 @pytest.mark.parametrize("dtype", LIMITS, ids=str)
 @pytest.mark.usefixtures("exact_convolutions")
 def test_the_engines_own_path(dtype: torch.dtype) -> None:
-    ops = choose_ops(torch.device("cuda"), dtype)
+    ops = choose_ops(read_config(TINY), torch.device("cuda"), dtype)
     model = load_tiny(dtype, ops.network, "cuda")
     assert misses(BatchedImplementation(model, ops, read_cases(TINY)), dtype) == []

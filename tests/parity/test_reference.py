@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from deepocr.engines.deepseek.config import read_config
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops.choice import choose_ops
 from measure.parity.batched import BatchedImplementation
@@ -40,7 +41,7 @@ def test_bfloat16_is_near(name: str, tiny_bf16: OcrModel) -> None:
 def test_the_engines_own_path_is_exact(name: str) -> None:
     """Fast operations, and other pages in the same batch."""
     device = torch.device("cpu")
-    ops = choose_ops(device, torch.float32)
+    ops = choose_ops(read_config(TINY), device, torch.float32)
     model = load_tiny(torch.float32, ops.network)
     implementation = BatchedImplementation(model, ops, list(CASES.values()))
     checks = list(compare(implementation, CASES[name], LIMITS[torch.float32]))

@@ -104,7 +104,7 @@ def test_a_ragged_batch_through_the_engine(pair: Pair) -> None:
     small = "tiny" if "Tiny" in member_of(pair.ours.config).presets else "base"
     pages = [prepared(pair, small, 201, 5), prepared(pair, small, *range(30, 47))]
     lengths = (TOKENS, TOKENS - 3)
-    ops = choose_ops(torch.device("cpu"), torch.float32)
+    ops = choose_ops(pair.ours.config, torch.device("cpu"), torch.float32)
     reader = make_reader(
         with_other_ops(pair.ours, ops.network), ops, end_id=-1, max_sequences=3,
         num_blocks=1 + sum(-(-len(prompt.ids) // 4) for _, prompt in pages) + 4, block_tokens=4,

@@ -23,6 +23,8 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             "7": {"text": REPLY, "delay_s": SLOW_S},
             "8": {"text": "", "error": "the lamp went out"},
         },
+        "notes": {"graphs": "plain, as their capture fails"},
+        "start_s": {"read": 2.5},
     }
     with running(tmp_path_factory.mktemp("embedded"), script=script, max_batch_files=8) as stack:
         yield stack

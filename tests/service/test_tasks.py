@@ -242,3 +242,12 @@ def test_health_and_metrics(embedded: Stack) -> None:
         'deepocr_requests_total{method="POST",route="/api/v1/ocr/process",status="202"}',
     ):
         assert name in text, name
+
+
+def test_health_tells_how_each_engine_came_up(embedded: Stack) -> None:
+    [engine] = embedded.health()["engines"].values()
+    assert engine == {
+        "engine": "scripted",
+        "notes": {"graphs": "plain, as their capture fails"},
+        "start_s": {"read": 2.5},
+    }

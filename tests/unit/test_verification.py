@@ -102,6 +102,19 @@ def test_unsound(
     assert "NOT SOUND: 1 of 1 checks failed" in out
 
 
+def test_what_runs_slower_than_it_could_is_told(
+    samples: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "script.json"
+    path.write_text(json.dumps({"notes": {"graphs": "plain, as their capture fails"}}))
+    monkeypatch.setenv("DEEPOCR_SCRIPT", str(path))
+    run(samples, "--task", "free", "--resolution", "base")
+    assert "graphs: plain, as their capture fails" in capsys.readouterr().out
+
+
 async def no_warm_up(engine: object) -> None:
     pass
 

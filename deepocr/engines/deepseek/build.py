@@ -1,8 +1,9 @@
 """A reader of pages for a loaded model: operations, cache and limits that suit its device."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 
@@ -12,12 +13,13 @@ from deepocr.engines.deepseek.kv_blocks import BlockPool
 from deepocr.engines.deepseek.kv_cache import BLOCK_TOKENS, BlockCache, block_bytes
 from deepocr.engines.deepseek.memory import free_bytes
 from deepocr.engines.deepseek.model.ocr import OcrModel
-from deepocr.engines.deepseek.ops.choice import FastOps
+from deepocr.engines.deepseek.ops.choice import CUDA_GRAPHS, GRAPHS, FastOps
+from deepocr.engines.deepseek.ops.probes import PLAIN, check_device, tell
 from deepocr.engines.deepseek.runner import Runner
 from deepocr.engines.deepseek.sampling import NO_BAN, NGramBan
 from deepocr.engines.deepseek.scheduler import Scheduler
 from deepocr.engines.deepseek.vision import VisionBatcher
-from deepocr.errors import EngineUnavailable
+from deepocr.errors import EngineUnavailable, reason
 from deepocr.parsing.loops import Alphabet
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,10 @@ def make_reader(
     num_blocks: int,
     block_tokens: int = BLOCK_TOKENS,
 ) -> BatchedReader:
-    """Cache, runner and scheduler for a model; graphs are captured where there can be any."""
+    """Cache, runner and scheduler for a model; graphs are captured where there can be any.
+
+    Raises EngineUnavailable when a capture that DEEPOCR_OPS asks for fails.
+    """
     kind = model.device.type
     cache = BlockCache(
         model.config.decoder,
@@ -56,8 +61,8 @@ def make_reader(
         dtype=model.dtype,
         block_tokens=block_tokens,
     )
-    runner_class = GraphRunner if ops.graphs else Runner
-    runner = runner_class(
+    make = partial(
+        GraphRunner if ops.graphs else Runner,
         model,
         cache,
         max_sequences=max_sequences,
@@ -66,9 +71,7 @@ def make_reader(
         paged_attention=ops.paged,
         prefill_attention=ops.prefill,
     )
-    if isinstance(runner, GraphRunner):
-        with on_device(model.device):
-            runner.capture()
+    runner = _captured(make, ops) or Runner(*make.args, **make.keywords)
     return BatchedReader(
         runner,
         Scheduler(
@@ -82,6 +85,35 @@ def make_reader(
         alphabet=alphabet,
         overlap=kind == "cuda",
     )
+
+
+def _captured(make: Callable[[], Runner], ops: FastOps) -> Runner | None:
+    """A runner with its graphs, if there are to be any; None when they cannot be captured."""
+    runner = make()
+    if not isinstance(runner, GraphRunner):
+        return runner
+    try:
+        with on_device(runner.device), ops.report.stage("capture"):
+            runner.capture()
+    except Exception as error:
+        told = reason(error)
+        if ops.must_capture:
+            raise EngineUnavailable(
+                f"DEEPOCR_OPS wants {GRAPHS}={CUDA_GRAPHS}, and the capture fails: {told}; leave "
+                "it out"
+            ) from error
+        try:
+            check_device(runner.device)
+        except Exception as gone:
+            raise EngineUnavailable(
+                f"the capture of graphs left {runner.device} unusable: {told}; start again with "
+                f"DEEPOCR_OPS={GRAPHS}={PLAIN}"
+            ) from gone
+        log.debug("no graphs", exc_info=error)
+        tell(ops.report, GRAPHS, PLAIN, [f"their capture fails: {told}"])
+        return None
+    ops.report.versions[GRAPHS] = CUDA_GRAPHS
+    return runner
 
 
 def plan_blocks(model: OcrModel, max_sequences: int, cache_gb: float) -> int:

@@ -31,6 +31,7 @@ from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops.choice import FastOps, choose_ops
 from deepocr.engines.deepseek.page_in_batch import Failed, Finished, Token
 from deepocr.engines.deepseek.sampling import NGramBan
+from deepocr.engines.deepseek.start_report import StartReport
 from deepocr.engines.deepseek.tokens import Prompt, TokenTable, read_tokens
 from deepocr.engines.deepseek.vision import PreparedPage, joined, prepare
 from deepocr.engines.deepseek.worker import Request, Worker
@@ -61,6 +62,7 @@ class DeepSeekEngine:
         member: Member,
         context: int,
         concurrency: int,
+        report: StartReport,
     ) -> None:
         self.capabilities = Capabilities(
             engine=name,
@@ -70,6 +72,8 @@ class DeepSeekEngine:
             confidence=True,
             concurrency=concurrency,
             presets=frozenset(member.presets),
+            notes=report.notes,
+            start_s=report.seconds,
         )
         self._member = member
         self._tokens = tokens
@@ -106,10 +110,14 @@ class DeepSeekEngine:
             if delta := deltas.finish():
                 yield delta
             usage = Usage(len(request.prompt.ids), count)
-            yield PageDone(finished.reason, usage, finished.seconds)
+            yield PageDone(finished.reason, usage, finished.seconds, self._page_notes())
         finally:
             if finished is None:
                 self._worker.inbox.put(("cancel", request))
+
+    def _page_notes(self) -> dict[str, str]:
+        told = [f"{name}={note}" for name, note in self.capabilities.notes.items()]
+        return {"operations": "; ".join(told)} if told else {}
 
     def _check_whole(self) -> None:
         if self.broken:
@@ -172,7 +180,7 @@ def create(settings: Settings) -> DeepSeekEngine:
     config = read_config(folder)
     tokens = read_tokens(folder, config.decoder.vocab_size)
     ban = choose_ban(settings, member_of(config), tokens.table_cell_ids)
-    ops = choose_ops(device, dtype, sliding_window=config.decoder.sliding_window is not None)
+    ops = choose_ops(config, device, dtype, settings.ops)
     model = load_model(
         config, SafetensorsFolder(folder), ops.network, device=device, dtype=dtype
     )  # fmt: skip
@@ -221,4 +229,5 @@ def start(
         member=member,
         context=context,
         concurrency=concurrency,
+        report=ops.report,
     )

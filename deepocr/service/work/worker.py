@@ -176,6 +176,8 @@ class Keeper:
         capabilities = self.engine.capabilities
         return {
             "engine": capabilities.engine,
+            "notes": dict(capabilities.notes),
+            "start_s": {stage: round(s, 3) for stage, s in capabilities.start_s.items()},
             "tasks": sorted(capabilities.tasks),
             "pages_at_once": self.at_once,
             "pages_running": len(self.pages.now()),

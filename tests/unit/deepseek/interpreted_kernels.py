@@ -11,6 +11,7 @@ from torch import Tensor
 
 from deepocr.engines.deepseek.batching import BatchedReader
 from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
+from deepocr.engines.deepseek.family import Member
 from deepocr.engines.deepseek.graphs import GraphRunner
 from deepocr.engines.deepseek.kv_blocks import BlockPool
 from deepocr.engines.deepseek.kv_cache import BlockCache
@@ -24,15 +25,18 @@ from deepocr.engines.deepseek.ops.experts_triton import (
     group_by_expert,
     triton_experts,
 )
+from deepocr.engines.deepseek.ops.operations import OPERATIONS
 from deepocr.engines.deepseek.ops.paged_attention import (
     PlainPagedAttention,
     PlainPrefillAttention,
 )
 from deepocr.engines.deepseek.ops.paged_attention_triton import TritonPagedAttention
+from deepocr.engines.deepseek.ops.probes import Operation, Scene, choose
 from deepocr.engines.deepseek.ops.sam_attention_triton import relative_attention
 from deepocr.engines.deepseek.page_in_batch import PageInBatch, Token
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.scheduler import Scheduler
+from deepocr.engines.deepseek.start_report import StartReport
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import VisionBatcher, prepare
 from deepocr.tasks import find_preset
@@ -42,6 +46,7 @@ from tests.unit.deepseek.paged_samples import paged_batch
 
 TINY = DATA / "tiny"
 BAN = NGramBan(3, 12)
+CPU = torch.device("cpu")
 
 
 def near(a: Tensor, b: Tensor) -> None:
@@ -139,6 +144,21 @@ def test_relative_attention(grid: tuple[int, int]) -> None:
         relative_attention(q, k, v, rel_h, rel_w),
         SdpaAttention().relative(q, k, v, rel_h, rel_w),
     )
+
+
+@pytest.mark.parametrize(
+    "operation", [o for o in OPERATIONS if o.fast[-1].name == "triton"], ids=lambda o: o.name
+)
+def test_the_probe_of_each_kernel(
+    operation: Operation, tiny_model: OcrModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # all heads and grids take minutes here
+    monkeypatch.setattr(Member, "view_sides_px", (512,))
+    sam = tiny_model.config.sam.model_copy(update={"heads": 1, "width": 16})
+    config = tiny_model.config.model_copy(update={"sam": sam})
+    report = StartReport()
+    choose([operation], Scene(config, CPU, torch.float32), {}, report)
+    assert (report.versions, report.notes) == ({operation.name: "triton"}, {})
 
 
 class PaddedRunner(GraphRunner):

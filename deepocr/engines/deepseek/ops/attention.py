@@ -1,16 +1,13 @@
-"""Attention behind one contract: SDPA everywhere, flash-attn where it is installed.
+"""Attention behind one contract: SDPA everywhere, flash-attn where it works.
 
-Chosen once for a device by `choose_attention` and logged; the network never asks which it is.
+Chosen once for a device by `choice.choose_ops`; the network never asks which it is.
 """
 
-import logging
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-log = logging.getLogger(__name__)
 
 BIAS_ROWS = 512
 """Queries for which SAM's position bias is written out at a time: all 4,096 of a 1024 view would
@@ -96,21 +93,3 @@ class FlashAttention(SdpaAttention):
     def full(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         out: Tensor = self._attend(q, k, v)
         return out
-
-
-def choose_attention(device: torch.device, dtype: torch.dtype) -> AttentionOps:
-    """The best there is for a device and type, and a log line with the reason."""
-    chosen, reason = _choose(device, dtype)
-    log.info("attention=%s: %s", chosen.name, reason)
-    return chosen
-
-
-def _choose(device: torch.device, dtype: torch.dtype) -> tuple[AttentionOps, str]:
-    if device.type != "cuda":
-        return SdpaAttention(), f"the device is {device.type}"
-    if dtype not in (torch.bfloat16, torch.float16):
-        return SdpaAttention(), f"flash-attn has no {dtype}"
-    try:
-        return FlashAttention(), "flash-attn is installed"
-    except ImportError as error:
-        return SdpaAttention(), f"flash-attn is not installed ({error})"

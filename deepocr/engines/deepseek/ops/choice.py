@@ -1,95 +1,119 @@
-"""Which version of each operation runs on a device: decided once, logged with the reason.
-
-Fast versions need a package (flash-attn, Triton); without it the plain one runs, never in silence.
-"""
+"""Which version of each operation runs on a device: decided once at the start, by trying."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from deepocr.engines.deepseek.config import OcrConfig
 from deepocr.engines.deepseek.ops import AttentionOps, Ops
-from deepocr.engines.deepseek.ops.attention import FlashAttention, choose_attention
 from deepocr.engines.deepseek.ops.cpu_attention import CpuAttention, CpuPagedAttention
-from deepocr.engines.deepseek.ops.experts import plain_experts
+from deepocr.engines.deepseek.ops.experts import experts_by_tokens, plain_experts
+from deepocr.engines.deepseek.ops.operations import BIAS_IN_KERNEL_FROM, OPERATIONS
 from deepocr.engines.deepseek.ops.paged_attention import (
-    FlashPagedAttention,
-    FlashPrefillAttention,
     PagedAttentionOp,
-    PlainPagedAttention,
     PlainPrefillAttention,
     PrefillAttentionOp,
 )
+from deepocr.engines.deepseek.ops.probes import (
+    PLAIN,
+    Operation,
+    Scene,
+    choose,
+    read_forced,
+    tell,
+)
+from deepocr.engines.deepseek.start_report import StartReport
+from deepocr.errors import EngineUnavailable, SettingsError
 
 log = logging.getLogger(__name__)
 
-BIAS_IN_KERNEL_FROM = 1024
-"""Positions from which SAM's bias is added inside a kernel; in windows it is small."""
+GRAPHS = "graphs"
+CUDA_GRAPHS = "cuda"
 
 
 @dataclass(frozen=True)
 class FastOps:
     """`network` for the model, the others for the runner. `graphs` says whether a decode step
-    can be captured in a CUDA graph: nothing in it looks at a value on the host."""
+    can be captured in a CUDA graph: nothing in it looks at a value on the host; with
+    `must_capture` a capture that fails is an error."""
 
     network: Ops
     paged: PagedAttentionOp
     prefill: PrefillAttentionOp
     graphs: bool
+    must_capture: bool = False
+    report: StartReport = field(default_factory=StartReport, compare=False)
 
 
 class RelativeInKernel:
-    """An AttentionOps with SAM's global attention in Triton."""
+    """An AttentionOps with SAM's global attention by another version."""
 
-    def __init__(self, base: AttentionOps) -> None:
-        from deepocr.engines.deepseek.ops.sam_attention_triton import relative_attention
-
-        self.name = f"{base.name}, SAM in Triton"
-        self.base = base
-        self._relative = relative_attention
-
-    def causal(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return self.base.causal(q, k, v)
-
-    def full(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return self.base.full(q, k, v)
+    def __init__(self, base: AttentionOps, relative: Callable[..., Tensor]) -> None:
+        self.name = f"{base.name}, SAM in a kernel"
+        self.causal, self.full = base.causal, base.full
+        self._base, self._relative = base, relative
 
     def relative(self, q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
-        if q.shape[1] < BIAS_IN_KERNEL_FROM:
-            return self.base.relative(q, k, v, rel_h, rel_w)
-        return self._relative(q, k, v, rel_h, rel_w)
+        run = self._base.relative if q.shape[1] < BIAS_IN_KERNEL_FROM else self._relative
+        return run(q, k, v, rel_h, rel_w)
 
 
 def choose_ops(
-    device: torch.device, dtype: torch.dtype, *, sliding_window: bool = False
+    config: OcrConfig, device: torch.device, dtype: torch.dtype, forced: str = ""
 ) -> FastOps:
-    """The fastest versions that are installed for a device and type.
+    """The fastest versions that work on a device, in a type. `forced` is DEEPOCR_OPS.
 
-    flash-attn's decode has no window that leaves the prompt in sight, so `sliding_window` takes
-    the Triton kernel, which has.
+    Raises SettingsError for names that are unknown, EngineUnavailable when a forced version fails.
     """
     if device.type != "cuda":
+        if forced:
+            raise SettingsError(f"DEEPOCR_OPS is for CUDA, and this is {device}; leave it empty")
         own = CpuAttention()
         log.info("attention=%s, experts=plain, no graphs: the device is %s", own.name, device.type)
         network = Ops(own, plain_experts)
         return FastOps(network, CpuPagedAttention(), PlainPrefillAttention(own), False)
-    attention = choose_attention(device, dtype)
-    flash = isinstance(attention, FlashAttention)
-    to_prefill: PrefillAttentionOp = (
-        FlashPrefillAttention() if flash else PlainPrefillAttention(attention)
-    )
-    try:
-        from deepocr.engines.deepseek.ops.experts_triton import triton_experts
-        from deepocr.engines.deepseek.ops.paged_attention_triton import TritonPagedAttention
-    except ImportError as error:
-        log.warning("experts=plain, no graphs, decoding is slow: Triton is missing (%s)", error)
-        slow: PagedAttentionOp = (
-            FlashPagedAttention() if flash and not sliding_window else PlainPagedAttention()
+    with torch.cuda.device(device):
+        ops = probed_ops(Scene(config, device, dtype), forced)
+        torch.cuda.empty_cache()
+    return ops
+
+
+@torch.inference_mode()
+def probed_ops(
+    scene: Scene, forced: str = "", operations: Sequence[Operation] = OPERATIONS
+) -> FastOps:
+    """As `choose_ops` for CUDA, on any device."""
+    known = {o.name: [version.name for version in (*o.fast, o.plain)] for o in operations}
+    wanted = read_forced(forced, {**known, GRAPHS: [CUDA_GRAPHS, PLAIN]})
+    report = StartReport()
+    with report.stage("probe"):
+        chosen = choose(operations, scene, wanted, report)
+    run: dict[str, Any] = {name: one.run for name, one in chosen.items()}
+    waiting = [o.name for o in operations if o.in_step and not chosen[o.name].version.in_graph]
+    graphs = wanted.get(GRAPHS, CUDA_GRAPHS) == CUDA_GRAPHS and not waiting
+    if waiting and GRAPHS not in wanted:
+        tell(report, GRAPHS, PLAIN, [f"plain {', '.join(waiting)} cannot be captured"])
+    elif waiting and wanted[GRAPHS] == CUDA_GRAPHS:
+        raise EngineUnavailable(
+            f"DEEPOCR_OPS wants {GRAPHS}={CUDA_GRAPHS}, and plain {', '.join(waiting)} cannot be "
+            "captured; leave it out"
         )
-        return FastOps(Ops(attention, plain_experts), slow, to_prefill, False)
-    paged: PagedAttentionOp = (
-        FlashPagedAttention() if flash and not sliding_window else TritonPagedAttention()
+    log.info(
+        "probed in %.1f s: %s", report.seconds["probe"],
+        ", ".join(f"{name}={version}" for name, version in report.versions.items()),
+    )  # fmt: skip
+    return FastOps(
+        network=Ops(
+            RelativeInKernel(run["encoder-attention"], run["sam-attention"]),
+            experts_by_tokens(run["experts-few"], run["experts-many"]),
+        ),
+        paged=run["paged-attention"],
+        prefill=run["prefill-attention"],
+        graphs=graphs,
+        must_capture=wanted.get(GRAPHS) == CUDA_GRAPHS,
+        report=report,
     )
-    log.info("experts=triton, paged attention=%s, decode in CUDA graphs", paged.name)
-    return FastOps(Ops(RelativeInKernel(attention), triton_experts), paged, to_prefill, True)

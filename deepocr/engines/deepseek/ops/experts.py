@@ -23,6 +23,20 @@ class ExpertsOp(Protocol):
         ...
 
 
+FEW_TOKENS = 3
+"""Up to so many tokens read their experts' weights one by one; `tl.dot` wants 16 rows."""
+
+
+def experts_by_tokens(few: ExpertsOp, many: ExpertsOp) -> ExpertsOp:
+    """One operation of two that may want contiguous tensors."""
+
+    def experts(x: Tensor, ids: Tensor, weights: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+        run = few if x.shape[0] <= FEW_TOKENS else many
+        return run(x.contiguous(), ids.contiguous(), weights.contiguous(), gate_up, down)
+
+    return experts
+
+
 def plain_experts(x: Tensor, ids: Tensor, weights: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """Tokens sorted by expert, one matrix product an expert that was hit.
 

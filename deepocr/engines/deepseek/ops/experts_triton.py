@@ -11,18 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-GEMV_TOKENS = 3
-"""Up to so many tokens read their experts' weights one by one; `tl.dot` wants 16 rows."""
-
-
-def triton_experts(
-    x: Tensor, ids: Tensor, weights: Tensor, gate_up: Tensor, down: Tensor
-) -> Tensor:
-    """As `ops.experts.plain_experts`, without a wait for the device."""
-    x, ids, weights = x.contiguous(), ids.contiguous(), weights.contiguous()
-    if x.shape[0] <= GEMV_TOKENS:
-        return experts_gemv(x, ids, weights, gate_up, down)
-    return experts_grouped(x, ids, weights, gate_up, down)
+from deepocr.engines.deepseek.ops.experts import experts_by_tokens
 
 
 def experts_gemv(x: Tensor, ids: Tensor, weights: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
@@ -213,3 +202,7 @@ def _swiglu(gate, up, dtype: tl.constexpr):
     up = up.to(dtype).to(tl.float32)
     gated = (gate * tl.sigmoid(gate)).to(dtype).to(tl.float32)
     return (gated * up).to(dtype)
+
+
+triton_experts = experts_by_tokens(experts_gemv, experts_grouped)
+"""As `ops.experts.plain_experts`, without a wait for the device."""

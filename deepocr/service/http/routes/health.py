@@ -25,6 +25,14 @@ class Live(BaseModel):
     live: bool = True
 
 
+class WorkerEngine(BaseModel):
+    """The engine of a worker, and how it came up."""
+
+    engine: str = Field(examples=["deepseek bf16"])
+    notes: dict[str, str] = Field(default={}, description="what runs slower than it could, and why")
+    start_s: dict[str, float] = Field(default={}, description="seconds of its start by stage")
+
+
 class Health(Live):
     """`ready` when the queue can be reached and a worker with an engine is there."""
 
@@ -32,6 +40,7 @@ class Health(Live):
     version: str = __version__
     queue: str = Field(examples=["ok"])
     workers: int
+    engines: dict[str, WorkerEngine] = Field(description="by worker")
     waiting: dict[str, int] = Field(description="tasks by lane")
     troubles: dict[str, str] = Field(description="workers that are started again, and why")
 
@@ -98,16 +107,19 @@ async def options(service: TheService, _: KnownClient) -> Options:
 
 
 async def _look(service: Service) -> Health:
-    found: dict[str, Any] = {"queue": "unreachable", "workers": 0, "waiting": {}, "troubles": {}}
+    found: dict[str, Any] = {"queue": "unreachable", "workers": 0}
+    found |= {"engines": {}, "waiting": {}, "troubles": {}}
     with contextlib.suppress(StoreUnavailableError):
         found = await service.ask(_of_store, service.store)
     return Health(ready=found["workers"] > 0, **found)
 
 
 def _of_store(store: Store) -> dict[str, Any]:
+    workers = store.workers()
     return {
         "queue": "ok",
-        "workers": len(store.workers()),
+        "workers": len(workers),
+        "engines": {name: WorkerEngine(**info) for name, info in workers.items()},
         "waiting": dict(store.pending()),
         "troubles": store.troubles(),
     }
