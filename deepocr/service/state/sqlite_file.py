@@ -41,6 +41,11 @@ class SqliteFile:
             finally:
                 self._writing.release()
 
+    def run(self, statement: str, *values: Any) -> int:
+        """A transaction of one statement; the number of rows that it changed."""
+        with self.write() as rows:
+            return rows.execute(statement, values).rowcount
+
     def all(self, query: str, *values: Any) -> list[Any]:
         with self._connected() as connection:
             return connection.execute(query, values).fetchall()

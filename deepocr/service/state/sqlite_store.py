@@ -21,6 +21,7 @@ from deepocr.service.state.records import (
     TooManyTasksError,
 )
 from deepocr.service.state.sqlite_file import SqliteFile
+from deepocr.service.state.sqlite_schema import COUNT, FIELDS, SCHEMA, UNFINISHED, WEIGH
 from deepocr.service.state.store import (
     WORKER_TTL_S,
     Store,
@@ -28,65 +29,12 @@ from deepocr.service.state.store import (
     snapshot_of,
 )
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS tasks (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    task_id TEXT UNIQUE NOT NULL,
-    client TEXT NOT NULL,
-    owner TEXT NOT NULL,
-    idempotency_key TEXT,
-    lane TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'PENDING',
-    pages INTEGER NOT NULL,
-    missing INTEGER NOT NULL,
-    sent INTEGER NOT NULL DEFAULT 0,
-    started_s REAL,
-    finished_s REAL,
-    expires_s REAL NOT NULL,
-    error TEXT,
-    webhook INTEGER NOT NULL,
-    record TEXT NOT NULL,
-    UNIQUE (owner, idempotency_key)
-);
-CREATE INDEX IF NOT EXISTS tasks_by_state ON tasks (state, lane, seq);
-CREATE INDEX IF NOT EXISTS tasks_by_client ON tasks (client, state);
-CREATE TABLE IF NOT EXISTS pages (
-    task_id TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    status TEXT,
-    live TEXT NOT NULL DEFAULT '',
-    reader TEXT,
-    strikes INTEGER NOT NULL DEFAULT 0,
-    together INTEGER NOT NULL DEFAULT 0,
-    reason TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (task_id, number)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS pages_by_reader ON pages (reader) WHERE reader IS NOT NULL;
-CREATE TABLE IF NOT EXISTS webhooks (
-    task_id TEXT PRIMARY KEY, due_s REAL NOT NULL, tries INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE IF NOT EXISTS kept (client TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS workers (worker_id TEXT PRIMARY KEY, beat_s REAL, info TEXT);
-CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS turns (name TEXT PRIMARY KEY, until_s REAL NOT NULL);
-"""
-
-_COUNT = """
-INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value
-"""
-_WEIGH = """
-UPDATE kept SET bytes = bytes + :bytes - (
-    SELECT coalesce(json_extract(record, '$.num_bytes'), 0) FROM tasks WHERE task_id = :task_id
-) WHERE client = (SELECT client FROM tasks WHERE task_id = :task_id)
-"""
-_UNFINISHED = "state IN ('PENDING', 'STARTED')"
-_FIELDS = ("task_id", "record", "state", "started_s", "finished_s", "error")
 LOOK_S = 0.05
 
 
 class SqliteStore(Store):
     def __init__(self, path: Path) -> None:
-        self._file = SqliteFile(path, _SCHEMA)
+        self._file = SqliteFile(path, SCHEMA)
         self._local = threading.local()
 
     def create(self, record: TaskRecord, settings: ServiceSettings) -> TaskRecord:
@@ -98,7 +46,7 @@ class SqliteStore(Store):
                 ).fetchone()
                 if earlier:
                     return TaskRecord.model_validate_json(earlier[0])
-            count = f"SELECT count(*) FROM tasks WHERE {_UNFINISHED}"
+            count = f"SELECT count(*) FROM tasks WHERE {UNFINISHED}"
             of_client = rows.execute(f"{count} AND client = ?", (record.client,)).fetchone()[0]
             if of_client >= settings.max_client_tasks:
                 raise TooManyTasksError
@@ -127,12 +75,12 @@ class SqliteStore(Store):
         found = {}
         for task_id in task_ids:
             row = self._file.one(
-                f"SELECT {', '.join(_FIELDS)} FROM tasks WHERE task_id = ?", task_id
+                f"SELECT {', '.join(FIELDS)} FROM tasks WHERE task_id = ?", task_id
             )
             if row:
                 pages = "SELECT number, status FROM pages WHERE task_id = ? AND status IS NOT NULL"
                 settled = dict(self._file.all(pages, task_id))
-                found[task_id] = snapshot_of(dict(zip(_FIELDS, row, strict=True)), settled)
+                found[task_id] = snapshot_of(dict(zip(FIELDS, row, strict=True)), settled)
         return found
 
     def tasks_of(self, owner: str, limit: int) -> list[Snapshot]:
@@ -143,7 +91,7 @@ class SqliteStore(Store):
         with self._file.write() as rows:
             done = rows.execute(
                 "UPDATE tasks SET state = ?, error = ?, finished_s = ? "
-                f"WHERE task_id = ? AND {_UNFINISHED} RETURNING webhook",
+                f"WHERE task_id = ? AND {UNFINISHED} RETURNING webhook",
                 (state, error, time.time(), task_id),
             ).fetchone()
             if done and done[0]:
@@ -154,13 +102,13 @@ class SqliteStore(Store):
 
     def delete(self, task_id: str) -> None:
         with self._file.write() as rows:
-            rows.execute(_WEIGH, {"task_id": task_id, "bytes": 0})
+            rows.execute(WEIGH, {"task_id": task_id, "bytes": 0})
             for table in ("tasks", "pages", "webhooks"):
                 rows.execute(f"DELETE FROM {table} WHERE task_id = ?", (task_id,))
 
     def weigh(self, task_id: str, num_bytes: int) -> None:
         with self._file.write() as rows:
-            rows.execute(_WEIGH, {"task_id": task_id, "bytes": num_bytes})
+            rows.execute(WEIGH, {"task_id": task_id, "bytes": num_bytes})
             rows.execute(
                 "UPDATE tasks SET record = json_set(record, '$.num_bytes', ?) WHERE task_id = ?",
                 (num_bytes, task_id),
@@ -181,7 +129,7 @@ class SqliteStore(Store):
         return {"short": 0, "long": 0, **found}
 
     def unfinished(self) -> list[str]:
-        return self._file.column(f"SELECT task_id FROM tasks WHERE {_UNFINISHED} ORDER BY seq")
+        return self._file.column(f"SELECT task_id FROM tasks WHERE {UNFINISHED} ORDER BY seq")
 
     def expired(self, now_s: float) -> list[str]:
         return self._file.column("SELECT task_id FROM tasks WHERE expires_s < ?", now_s)
@@ -207,13 +155,13 @@ class SqliteStore(Store):
             time.sleep(LOOK_S)
 
     def unsent(self) -> list[str]:
-        query = f"SELECT task_id FROM tasks WHERE {_UNFINISHED} AND sent < pages ORDER BY seq"
+        query = f"SELECT task_id FROM tasks WHERE {UNFINISHED} AND sent < pages ORDER BY seq"
         return self._file.column(query)
 
     def take_unsent(self, task_id: str, count: int) -> int | None:
         with self._file.write() as rows:
             first = rows.execute(
-                f"SELECT sent FROM tasks WHERE task_id = ? AND {_UNFINISHED} AND sent < pages",
+                f"SELECT sent FROM tasks WHERE task_id = ? AND {UNFINISHED} AND sent < pages",
                 (task_id,),
             ).fetchone()
             rows.execute(
@@ -260,7 +208,7 @@ class SqliteStore(Store):
                 "ON CONFLICT DO UPDATE SET status = excluded.status, live = '', reader = NULL",
                 (task_id, number, status),
             )
-            rows.executemany(_COUNT, counts)
+            rows.executemany(COUNT, counts)
             missing = rows.execute(
                 "UPDATE tasks SET missing = missing - 1 WHERE task_id = ? RETURNING missing",
                 (task_id,),
@@ -285,11 +233,8 @@ class SqliteStore(Store):
         return set(self._file.column("SELECT DISTINCT reader FROM pages WHERE reader IS NOT NULL"))
 
     def write_live(self, task_id: str, number: int, text: str) -> None:
-        with self._file.write() as rows:
-            rows.execute(
-                "UPDATE pages SET live = ? WHERE task_id = ? AND number = ? AND status IS NULL",
-                (text, task_id, number),
-            )
+        live = "UPDATE pages SET live = ? WHERE task_id = ? AND number = ? AND status IS NULL"
+        self._file.run(live, text, task_id, number)
 
     def read_live(self, task_id: str, number: int) -> str:
         row = self._file.one(
@@ -310,11 +255,10 @@ class SqliteStore(Store):
             return taken
 
     def put_webhook(self, task_id: str, due_s: float | None) -> None:
-        with self._file.write() as rows:
-            if due_s is None:
-                rows.execute("DELETE FROM webhooks WHERE task_id = ?", (task_id,))
-            else:
-                rows.execute("UPDATE webhooks SET due_s = ? WHERE task_id = ?", (due_s, task_id))
+        if due_s is None:
+            self._file.run("DELETE FROM webhooks WHERE task_id = ?", task_id)
+        else:
+            self._file.run("UPDATE webhooks SET due_s = ? WHERE task_id = ?", due_s, task_id)
 
     def beat(self, worker_id: str, info: Mapping[str, Any]) -> None:
         with self._file.write() as rows:
@@ -329,25 +273,22 @@ class SqliteStore(Store):
         return self._file.all("SELECT worker_id, info FROM workers WHERE beat_s >= ?", oldest_s)
 
     def forget_worker(self, worker_id: str) -> None:
-        with self._file.write() as rows:
-            rows.execute("DELETE FROM workers WHERE worker_id = ?", (worker_id,))
+        self._file.run("DELETE FROM workers WHERE worker_id = ?", worker_id)
 
     def count(self, amounts: Sequence[tuple[str, float]]) -> None:
         with self._file.write() as rows:
-            rows.executemany(_COUNT, amounts)
+            rows.executemany(COUNT, amounts)
 
     def counters(self) -> dict[str, float]:
         return dict(self._file.all("SELECT name, value FROM counters"))
 
     def once(self, name: str, seconds: float) -> bool:
         now_s = time.time()
-        with self._file.write() as rows:
-            changed = rows.execute(
-                "INSERT INTO turns VALUES (?, ?) ON CONFLICT DO UPDATE "
-                "SET until_s = excluded.until_s WHERE until_s <= ?",
-                (name, now_s + seconds, now_s),
-            )
-            return changed.rowcount == 1
+        turn = (
+            "INSERT INTO turns VALUES (?, ?) ON CONFLICT DO UPDATE "
+            "SET until_s = excluded.until_s WHERE until_s <= ?"
+        )
+        return self._file.run(turn, name, now_s + seconds, now_s) == 1
 
     def close(self) -> None:
         self._file.close()
