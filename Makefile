@@ -3,8 +3,6 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 CONTAINER_VENV := .venv-container
-# --no-deps: it asks for opencv-python, which would overwrite the headless build that rapidocr uses
-LAYOUT := --no-deps 'rapid-layout>=1.2,<1.3'
 ENGINE ?= deepseek
 
 .PHONY: help demo test test-slow test-gpu test-container check-requirements lint types verify serve clean
@@ -17,12 +15,10 @@ $(BIN)/python:
 
 $(VENV)/.ppocr: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet -e '.[ppocr,books]'
-	$(BIN)/pip install --quiet $(LAYOUT)
 	@touch $@
 
 $(VENV)/.deepseek: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet -e '.[ppocr,books,deepseek]'
-	$(BIN)/pip install --quiet $(LAYOUT)
 	@touch $@
 
 $(VENV)/.service: $(VENV)/.$(ENGINE)
@@ -33,7 +29,6 @@ $(VENV)/.service: $(VENV)/.$(ENGINE)
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet 'torch==2.13.0'
 	$(BIN)/pip install --quiet -e '.[dev]'
-	$(BIN)/pip install --quiet $(LAYOUT)
 	@touch $@ $(VENV)/.ppocr $(VENV)/.deepseek $(VENV)/.service
 
 demo: $(VENV)/.ppocr  ## read a sample picture and a sample PDF on the CPU
@@ -58,7 +53,6 @@ $(CONTAINER_VENV)/.dev: requirements.txt pyproject.toml
 	grep -v '^https://' requirements.txt > $(CONTAINER_VENV)/versions.txt
 	$(CONTAINER_VENV)/bin/pip install --quiet -r $(CONTAINER_VENV)/versions.txt
 	$(CONTAINER_VENV)/bin/pip install --quiet -c $(CONTAINER_VENV)/versions.txt -e '.[dev]'
-	$(CONTAINER_VENV)/bin/pip install --quiet $(LAYOUT)
 	@touch $@
 
 test-container: $(CONTAINER_VENV)/.dev  ## the CPU tests on the container's own versions

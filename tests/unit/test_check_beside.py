@@ -124,12 +124,9 @@ async def test_without_a_reader_there_is_no_verdict_and_why(
     await checking.close()
 
 
-@pytest.mark.parametrize("name", ["ppocr", "ppocr geometry"])
-async def test_the_cpu_reader_is_not_its_own_witness(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+async def test_the_cpu_reader_is_not_its_own_witness(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = with_reader(monkeypatch, Saying("other words"))
-    engine, page = Saying("\n".join(SALT), name), scan()
+    engine, page = Saying("\n".join(SALT), "ppocr"), scan()
     result = await Checking(engine, SETTINGS).checked(page, read_page(engine, page, Job()))
     assert result.check is not None
     assert (result.check.verdict, result.check.reason) == ("no witness", "no text layer")

@@ -168,7 +168,6 @@ DISTRIBUTIONS = {
 NOT_PINNED = {
     "cog",  # by cog.yaml
     "flash_attn",  # by its address
-    "rapid_layout",  # the CPU reader does without
 }
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from deepocr.engines.base import Capabilities, check_task
 from deepocr.engines.ppocr.reader import Models, PageText, read_page
 from deepocr.engines.ppocr.recognition.lines import LineReader, Stop, StoppedError
-from deepocr.engines.ppocr.structure.layout_model import load_layout_model
+from deepocr.engines.ppocr.structure.layout_model import LayoutModel
 from deepocr.errors import EngineBroken, EngineError, reason
 from deepocr.settings import Settings
 from deepocr.tasks import DEFAULT_NEW_TOKENS
@@ -97,14 +97,13 @@ class PPOCREngine:
 
 def _name(models: Models) -> str:
     """The engine's name in results, with what changes its output."""
-    name = "ppocr" if models.layout else "ppocr geometry"
-    return f"{name} text-layer" if models.use_text_layer else name
+    return "ppocr text-layer" if models.use_text_layer else "ppocr"
 
 
 def create(settings: Settings) -> PPOCREngine:
     """The engine with its models loaded. `ppocr_threads` 0 means every core this process has."""
     threads = settings.ppocr_threads or len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(1) as loader:
-        layout = loader.submit(load_layout_model)
+        layout = loader.submit(LayoutModel)
         lines = LineReader(threads)
         return PPOCREngine(Models(lines, layout.result(), settings.ppocr_text_layer))

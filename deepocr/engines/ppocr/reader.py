@@ -28,10 +28,10 @@ from deepocr.types import Box, Job, Page, Region
 
 @dataclass(frozen=True)
 class Models:
-    """What reading a page needs; without a layout model, layout is geometry alone."""
+    """What reading a page needs."""
 
     lines: LineReader
-    layout: LayoutModel | None
+    layout: LayoutModel
     use_text_layer: bool = False
 
 
@@ -61,13 +61,13 @@ def read_page(models: Models, page: Page, job: Job, stop: Stop, alone: bool) -> 
     clock.stage("detect")
     straight = found.frame.straighten_picture(found.picture)
     crew, layout = models.lines.crew, models.layout
-    looking = crew.submit(stop.turn, layout.look, straight) if layout else None
+    looking = crew.submit(stop.turn, layout.look, straight)
     notes: dict[str, str] = {}
     if models.use_text_layer and page.words:
         found, notes = _with_text_layer(models.lines, found, page, stop)
     lines = _recognize(models.lines, found, stop)
     clock.stage("recognize")
-    seen = looking.result() if looking else []
+    seen = looking.result()
     blocks = find_blocks(straight, lines, seen)
     pieces = WRITERS[job.task](blocks, _Sheet(found.frame), job)
     clock.stage("layout")

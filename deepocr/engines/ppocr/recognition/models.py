@@ -62,7 +62,10 @@ def model_file(name: str) -> Path:
     )
 
 
-def _session(name: str, threads: int, keep_memory: bool) -> onnxruntime.InferenceSession:
+def session(file: Path, threads: int, keep_memory: bool) -> onnxruntime.InferenceSession:
+    """A network, ready. Raises EngineUnavailable."""
+    if not file.is_file():
+        raise EngineUnavailable(f"the model {file.name} is missing; install deepocr[ppocr] again")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -73,9 +76,7 @@ def _session(name: str, threads: int, keep_memory: bool) -> onnxruntime.Inferenc
         options.add_session_config_entry("session.use_env_allocators", "1")
     # a plan of the memory for each size of picture would double what is kept
     options.enable_mem_pattern = False
-    return onnxruntime.InferenceSession(
-        str(model_file(name)), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 @functools.cache
@@ -105,7 +106,7 @@ class Detector:
 
     def __init__(self, threads: int) -> None:
         # memory that is new to the process takes as long to get as the network to run
-        self._session = _session(DETECTOR_FILE, threads, keep_memory=True)
+        self._session = session(model_file(DETECTOR_FILE), threads, keep_memory=True)
         self._input = self._session.get_inputs()[0].name
         self._give_back = onnxruntime.RunOptions()
         self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -189,7 +190,7 @@ class Recognizer:
 
     def __init__(self) -> None:
         # lines are of every width, and the memory for the widest would be kept for ever
-        self._session = _session(RECOGNIZER_FILE, 1, keep_memory=False)
+        self._session = session(model_file(RECOGNIZER_FILE), 1, keep_memory=False)
         self._input = self._session.get_inputs()[0].name
         characters = self._session.get_modelmeta().custom_metadata_map["character"]
         # the first place of the network's output is for no character
