@@ -21,7 +21,7 @@ from deepocr.documents import DocumentProcesses
 from deepocr.engines.registry import create_engine
 from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput, reason
 from deepocr.pipeline import read_document, warm_up
-from deepocr.render.formats import render_document
+from deepocr.render.forms import render_document
 from deepocr.settings import load_settings
 from deepocr.tasks import make_job, parse_dpi, refuse_unchecked_task
 from deepocr.types import DocumentResult, Job
@@ -92,9 +92,9 @@ class Predictor(BaseRunner):
             choices=["Gundam (Recommended)", "Tiny", "Small", "Base", "Large"],
         ),
         output_format: str = Input(
-            description="Raw: as the model writes it, boxes in tags. Markdown: tags removed. JSON: regions with pixel boxes",
+            description="Raw: as the model writes it, boxes in tags. Markdown: tags removed. JSON: regions with pixel boxes. hOCR, ALTO: for archives. Chunks: JSON Lines for retrieval",
             default="Raw",
-            choices=["Raw", "Markdown", "JSON"],
+            choices=["Raw", "Markdown", "JSON", "hOCR", "ALTO", "Chunks"],
         ),
         pages: str = Input(
             description="Pages of a PDF or TIFF, like 1-3,7; all when empty", default=""

@@ -1,8 +1,6 @@
 """A document for word processors: headings, paragraphs, tables, figures, page after page."""
 
-import html
 import io
-import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +12,8 @@ from docx.oxml.table import CT_Tc
 from docx.shared import Inches
 from docx.table import _Cell
 
-from deepocr.parsing.markup import nest, split_tags
+from deepocr.parsing.cells import TABLE, Cell, read_cells
+from deepocr.parsing.text import in_xml
 from deepocr.render.failures import failure_comment, render_or_tell
 from deepocr.render.markdown import HEADINGS
 from deepocr.render.placed_text import plain_text
@@ -28,9 +27,6 @@ MAX_TABLES = 500
 MAX_PARAGRAPHS = 2_000
 """Of one region; what follows is one more."""
 
-_SPAN = re.compile(r"(col|row)span\s*=\s*[\"']?(\d{1,4})\b", re.ASCII)
-_TABLE = re.compile(r"(<table\b.*?(?:</table\s*>|\Z))", re.DOTALL)
-_NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest a ZIP can say: the same pages give the same bytes."""
@@ -44,17 +40,10 @@ class WordPage:
     figures: Mapping[int, Path]
 
 
-@dataclass
-class Cell:
-    text: str
-    columns: int
-    rows: int
-
-
 def write_docx(file: IO[bytes], title: str, pages: Iterable[WordPage]) -> None:
     """The whole document; it is held in memory, as the format asks for."""
     document = Document()
-    document.core_properties.title = _writable(title)[:250]
+    document.core_properties.title = in_xml(title)[:250]
     document.core_properties.author = ""
     for place, page in enumerate(pages):
         if place:
@@ -75,7 +64,7 @@ def write_docx(file: IO[bytes], title: str, pages: Iterable[WordPage]) -> None:
 
 def _add_page(document: Any, result: PageResult, figures: Mapping[int, Path]) -> None:
     if result.status == "failed":
-        document.add_paragraph(_writable(failure_comment(result)).strip("<!-> "))
+        document.add_paragraph(in_xml(failure_comment(result)).strip("<!-> "))
     for index, region in enumerate(result.regions):
         if index in figures:
             document.add_picture(str(figures[index]), width=Inches(FIGURE_WIDTH_INCHES))
@@ -84,13 +73,13 @@ def _add_page(document: Any, result: PageResult, figures: Mapping[int, Path]) ->
 
 def _add_region(document: Any, region: Region) -> None:
     """Its text, and its tables in their places."""
-    for piece in _TABLE.split(region.text, MAX_TABLES):
+    for piece in TABLE.split(region.text, MAX_TABLES):
         if not (piece.startswith("<table") and _add_table(document, piece)):
             _add_text(document, piece, region.label)
 
 
 def _add_text(document: Any, text: str, label: str) -> None:
-    text = _writable(plain_text(text)).strip()
+    text = in_xml(plain_text(text)).strip()
     if not text:
         return
     if label in HEADINGS:
@@ -102,13 +91,16 @@ def _add_text(document: Any, text: str, label: str) -> None:
 
 def _add_table(document: Any, text: str) -> bool:
     """Whether a table was found and added."""
-    places = _lay_out(_rows(text))
+    cells = read_cells(text)
+    places = _lay_out(cells.rows)
     if not places:
         return False
     num_rows = max(row + cell.rows for row, _, cell in places)
     num_columns = max(column + cell.columns for _, column, cell in places)
     if num_rows * num_columns > MAX_CELLS:
         return False
+    if cells.outside:
+        document.add_paragraph(in_xml(cells.outside))
     # row by row by hand: asking the library for one cell takes as long as the table is large
     table = document.add_table(0, num_columns, style="Table Grid")
     spots = {
@@ -121,7 +113,7 @@ def _add_table(document: Any, text: str) -> bool:
         line = table._tbl.add_tr()
         column = 0
         while column < num_columns:
-            first_row, cell = spots.get((row, column), (row, Cell("", 1, 1)))
+            first_row, cell = spots.get((row, column), (row, Cell("")))
             line.append(_table_cell(table, cell, is_first=row == first_row))
             column += cell.columns
     return True
@@ -135,30 +127,8 @@ def _table_cell(table: Any, cell: Cell, *, is_first: bool) -> Any:
     if cell.rows > 1:
         element.vMerge = "restart" if is_first else "continue"
     if is_first:
-        _Cell(element, table).text = _writable(html.unescape(cell.text)).strip()
+        _Cell(element, table).text = in_xml(cell.text)
     return element
-
-
-def _rows(text: str) -> list[list[Cell]]:
-    """The cells of the tables in a piece of HTML, row by row."""
-    rows: list[list[Cell]] = []
-    cell: Cell | None = None
-    for piece in nest(split_tags(text)):
-        if isinstance(piece, str):
-            if cell is not None:
-                cell.text += piece
-        elif piece.name in ("td", "th"):
-            cell = None
-            if not piece.is_end:
-                spans = dict(_SPAN.findall(piece.attributes.lower()))
-                cell = Cell("", _span(spans.get("col")), _span(spans.get("row")))
-                rows = rows or [[]]
-                rows[-1].append(cell)
-        elif piece.name == "tr" and not piece.is_end:
-            rows.append([])
-        elif piece.name == "br" and cell is not None:
-            cell.text += "\n"
-    return rows
 
 
 def _lay_out(rows: list[list[Cell]]) -> list[tuple[int, int, Cell]]:
@@ -183,15 +153,6 @@ def _lay_out(rows: list[list[Cell]]) -> list[tuple[int, int, Cell]]:
             places.append((row, column, cell))
             column += cell.columns
     return places
-
-
-def _span(value: str | None) -> int:
-    return min(max(int(value or 1), 1), 100)
-
-
-def _writable(text: str) -> str:
-    """Without characters that XML cannot hold."""
-    return _NOT_IN_XML.sub("", text)
 
 
 def _copy_zip(source: IO[bytes], target: IO[bytes]) -> None:

@@ -1,6 +1,7 @@
 """A page that failed, or that an output could not be made of, is told in its place."""
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -17,7 +18,7 @@ def failure_comment(result: PageResult) -> str:
     """An HTML comment in a failed page's place, so that no page goes missing silently."""
     # "--" may not stand inside a comment, ">" could end it
     reason = " ".join((result.error or "unknown reason").split())
-    reason = reason.replace("--", "- -").replace(">", "&gt;")
+    reason = re.sub("-(?=-)", "- ", reason).replace(">", "&gt;")
     return f"<!-- page {result.number} failed: {reason} -->"
 
 

@@ -57,10 +57,10 @@ def render_markdown(
         return _render_found(result)
     blocks: list[str] = []
     num_figures = 0
-    for region in _caption_first(result.regions):
+    for region in caption_first(result.regions):
         if region.label in FURNITURE_LABELS and region.boxes_px and task != BOXES:
             continue
-        if _is_figure(region) and not (task == BOXES and not region.text):
+        if is_figure(region) and not (task == BOXES and not region.text):
             num_figures += 1
             blocks.append(_render_figure(result.number, num_figures, region, figure_link))
         text = _render_text(region, task)
@@ -71,15 +71,16 @@ def render_markdown(
 
 def figures_of(result: PageResult) -> tuple[Region, ...]:
     """The figures in the order in which render_markdown numbers them."""
-    regions = _caption_first(result.regions)
-    return tuple(region for region in regions if _is_figure(region))
+    regions = caption_first(result.regions)
+    return tuple(region for region in regions if is_figure(region))
 
 
-def _is_figure(region: Region) -> bool:
+def is_figure(region: Region) -> bool:
+    """Whether the region is a picture that can be cut out of the page."""
     return region.label in FIGURE_LABELS and bool(region.boxes_px)
 
 
-def _caption_first(regions: tuple[Region, ...]) -> Iterator[Region]:
+def caption_first(regions: tuple[Region, ...]) -> Iterator[Region]:
     """The model names a table before its caption even where the caption stands above it."""
     waiting: Region | None = None
     for region in regions:
@@ -115,13 +116,19 @@ def _render_figure(page: int, number: int, region: Region, figure_link: FigureLi
     return f"![{name}]({target})"
 
 
-def _render_text(region: Region, task: str) -> str:
+def text_of(region: Region, task: str) -> str:
+    """What was read: the region's text, or its label where that is what was read or found."""
     text = region.text.strip()
-    if region.label in HEADINGS and text and not text.startswith("#"):
-        # a heading is one line
-        return HEADINGS[region.label] + " ".join(text.split())
     if not text and (task == BOXES or region.label not in TEXT_LABELS):
         return region.label
+    return text
+
+
+def _render_text(region: Region, task: str) -> str:
+    text = text_of(region, task)
+    if region.label in HEADINGS and region.text.strip() and not text.startswith("#"):
+        # a heading is one line
+        return HEADINGS[region.label] + " ".join(text.split())
     return text
 
 

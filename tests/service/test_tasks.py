@@ -102,6 +102,12 @@ def test_downloads(embedded: Stack) -> None:
     assert document["name"] == "Ein Büch.pdf"
     assert [page["number"] for page in document["pages"]] == [1, 2]
     assert "<|ref|>" in embedded.http.get(where, params={"format": "raw"}).text
+    alto = embedded.http.get(where, params={"format": "alto"})
+    assert alto.headers["content-disposition"].endswith("B%C3%BCch.pdf.alto.xml")
+    assert alto.text.count("<Page ") == 2
+    assert embedded.http.get(where, params={"format": "hocr"}).text.count('"ocr_page"') == 2
+    chunks = embedded.http.get(where, params={"format": "chunks"}).text.splitlines()
+    assert json.loads(chunks[1])["metadata"]["headings"] == ["Page 2"]
     assert embedded.http.get(where, params={"format": "exe"}).status_code == 422
     answer = embedded.http.get(where, params={"format": "pdf"})
     with pymupdf.open(stream=answer.content, filetype="pdf") as pdf:

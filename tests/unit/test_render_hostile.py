@@ -4,6 +4,7 @@ import io
 import json
 from dataclasses import replace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from docx import Document
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deepocr.render.docx import WordPage, write_docx
-from deepocr.render.formats import FORMATS, render_document
+from deepocr.render.forms import TEXT_FORMS, render_document
 from deepocr.render.html import ShownPage, write_html
 from deepocr.render.overlay import draw_overlay
 from deepocr.render.safe_html import MAX_MARKDOWN_CHARS, to_safe_html
@@ -94,11 +95,15 @@ def test_every_output_is_made_of_any_text(found: list[Region], raw: str, title: 
     page = page_with(*found, raw=raw)
     failed = PageResult(2, "failed", (0, 0), error=title)
     whole = DocumentResult(title, "scripted", Job(), (page, failed))
-    for name in FORMATS:
+    for name in TEXT_FORMS:
         text = render_document(whole, name, paged=True)
         text.encode()
         if name == "JSON":
             json.loads(text)
+        elif name in ("hOCR", "ALTO"):
+            ElementTree.fromstring(text.encode())
+        elif name == "Chunks":
+            assert all(json.loads(row)["text"] is not None for row in text.split("\n")[:-1])
         assert "cannot be written" not in text.replace(title, "")
     assert "cannot be written" not in html_of(page, failed, title=title).replace(title, "")
     paragraphs = docx_of(page, failed, title=title).paragraphs
@@ -141,6 +146,19 @@ def test_html_takes_linear_time(name: str, num_chars: int) -> None:
 @pytest.mark.parametrize("name", ["tables", "whole tables", "cells", "rows", "list"])
 def test_docx_takes_linear_time(name: str) -> None:
     docx_of(page_with(Region("text", REPEATED[name] * 100_000)))
+
+
+def test_no_text_of_a_table_is_lost_in_docx() -> None:
+    inner = "<table><tr><td>inner</td></tr></table>"
+    text = (
+        "<table><caption>Coots &amp; ducks</caption>stray<tr>loose<td>a</td></tr>"
+        f"<tr><td>b{inner}after</td></tr></table>behind"
+    )
+    document = docx_of(page_with(Region("table", text)))
+    cells = [cell.text for row in document.tables[0].rows for cell in row.cells]
+    written = " ".join([*cells, *(paragraph.text for paragraph in document.paragraphs)])
+    for word in ("Coots & ducks", "stray", "loose", "a", "b", "inner", "after", "behind"):
+        assert word in written, word
 
 
 @pytest.mark.timeout(60)

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from deepocr.parsing.grounding import parse_regions
-from deepocr.render.formats import render_document
+from deepocr.render.forms import render_document
 from deepocr.render.json import SCHEMA_VERSION, document_to_dict, load_schema, render_json
 from deepocr.types import (
     DocumentResult,

@@ -19,7 +19,8 @@ from deepocr.documents import DocumentProcesses
 from deepocr.documents.ink import ink_mask
 from deepocr.errors import DeepOCRError, PasswordNeeded, reason
 from deepocr.parsing.words import agreement
-from deepocr.render.formats import render_document
+from deepocr.render.form_document import of_result
+from deepocr.render.forms import FORMS, text_of
 from deepocr.render.html import ShownPage, write_html
 from deepocr.render.markdown import FIGURE_LABELS
 from deepocr.render.picture_pdf import PicturePdf
@@ -104,7 +105,7 @@ class Exports:
 def document_text(files: TaskFiles, task_id: str, kind: str) -> Iterator[str]:
     """A light export. Raises ExportFailed when the task has no document."""
     document = _document(files, task_id)
-    yield render_document(document, EXPORTS[kind].title, paged=len(document.pages) > 1)
+    yield text_of(FORMS[kind], of_result(document, paged=len(document.pages) > 1))
 
 
 def write_export(files: TaskFiles, task_id: str, kind: str) -> None:
@@ -229,9 +230,7 @@ def _write_pictures(files: TaskFiles, task_id: str, document: DocumentResult, pa
 
 
 EXPORTS: Mapping[str, Export] = {
-    "markdown": Export(".md", "text/markdown; charset=utf-8", "Markdown"),
-    "json": Export(".json", "application/json", "JSON"),
-    "raw": Export(".txt", "text/plain; charset=utf-8", "Raw"),
+    **{name: Export(form.suffix, form.media_type, form.title) for name, form in FORMS.items()},
     "html": Export(".html", "text/html; charset=utf-8"),
     "pdf": Export(".pdf", "application/pdf"),
 }

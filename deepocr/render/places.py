@@ -1,0 +1,55 @@
+"""Where text stands, for forms that tell it: only boxes that the engine gave, nothing guessed."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from deepocr.parsing.text import in_xml
+from deepocr.render.markdown import text_of
+from deepocr.render.placed_text import plain_text
+from deepocr.types import Box, Line, Quad, Region
+
+LEVEL_DEG = 2.0
+"""A line that leans less is level: corners are whole pixels, and of short lines that is much."""
+
+
+def around(boxes: Iterable[Box]) -> Box | None:
+    """The box around all of them; None where there is none."""
+    corners = list(zip(*boxes, strict=True))
+    if not corners:
+        return None
+    lefts, tops, rights, bottoms = corners
+    return min(lefts), min(tops), max(rights), max(bottoms)
+
+
+def quad_box(quad: Quad) -> Box:
+    """The upright box around a line."""
+    xs, ys = zip(*quad, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def angle_deg(quad: Quad) -> float:
+    """How far the line is turned counterclockwise; 0 for one that is level."""
+    (x1, y1), (x2, y2) = quad[0], quad[1]
+    angle = math.degrees(math.atan2(y1 - y2, x2 - x1))
+    return 0.0 if abs(angle) < LEVEL_DEG else round(angle, 1)
+
+
+def one_by_one(regions: Iterable[Region]) -> Iterator[Region]:
+    """The regions; one that was found at several places, and has no text, once for each."""
+    for region in regions:
+        if region.text.strip() or region.lines or len(region.boxes_px) < 2:
+            yield region
+        else:
+            yield from (replace(region, boxes_px=(box,)) for box in region.boxes_px)
+
+
+def written_lines(region: Region) -> list[Line]:
+    """The engine's lines in which there is something that can be written."""
+    return [line for line in region.lines if in_xml(line.text).strip()]
+
+
+def plain_lines(region: Region, task: str) -> list[str]:
+    """The region's text without marks, for a region without lines of its own."""
+    text = in_xml(plain_text(text_of(region, task)))
+    return [line for line in (" ".join(line.split()) for line in text.split("\n")) if line]
