@@ -21,6 +21,7 @@ from deepocr.types import PageResult, Region
 STATUS_TEXTS = {
     "ok": "",
     "retried": "read again",
+    "contradicted": "read again, still contradicted",
     "truncated": "cut off at the token limit",
     "repetition": "ran in circles, not whole",
     "blank": "blank",

@@ -42,6 +42,7 @@ class Wanted:
     webhook: str | None = None
     live: bool = False
     check: bool = False
+    repair: bool = False
     idempotency_key: str | None = None
 
 
@@ -176,6 +177,7 @@ def _record(
         dpi=wanted.dpi or service.settings.dpi,
         live=wanted.live,
         check=wanted.check,
+        repair=wanted.repair,
         webhook=wanted.webhook,
         idempotency_key=key,
         num_bytes=upload.stat().st_size + PAGE_BYTES * len(numbers),
@@ -208,5 +210,5 @@ def _digest(path: Path, wanted: Wanted, numbers: tuple[int, ...]) -> str:
         content = hashlib.file_digest(file, "sha256").hexdigest()
     job = wanted.job
     options = [job.task, job.reference_text, job.preset, job.max_new_tokens, wanted.dpi, numbers]
-    options += ["check"] if wanted.check else []
+    options += [name for name in ("check", "repair") if getattr(wanted, name)]
     return hashlib.sha256(json.dumps([content, options]).encode()).hexdigest()

@@ -26,7 +26,7 @@ class TaskRecord(BaseModel):
 
     `client` is whose limits count, `owner` whose list it stands in; both are digests. `numbers`
     are the pages to read, from 1. `live` asks workers to publish text while it is written,
-    `check` to hold pages against a second reader.
+    `check` to hold pages against a second reader, `repair` to insert what they lack.
     `num_bytes` is what its files may become; once it is final the store counts what they are.
     """
 
@@ -43,6 +43,7 @@ class TaskRecord(BaseModel):
     dpi: Dpi
     live: bool = False
     check: bool = False
+    repair: bool = False
     webhook: str | None = None
     idempotency_key: str | None = None
     digest: str = ""

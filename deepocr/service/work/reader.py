@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from deepocr.allowance import Allowance
 from deepocr.check.beside import Checking
+from deepocr.check.repair import repaired
 from deepocr.engines.base import Engine
 from deepocr.errors import EngineBroken, InvalidInput, StorageError
 from deepocr.pipeline import failed_page, read_page, with_stage
@@ -192,7 +193,10 @@ class PageReader:
         self, drawn: Page, page: PageInWork, record: TaskRecord
     ) -> PageResult:
         reading = self._read_in_time(drawn, page, record)
-        return await (self.checking.checked(drawn, reading) if record.check else reading)
+        if not record.check:
+            return await reading
+        result = await self.checking.checked(drawn, reading)
+        return repaired(result) if record.repair else result
 
     async def _read_in_time(self, drawn: Page, page: PageInWork, record: TaskRecord) -> PageResult:
         def listen(_number: int, event: Event) -> None:

@@ -41,6 +41,9 @@ async def wanted_of(
     webhook_url: Annotated[str, Form(description="told when the task is final")] = "",
     live: Annotated[bool, Form(description="publish text while it is written")] = False,
     check: Annotated[bool, Form(description="hold every page against a second reader")] = False,
+    repair: Annotated[
+        bool, Form(description="check, and insert what the text lacks, marked <ins>")
+    ] = False,
     idempotency_key: Annotated[
         str | None, Header(description="the same key and request give the same task")
     ] = None,
@@ -53,7 +56,8 @@ async def wanted_of(
         dpi=parse_dpi(dpi, MOST_DPI) if dpi else None,
         webhook=webhook_url or None,
         live=live,
-        check=check,
+        check=check or repair,
+        repair=repair,
         idempotency_key=idempotency_key,
     )
 
