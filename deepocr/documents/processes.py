@@ -148,7 +148,7 @@ class DocumentProcesses:
         raise AssertionError("the last try returns or raises")
 
     def forget(self, document: "_OpenDocument") -> None:
-        """Close a document in every process. Pages of it that are being drawn are not waited for."""
+        """Close a document in every process, without waiting for pages that are being drawn."""
         with self._changed:
             for process in self._processes:
                 if process.works_for == document.key:
