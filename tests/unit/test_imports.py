@@ -16,7 +16,7 @@ LAYERS: list[set[str]] = [
     {"pipeline"},
     {"check"},
     {"book", "service", "evaluation"},
-    {"verification"},
+    {"verification", "library"},
     {"cli"},
     {"__main__"},
     {"predict", "measure"},
