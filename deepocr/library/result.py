@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Self
 
-from deepocr.render.formats import render_document
+from deepocr.render.forms import render_document
 from deepocr.render.json import render_json
 from deepocr.render.markdown import render_markdown
 from deepocr.settings import Settings
@@ -56,12 +56,27 @@ class Result(DocumentResult):
     @property
     def markdown(self) -> str:
         """The text without tags; each page of a PDF or TIFF is followed by the page separator."""
-        return render_document(self, "Markdown", paged=self.source.is_paged)
+        return self._text("Markdown")
 
     @property
     def raw(self) -> str:
         """As the engine wrote it, boxes in tags."""
-        return render_document(self, "Raw", paged=self.source.is_paged)
+        return self._text("Raw")
+
+    @property
+    def hocr(self) -> str:
+        """hOCR, as archives ask for: boxes of blocks and, where the engine knows them, lines."""
+        return self._text("hOCR")
+
+    @property
+    def alto(self) -> str:
+        """ALTO 4, as libraries ask for."""
+        return self._text("ALTO")
+
+    @property
+    def chunks(self) -> str:
+        """Pieces for retrieval, a JSON object a line (docs/forms.md)."""
+        return self._text("Chunks")
 
     def json(self, *, indent: int | None = 2) -> str:
         """Everything that is known, in the form of docs/json.md."""
@@ -86,6 +101,9 @@ class Result(DocumentResult):
     def save_overlay(self, path: str | PathLike[str]) -> None:
         """A PDF of the pages with their regions drawn on them."""
         self._save("overlay.pdf", path)
+
+    def _text(self, form: str) -> str:
+        return render_document(self, form, paged=self.source.is_paged)
 
     def _save(self, name: str, path: str | PathLike[str]) -> None:
         from deepocr.library.saving import save

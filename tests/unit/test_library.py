@@ -64,6 +64,9 @@ def test_a_document_is_three_lines(script: Path, book: Path) -> None:
     assert "out of luck" in result.pages[1].markdown
     assert result.raw.startswith("<|ref|>text")
     assert result.pages[0].regions[0].boxes_px == ((60, 80, 541, 160),)
+    assert "ocr_page" in result.hocr
+    assert "<alto" in result.alto
+    assert json.loads(result.chunks.splitlines()[0])["text"] == "line of page"
     plain = json.loads(result.json())
     assert (plain["name"], len(plain["pages"])) == ("book.pdf", 3)
     assert "task" not in plain["pages"][0]  # the schema's form, nothing of ours beside it
