@@ -34,12 +34,16 @@ class EngineKeeper:
         self._suspects = 0
         self._in_vain = 0
 
-    async def use(self, work: Callable[[Engine], Awaitable[Made]]) -> Made | None:
+    async def use(
+        self, work: Callable[[Engine], Awaitable[Made]], *, suspect: bool = False
+    ) -> Made | None:
         """What `work` makes with the engine, or None when it broke the engine twice.
 
-        Raises EngineBroken when starting the engine again does not help.
+        A `suspect` is read alone from the start, and one break is enough. Raises EngineBroken when
+        starting the engine again does not help.
         """
-        suspect = False
+        if suspect:
+            self._suspects += 1
         try:
             while True:
                 async with self._place(alone=suspect):

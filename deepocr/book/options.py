@@ -54,7 +54,6 @@ class WritingOptions:
     drop_headers: bool = False
     join_pages: bool = False
     front_matter: bool = False
-    repair: bool = False
 
 
 @dataclass(frozen=True)

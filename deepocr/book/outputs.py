@@ -13,7 +13,7 @@ from PIL import Image
 from deepocr.book.files import make_folder, new_file, write_file
 from deepocr.book.options import Options
 from deepocr.book.orientation import point_back
-from deepocr.book.pictures import figure_places, upright_picture
+from deepocr.book.pictures import upright_picture
 from deepocr.book.records import PageRecord
 from deepocr.book.stitch import Book, Records, upright_result, write_json, write_markdown
 from deepocr.book.stitch import shown_pages as shown_results
@@ -24,11 +24,12 @@ from deepocr.errors import DeepOCRError, EngineUnavailable, InvalidInput, reason
 from deepocr.files import PART_SUFFIX
 from deepocr.parsing.words import agreement
 from deepocr.render import searchable_pdf
+from deepocr.render.markdown import FIGURE_LABELS
 from deepocr.render.overlay import draw_overlay
 from deepocr.render.picture_pdf import PicturePdf
 from deepocr.render.placed_text import Corners, PlacedText, place_lines
 from deepocr.render.searchable_pdf import SearchablePage, keeps_own_text
-from deepocr.types import Page
+from deepocr.types import Page, Region
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def write_viewer(material: Material) -> None:
     except ImportError as error:
         raise _missing("--html", error) from error
     folder = material.workspace.folder
-    pages = shown_pages(material.document, folder, material.records, material.options)
+    pages = shown_pages(material.document, folder, material.records)
     with new_file(folder / "document.html") as file:
         write_html(file, material.book.title, material.book.counts.total(), pages)
 
@@ -120,11 +121,19 @@ def write_word(material: Material) -> None:
     def pages() -> Iterator[WordPage]:
         results = shown_results(material.book, material.records, material.options)
         for result, record in zip(results, material.records(), strict=True):
-            places = figure_places(result, record)
-            yield WordPage(result, {at: folder / figure.file for at, figure in places.items()})
+            # figures go by their order: a region in front of them may have been left out
+            places = [i for i, region in enumerate(result.regions) if is_figure(region)]
+            order = sorted(record.figures, key=lambda figure: figure.region)
+            paths = (folder / figure.file for figure in order)
+            yield WordPage(result, dict(zip(places, paths, strict=True)))
 
     with new_file(folder / "document.docx") as file:
         write_docx(file, material.book.title, pages())
+
+
+def is_figure(region: Region) -> bool:
+    """Whether the region was cut out as a picture."""
+    return region.label in FIGURE_LABELS and bool(region.boxes_px)
 
 
 def _missing(option: str, error: ImportError) -> EngineUnavailable:

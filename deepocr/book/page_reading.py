@@ -80,12 +80,13 @@ class Checking:
 
 async def read_prepared(
     engine: Engine,
-    document: Document,
+    document: Document | None,
     prepared: Prepared,
     options: ReadingOptions,
     checking: Checking,
 ) -> ReadPage:
-    """Read a page up to `max_readings` times and keep the best reading, its figures cut out.
+    """Read a page up to `max_readings` times and keep the best reading, its figures cut out of the
+    `document`; without one there are none.
 
     Whatever goes wrong makes it a failed page. Raises UnsupportedTask and EngineBroken.
     """
@@ -106,7 +107,7 @@ def failed_reading(prepared: Prepared, failed: PageResult) -> ReadPage:
 
 async def _read(
     engine: Engine,
-    document: Document,
+    document: Document | None,
     prepared: Prepared,
     options: ReadingOptions,
     checking: Checking,
@@ -128,7 +129,9 @@ async def _read(
         result = replace(result, error=kept.result.error or note)
     turned = kept.rung.turned
     started_s = time.perf_counter()
-    figures = await asyncio.to_thread(cut_figures, document, page, turned, result)
+    figures: tuple[CutFigure, ...] = ()
+    if document is not None:
+        figures = await asyncio.to_thread(cut_figures, document, page, turned, result)
     seconds = {**prepared.seconds, "figures": time.perf_counter() - started_s}
     record = PageRecord(
         result=turn_back(result, turned),
@@ -191,8 +194,6 @@ def _judge(kept: Reading, readings: list[Reading], look: Look) -> tuple[PageStat
     if kept.status in ("failed", "truncated", "repetition"):
         return kept.status, None
     if not retries.is_empty(kept, look):
-        if kept.contradicted:
-            return "contradicted", None
         again = len(readings) > 1 and any(reading.status != "ok" for reading in readings)
         changed = kept is not readings[0]
         return ("retried" if again or changed else "ok"), None

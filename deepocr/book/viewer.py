@@ -7,9 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from deepocr.book.options import Options
-from deepocr.book.pictures import figure_places, upright_picture
-from deepocr.book.stitch import Records, shown_result
+from deepocr.book.pictures import upright_picture
+from deepocr.book.stitch import Records, upright_result
 from deepocr.documents import Document
 from deepocr.render.html import ShownPage
 
@@ -18,20 +17,14 @@ VIEWER_QUALITY = 60
 FIGURE_SIDE_PX = 800
 
 
-def shown_pages(
-    document: Document, folder: Path, records: Records, options: Options
-) -> Iterator[ShownPage]:
+def shown_pages(document: Document, folder: Path, records: Records) -> Iterator[ShownPage]:
     """Pages for the viewer, their pictures and figures inside."""
     for record in records():
         image = upright_picture(document, record)
-        result = shown_result(record, options)
         yield ShownPage(
-            result=result,
+            result=upright_result(record),
             picture_src=None if image is None else data_url(image, VIEWER_SIDE_PX),
-            figure_srcs={
-                place: _figure(folder / figure.file)
-                for place, figure in figure_places(result, record).items()
-            },
+            figure_srcs={figure.region: _figure(folder / figure.file) for figure in record.figures},
         )
 
 

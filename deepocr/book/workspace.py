@@ -159,7 +159,7 @@ class Workspace:
         found = path.read_text(encoding="utf-8")
         if found != wanted:
             raise WorkspaceError(
-                f"{self.folder} holds another job ({_difference(found, wanted)}); use another "
+                f"{self.folder} holds another job ({difference(found, wanted)}); use another "
                 "folder, or --restart to drop its pages and read everything again"
             )
 
@@ -181,7 +181,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _difference(found: str, wanted: str) -> str:
+def difference(found: str, wanted: str) -> str:
     """The first setting that differs, as `task was 'a', now 'b'`."""
     try:
         old, new = json.loads(found), json.loads(wanted)

@@ -13,6 +13,7 @@ from deepocr import __version__
 
 COMMANDS: Mapping[str, str] = {
     "read": "read PDFs and pictures into Markdown, page by page, and lose none",
+    "corpus": "any number of documents, on a Ray cluster, into Parquet: one row a page",
     "serve": "the HTTP service: API, web page, queue and workers",
     "check": "hold any text against the document that it was read from",
     "evaluate": "which engine, task and preset reads your documents best",
@@ -20,7 +21,12 @@ COMMANDS: Mapping[str, str] = {
     "weights": "fetch the published weights, or say that whole ones are there",
 }
 
-EXTRAS: Mapping[str, str] = {"serve": "service", "check": "ppocr", "evaluate": "ppocr"}
+EXTRAS: Mapping[str, str] = {
+    "corpus": "corpus",
+    "serve": "service",
+    "check": "ppocr",
+    "evaluate": "ppocr",
+}
 """What to install for a command, where the package alone does not do."""
 
 

@@ -133,7 +133,6 @@ SWITCHES = {
     "--drop-headers": "no running heads and page numbers in document.mmd",
     "--join-pages": "paragraphs and tables that run over a page are joined in document.mmd",
     "--front-matter": "title and page count above document.mmd",
-    "--repair": "what a check finds missing, inserted as <ins> in document.mmd, .html and .docx",
 }
 
 
@@ -146,8 +145,6 @@ def _add_writing_arguments(group: argparse._ArgumentGroup) -> None:
 
 def options_of(chosen: argparse.Namespace) -> Options:
     """Raises InvalidInput."""
-    if chosen.repair and chosen.check == "none":
-        raise InvalidInput("--repair inserts what a check finds; leave --no-check out")
     job = make_job(chosen.task, chosen.reference, chosen.resolution, chosen.max_new_tokens)
     return Options(
         reading=ReadingOptions(

@@ -27,11 +27,11 @@ from deepocr.errors import (
 Header = dict[str, Any]
 
 PLACE = struct.Struct("@QQII")
-"""Header of the shared sheet: where the pixels end and the JSON begins, the length of the JSON in
-bytes, and the picture's width and height, 0 without a picture."""
+"""In a process's sheet: where pixels end and JSON begins, the JSON's bytes, and the picture's width
+and height, 0 for none."""
 
 START_S = 120.0
-"""Limit for starting a process, which takes 0.5 s on an idle machine."""
+"""For starting, which takes 0.5 s on a machine that has nothing else to do."""
 
 MAX_HEADER_BYTES = 64 << 20
 
@@ -40,7 +40,7 @@ KEEP_BYTES = 32 << 20
 
 _ROOT = Path(__file__).resolve().parents[2]
 
-# only what Python needs: a hostile file must not find this process's keys and tokens
+# no more than Python needs: the keys and tokens of this process are not for files of strangers
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
 # for the C library: what one page took is kept for the next: new memory costs time
@@ -56,7 +56,7 @@ _ERRORS: dict[str, type[Exception]] = {
 
 
 class ProcessDied(Exception):
-    """The process ended while it worked; the message says how."""
+    """The process ended in the middle of its work; the text says how."""
 
 
 class NeedsMemory(Exception):
@@ -64,16 +64,17 @@ class NeedsMemory(Exception):
 
 
 class DrawingProcess:
-    """Used by one thread at a time, except for `kill` and `close_document`. Its answers are never
-    unpickled: a hostile file may have taken control of it.
+    """For one thread at a time, but for `kill` and `close_document`.
+
+    Nothing that it answers is unpickled: it may be in the hands of the file that it opened.
     """
 
     def __init__(self, memory_bytes: int, max_pixels: int) -> None:
         self.busy = False
         self.works_for: int | None = None
-        """Key of the document it is working on."""
+        """The key of the document that it is busy with."""
         self.documents: set[int] = set()
-        """Keys of the documents that it was asked about and that are not closed."""
+        """Keys of those that it was asked about and that are not closed."""
         self.num_answers = 0
         self._memory_bytes = memory_bytes
         self._sheet_bytes = 3 * max_pixels + MAX_HEADER_BYTES
@@ -92,7 +93,7 @@ class DrawingProcess:
         return not self._killed
 
     def ask(self, timeout_s: float, **request: Any) -> tuple[Header, Image.Image | None]:
-        """Send a request and wait for the answer. Raises the errors of documents, and TimeoutError,
+        """Send it something to do and wait. Raises the errors of documents, and TimeoutError,
         NeedsMemory or ProcessDied, after which it is dead. Blocking, without the interpreter's
         lock."""
         try:
@@ -107,7 +108,7 @@ class DrawingProcess:
             self.kill()
             raise ProcessDied(self._how_it_ended()) from error
         except BaseException:
-            self.kill()  # a late answer would be taken for the answer to the next request
+            self.kill()  # its answer would be taken for that to the next question
             raise
         self.num_answers += 1
         for name, level, text in header["log"]:
@@ -120,7 +121,7 @@ class DrawingProcess:
         return header, picture
 
     def close_document(self, key: int) -> None:
-        """Returns at once, whatever the process is doing."""
+        """Does not wait for it, nor for what it is doing."""
         if key in self.documents and self._connection is not None:
             self.documents.remove(key)
             try:
@@ -129,13 +130,13 @@ class DrawingProcess:
                 pass  # it has ended, and everything in it is closed
 
     def kill(self) -> None:
-        """End the process at once, whatever it is doing. May be called from any thread."""
+        """End it at once, whatever it does; from any thread."""
         self._killed = True
         if self._process is not None:
             self._process.kill()
 
     def end(self) -> None:
-        """Kill the process and free everything. No thread may be in `ask`."""
+        """Kill it and leave nothing behind; once no thread is in `ask`."""
         self.kill()
         if self._process is not None:
             self._process.wait()
@@ -186,7 +187,7 @@ class DrawingProcess:
             connection.sendall(json.dumps(request).encode() + b"\n")
 
     def _receive(self, connection: socket.socket) -> tuple[Header, Image.Image | None]:
-        # one call for everything: each return to Python may wait for a busy thread
+        # one call for all of it: each return to Python may wait for a busy thread
         place = connection.recv(PLACE.size, socket.MSG_WAITALL)
         if len(place) < PLACE.size:
             raise EOFError
@@ -208,14 +209,14 @@ class DrawingProcess:
         return header, picture
 
     def _how_it_ended(self) -> str:
-        """Waits until the process has ended."""
+        """Waits for its end."""
         assert self._process is not None
         code = self._process.wait()
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _new_file(num_bytes: int) -> int:
-    """A file in memory that takes no memory until something is written. Raises OSError."""
+    """One in memory that takes none until something is written. Raises OSError."""
     if sys.platform == "linux":
         file = os.memfd_create("deepocr-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:
@@ -223,14 +224,14 @@ def _new_file(num_bytes: int) -> int:
             file = os.dup(temporary.fileno())
     os.ftruncate(file, num_bytes)
     if sys.platform == "linux":
-        # a side that truncated the file could crash the side that reads it
+        # who cut it could end the one that reads it
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals)
     return file
 
 
 def _limit_wait(connection: socket.socket, timeout_s: float) -> None:
-    """Not `settimeout`, which would turn one blocking call into many short ones."""
+    """Not `settimeout`, which would make of one blocking call many short ones."""
     microseconds = max(1, round(timeout_s * 1e6))
     wait = struct.pack("@ll", *divmod(microseconds, 1_000_000))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)

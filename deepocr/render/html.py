@@ -21,7 +21,6 @@ from deepocr.types import PageResult, Region
 STATUS_TEXTS = {
     "ok": "",
     "retried": "read again",
-    "contradicted": "read again, still contradicted",
     "truncated": "cut off at the token limit",
     "repetition": "ran in circles, not whole",
     "blank": "blank",
@@ -32,11 +31,13 @@ STATUS_TEXTS = {
 @dataclass(frozen=True)
 class ShownPage:
     """A page to show. `picture_src` and the figures' are data: or other addresses that `img` takes;
-    `figure_srcs` goes by the region's place in `result.regions`."""
+    `figure_srcs` goes by the region's place in `result.regions`; `title` stands above its text
+    instead of the page's number."""
 
     result: PageResult
     picture_src: str | None
     figure_srcs: Mapping[int, str]
+    title: str = ""
 
 
 def viewer_asset(name: str) -> str:
@@ -85,14 +86,14 @@ def picture_html(page: ShownPage) -> str:
 
 def text_html(page: ShownPage) -> str:
     """The text of a page, region by region."""
-    return render_or_tell(lambda result: _text_html(result, page.figure_srcs), page.result, "HTML")
+    return render_or_tell(lambda result: _text_html(result, page), page.result, "HTML")
 
 
-def _text_html(result: PageResult, figure_srcs: Mapping[int, str]) -> str:
+def _text_html(result: PageResult, page: ShownPage) -> str:
     status = html.escape(STATUS_TEXTS.get(result.status, result.status))
     parts = [
         f'<article class="page-text" data-page="{result.number}" id="text-{result.number}">'
-        f'<h2 class="page-head">Page {result.number} '
+        f'<h2 class="page-head">{html.escape(page.title) or f"Page {result.number}"} '
         f'<span class="page-status" data-status="{html.escape(result.status)}">{status}</span>'
         f"{verdict_text(result.check)}</h2>"
     ]
@@ -100,7 +101,7 @@ def _text_html(result: PageResult, figure_srcs: Mapping[int, str]) -> str:
         parts.append(f'<p class="page-error">{html.escape(result.error)}</p>')
     parts.append(finding_list(result))
     for index, region in enumerate(result.regions):
-        shown = _region_html(result.number, index, region, figure_srcs.get(index))
+        shown = _region_html(result.number, index, region, page.figure_srcs.get(index))
         parts.append(underlined(shown, result.check, index))
     parts.append("</article>\n")
     return "".join(parts)

@@ -55,7 +55,7 @@ class PictureUrl(BaseModel):
     image_url: str | ImageUrl
 
 
-# default values that change nothing
+# what changes nothing when it stands beside each
 _REFUSED: Mapping[str, tuple[Any, ...]] = {
     "table_format": (),
     "bbox_annotation_format": (),
@@ -149,7 +149,7 @@ class Dimensions(BaseModel):
 
 
 class MistralPage(BaseModel):
-    """`index` counts from 0. The last three fields are present on request."""
+    """`index` counts from 0. The last three are there when they are asked for."""
 
     index: int
     markdown: str
@@ -161,7 +161,7 @@ class MistralPage(BaseModel):
 
 
 class UsageInfo(BaseModel):
-    """Pages and bytes that were processed."""
+    """What was worked on."""
 
     pages_processed: int
     doc_size_bytes: int | None = None
@@ -202,7 +202,7 @@ async def ocr(
 
 
 def _from_one(pages: list[int] | str | None) -> str:
-    """Mistral's page range, which counts from 0, as ours, which counts from 1."""
+    """A page range of ours: theirs counts from 0."""
     if pages is None:
         return ""
     if not pages:
@@ -249,7 +249,7 @@ def _image_id(index: int) -> str:
 
 
 def _furniture(page: PageResult, *labels: str) -> str | None:
-    """Headers and footers of the page; the Markdown never contains them."""
+    """What stands around the text; Markdown is without it in any case."""
     texts = (region.text.strip() for region in page.regions if region.label in labels)
     return "\n".join(filter(None, texts)) or None
 

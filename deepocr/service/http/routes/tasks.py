@@ -41,14 +41,11 @@ async def wanted_of(
     webhook_url: Annotated[str, Form(description="told when the task is final")] = "",
     live: Annotated[bool, Form(description="publish text while it is written")] = False,
     check: Annotated[bool, Form(description="hold every page against a second reader")] = False,
-    repair: Annotated[
-        bool, Form(description="check, and insert what the text lacks, marked <ins>")
-    ] = False,
     idempotency_key: Annotated[
         str | None, Header(description="the same key and request give the same task")
     ] = None,
 ) -> Wanted:
-    """The form's other fields, validated."""
+    """The form's fields beside the document, checked."""
     return Wanted(
         job=make_job(task, reference_text, preset, max_new_tokens),
         pages=pages,
@@ -56,14 +53,13 @@ async def wanted_of(
         dpi=parse_dpi(dpi, MOST_DPI) if dpi else None,
         webhook=webhook_url or None,
         live=live,
-        check=check or repair,
-        repair=repair,
+        check=check,
         idempotency_key=idempotency_key,
     )
 
 
 async def own_task(task_id: str, service: TheService, client: KnownClient) -> Snapshot:
-    """The task, or 404: another client's task looks like a missing one."""
+    """The task, or 404: one that is another's looks like one that is not there."""
     found = None
     if task_id.isalnum() and task_id.isascii():
         found = await service.ask(service.store.task, task_id)
@@ -89,7 +85,7 @@ async def process(
     file: Annotated[UploadFile | None, File(description="a picture, TIFF or PDF")] = None,
     url: Annotated[str, Form(description="where to fetch it instead, if that is allowed")] = "",
 ) -> answers.Accepted:
-    """Queue a picture or PDF. Use the answer's `task_id` to ask for results."""
+    """Queue a picture or PDF. The answer's `task_id` is what results are asked for with."""
     if (file is None) == (not url):
         raise InvalidInput("send either a file or a url")
     if wanted.webhook:
@@ -176,7 +172,7 @@ async def download_file(
         str, Query(alias="format", description=f"one of: {', '.join(EXPORTS)}")
     ] = "markdown",
 ) -> Response:
-    """A final task as a file; 202 with Retry-After while a large file is made."""
+    """Of a task that is final; 202 with Retry-After while a large file is made."""
     return await download_of(service, task, kind)
 
 
@@ -214,7 +210,7 @@ async def list_tasks(
     client: KnownClient,
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
 ) -> Response:
-    """The tasks of the API key; without keys, those of X-Client-Token or of the address."""
+    """Those of the API key; without keys those of X-Client-Token, or else of the address."""
     return _json(await service.ask(answers.task_list, service, client.owner, limit))
 
 

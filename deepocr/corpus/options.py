@@ -1,0 +1,58 @@
+"""What a run over a corpus was asked to do."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from deepocr.book.options import ReadingOptions
+from deepocr.book.workspace import Identity
+from deepocr.settings import Settings
+
+PART_PAGES = 128
+SHARD_DOCUMENTS = 256
+
+CHANGES_PAGES = (
+    "engine", "model", "dtype", "quantize", "ngram_size", "ngram_window", "ppocr_text_layer",
+)  # fmt: skip
+"""Settings that change what is written of a page."""
+
+
+@dataclass(frozen=True)
+class CorpusOptions:
+    """`sources` as on the command line.
+
+    `limit` documents are taken, the first ones, 0: all; with `sample` one page of each of so many
+    documents, chosen at random. A part, which is one file, has `part_pages` pages or fewer, and a
+    page may end `tries` processes that read nothing else before it is failed.
+    """
+
+    sources: tuple[str, ...]
+    reading: ReadingOptions
+    limit: int = 0
+    sample: int = 0
+    markdown: bool = False
+    part_pages: int = PART_PAGES
+    shard_documents: int = SHARD_DOCUMENTS
+    tries: int = 2
+
+    def identity(self, settings: Settings) -> Identity:
+        """What a resume has to have in common with the run that began."""
+        source: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in (field.name for field in fields(self))
+            if name not in ("sources", "reading", "tries")
+        }
+        reading = self.reading.identity(settings.engine)
+        changes = {name: getattr(settings, name) for name in CHANGES_PAGES}
+        return Identity({"sources": list(self.sources), **source}, {**reading, **changes})
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Where and with what it reads: `readers` engines at most, 0: as many as fit, with `cpus` and
+    `gpus` each; None: as the engine needs. `price_per_hour` is the whole cluster's."""
+
+    address: str | None = None
+    readers: int = 0
+    cpus: float | None = None
+    gpus: float | None = None
+    price_per_hour: float | None = None

@@ -1,0 +1,78 @@
+"""How documents are cut into parts: what one worker reads in one go and writes into one file.
+
+The cut follows from the listing and the page counts alone, which are kept before anything is read;
+so every try, on whatever machine, reads the same pages into the same file.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepocr.documents import parse_page_range
+from deepocr.errors import PageRangeError
+
+
+@dataclass(frozen=True)
+class OpenedDocument:
+    """A document of the listing after a look inside: how many pages, or why it cannot be read."""
+
+    document_id: int
+    document: str
+    pages: str = ""
+    num_pages: int = 0
+    error: str | None = None
+    carried: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Pages of one document, in order."""
+
+    document: OpenedDocument
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pages of one document or several. `number` counts from 0 in its shard."""
+
+    shard: int
+    number: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def num_pages(self) -> int:
+        return sum(len(piece.numbers) for piece in self.pieces)
+
+
+def choose_pages(
+    document_id: int, pages: str, num_pages: int, *, one_at_random: bool
+) -> tuple[int, ...]:
+    """Those to read of a document. Raises PageRangeError."""
+    numbers = parse_page_range(pages, num_pages)
+    if not numbers:
+        raise PageRangeError("the document has no pages; check the file")
+    return (random.Random(document_id).choice(numbers),) if one_at_random else numbers
+
+
+def cut_parts(
+    shard: int, documents: Sequence[OpenedDocument], part_pages: int, *, one_at_random: bool
+) -> list[Part]:
+    """All pages of a shard in parts of `part_pages`, the last one with fewer."""
+    parts: list[list[Piece]] = [[]]
+    room = part_pages
+    for document in documents:
+        if document.error is not None:
+            continue
+        numbers = choose_pages(
+            document.document_id, document.pages, document.num_pages, one_at_random=one_at_random
+        )
+        while numbers:
+            if not room:
+                parts.append([])
+                room = part_pages
+            taken, numbers = numbers[:room], numbers[room:]
+            parts[-1].append(Piece(document, taken))
+            room -= len(taken)
+    return [Part(shard, number, tuple(pieces)) for number, pieces in enumerate(parts) if pieces]

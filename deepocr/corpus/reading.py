@@ -1,0 +1,208 @@
+"""One part read and committed, by a process that has an engine."""
+
+import asyncio
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepocr.book.draw_ahead import read_drawn
+from deepocr.book.engine_keeper import EngineKeeper
+from deepocr.book.page_reading import (
+    Checking,
+    Prepared,
+    ReadPage,
+    failed_reading,
+    not_drawn,
+    prepare,
+    read_prepared,
+)
+from deepocr.copies import Copies
+from deepocr.corpus.finish import finish_shard
+from deepocr.corpus.options import CorpusOptions
+from deepocr.corpus.plan import OpenedDocument, Part
+from deepocr.corpus.rows import page_row
+from deepocr.corpus.store import CorpusStore
+from deepocr.corpus.tries import PartTries
+from deepocr.documents import Document, DocumentProcesses
+from deepocr.errors import EngineError, StorageError
+from deepocr.pipeline import failed_page
+from deepocr.types import Dpi
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a part, and of how many documents and pages its shard consists."""
+
+    shard: int
+    part: int
+    statuses: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A page of a part, by its place in it."""
+
+    place: int
+    document: OpenedDocument
+    number: int
+
+
+class PartReader:
+    """Reads parts, several at once, so that the engine is kept busy from one to the next.
+
+    Used in one event loop; the engine, the processes and the copies are the caller's.
+    """
+
+    def __init__(
+        self,
+        store: CorpusStore,
+        options: CorpusOptions,
+        keeper: EngineKeeper,
+        processes: DocumentProcesses,
+        copies: Copies,
+        checking: Checking,
+    ) -> None:
+        self._store = store
+        self._options = options
+        self._keeper = keeper
+        self._processes = processes
+        self._copies = copies
+        self._checking = checking
+
+    async def read(self, shard: int, number: int) -> Outcome:
+        """Read a part, commit it, and finish its shard if it was the last.
+
+        A part that is there is not read again. Raises EngineBroken, UnsupportedTask and
+        StorageError: then the part is as it was before.
+        """
+        part = (await asyncio.to_thread(self._store.parts, shard))[number]
+        columns = ["status", "error", "output_tokens"]
+        rows = await asyncio.to_thread(self._store.rows, part, columns)
+        if rows is None:
+            rows = await self._read_noted(part)
+        if await asyncio.to_thread(self._store.is_whole, shard):
+            await asyncio.to_thread(finish_shard, self._store, shard, self._options)
+        return Outcome(
+            shard,
+            number,
+            Counter(row["status"] for row in rows),
+            Counter(row["error"] for row in rows if row["error"]),
+            sum(row["output_tokens"] for row in rows),
+        )
+
+    async def _read_noted(self, part: Part) -> list[dict[str, Any]]:
+        tries = await asyncio.to_thread(PartTries, self._store.folder, part)
+        try:
+            rows = await self._read(part, tries)
+            await asyncio.to_thread(self._store.commit, part, rows)
+        except BaseException:
+            await asyncio.to_thread(tries.give_back)
+            raise
+        await asyncio.to_thread(tries.forget)
+        return rows
+
+    async def _read(self, part: Part, tries: PartTries) -> list[dict[str, Any]]:
+        numbered = ((piece.document, number) for piece in part.pieces for number in piece.numbers)
+        places = [Place(place, *of) for place, of in enumerate(numbered)]
+        rows: dict[int, dict[str, Any]] = {}
+        with _OneOpen(self._processes, self._copies, self._options.reading.dpi) as documents:
+
+            def draw(place: Place) -> Prepared:
+                lost = tries.losses[place.place]
+                if lost >= self._options.tries:
+                    ended = EngineError(
+                        f"a process that read nothing else ended without a word, {lost} times"
+                    )
+                    return not_drawn(place.number, failed_page(place.number, (0, 0), ended))
+                return _draw(documents, place, self._options)
+
+            async def read(place: Place, prepared: Prepared) -> None:
+                suspect = place.place in tries.losses
+                rows[place.place] = await self._read_page(place, prepared, suspect)
+
+            jobs = self._keeper.engine.capabilities.concurrency
+            for group in tries.groups(range(len(places))):
+                with tries.in_hand(group):
+                    await read_drawn([places[place] for place in group], draw, read, jobs=jobs)
+        return [rows[place.place] for place in places]
+
+    async def _read_page(self, place: Place, prepared: Prepared, suspect: bool) -> dict[str, Any]:
+        page = await self._keeper.use(
+            lambda engine: read_prepared(
+                engine, None, prepared, self._options.reading, self._checking
+            ),
+            suspect=suspect,
+        )
+        if page is None:
+            twice = EngineError("the engine broke twice while it read this page")
+            page = _failed(prepared, twice)
+        try:
+            return await asyncio.to_thread(self._row, place, page)
+        except Exception as error:  # noqa: BLE001 - logged by failed_page
+            return self._row(place, _failed(prepared, error))
+
+    def _row(self, place: Place, page: ReadPage) -> dict[str, Any]:
+        document = place.document
+        name = self._keeper.engine.capabilities.engine
+        job = self._options.reading.job
+        row = page_row(document.document_id, document.document, page, name, job)
+        return {**row, **document.carried}
+
+
+def _failed(prepared: Prepared, error: Exception) -> ReadPage:
+    return failed_reading(prepared, failed_page(prepared.number, (0, 0), error))
+
+
+class _OneOpen:
+    """Opens documents one after the other: those of a part are drawn in order."""
+
+    def __init__(self, processes: DocumentProcesses, copies: Copies, dpi: Dpi) -> None:
+        self._processes = processes
+        self._copies = copies
+        self._dpi = dpi
+        self._stack = ExitStack()
+        self._opened: tuple[str, Document | Exception] | None = None
+
+    def open(self, address: str, max_side_px: int | None) -> Document:
+        """The document, which stays open until another is. Blocking. Raises its error for each of
+        its pages, StorageError."""
+        if self._opened is None or self._opened[0] != address:
+            self.close()
+            try:
+                path = self._stack.enter_context(self._copies.copy(address))
+                document: Document | Exception = self._stack.enter_context(
+                    self._processes.open(
+                        path, dpi=self._dpi, with_words=True, max_side_px=max_side_px
+                    )
+                )
+            except StorageError:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised for each of its pages
+                document = error
+            self._opened = address, document
+        if isinstance(self._opened[1], Exception):
+            raise self._opened[1]
+        return self._opened[1]
+
+    def close(self) -> None:
+        self._stack.close()
+        self._opened = None
+
+    def __enter__(self) -> "_OneOpen":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _draw(documents: _OneOpen, place: Place, options: CorpusOptions) -> Prepared:
+    try:
+        document = documents.open(place.document.document, options.reading.max_side_px)
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - logged by failed_page
+        return not_drawn(place.number, failed_page(place.number, (0, 0), error))
+    return prepare(document, place.number)

@@ -1,0 +1,237 @@
+"""The folder that a run writes: what is done, and how a later run goes on.
+
+pages/shard=000000/part-00000.parquet  rows; there only when whole: a page with a row is done
+manifest/documents-000000.parquet      a shard's documents, written when all its pages are there
+manifest/failures-000000.parquet       what failed of it and why; there before `documents`
+markdown/                              a file a document, on request
+report.json                            what became of the run
+_run/run.json                          what is read and how; another job is not mixed in
+_run/listed.json                       how many documents there are; written after the listing
+_run/listing/000000.parquet            documents as they were listed
+_run/opened/000000.parquet             the same with their page counts
+_run/tries/000000-00000.json           a part that is being read, or whose reader was lost
+"""
+
+import json
+import threading
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from deepocr.book.files import WorkspaceError
+from deepocr.book.workspace import difference
+from deepocr.corpus.listing import Entry, carried_schema
+from deepocr.corpus.options import CorpusOptions
+from deepocr.corpus.plan import OpenedDocument, Part, cut_parts
+from deepocr.corpus.rows import (
+    DOCUMENT,
+    FAILURE,
+    PAGE,
+    carried_of,
+    from_parquet,
+    to_parquet,
+    with_carried,
+)
+from deepocr.parsing.text import encodable
+from deepocr.settings import Settings
+from deepocr.storage import Folder
+
+OPENED = pa.schema([(name, DOCUMENT.field(name).type) for name in
+                    ("document_id", "document", "pages", "num_pages", "error")])  # fmt: skip
+
+KEPT_SHARDS = 4
+"""Whose parts a process remembers."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The whole corpus as it was listed; a sample `of` so many documents."""
+
+    documents: int
+    shards: int
+    of: int = 0
+
+
+@dataclass(frozen=True)
+class ShardDone:
+    """Of a shard that has been opened: its documents, their pages, and pages that are there."""
+
+    shard: int
+    documents: int
+    pages: int
+    done: int
+
+
+class CorpusStore:
+    """Blocking, safe from any thread and process. Raises StorageError."""
+
+    def __init__(self, folder: Folder, options: CorpusOptions) -> None:
+        self.folder = folder
+        self._options = options
+        self._parts: dict[int, list[Part]] = {}
+        self._whole_up_to: dict[int, int] = {}
+        self._carried: pa.Schema | None = None
+        self._lock = threading.Lock()
+
+    def claim(self, settings: Settings) -> None:
+        """Raises WorkspaceError where the folder holds another job."""
+        wanted = self._options.identity(settings).to_json()
+        found = self.folder.read("_run/run.json")
+        if found is None:
+            self.folder.write("_run/run.json", wanted.encode())
+        elif found.decode() != wanted:
+            raise WorkspaceError(
+                f"{self.folder.address} holds another run ({difference(found.decode(), wanted)}); "
+                "give the settings that it began with, or another --out"
+            )
+
+    def keep_listing(self, entries: Iterable[Entry], of: int = 0) -> Listed:
+        """Write down what is to be read: a later run reads the same."""
+        entries = iter(entries)
+        carried = carried_schema(self._options.sources)
+        self.folder.write("_run/carried.arrow", carried.serialize().to_pybytes())
+        documents = shards = 0
+        while batch := list(islice(entries, self._options.shard_documents)):
+            rows = [
+                {
+                    "document_id": documents + index,
+                    "document": encodable(entry.document),
+                    "pages": encodable(entry.pages),
+                    **{name: entry.carried.get(name) for name in carried.names},
+                }
+                for index, entry in enumerate(batch)
+            ]
+            content = to_parquet(rows, with_carried(OPENED, carried))
+            self.folder.write(f"_run/listing/{shards:06d}.parquet", content)
+            documents, shards = documents + len(batch), shards + 1
+        listed = Listed(documents, shards, of)
+        self.folder.write("_run/listed.json", json.dumps(asdict(listed)).encode())
+        return listed
+
+    def listed(self) -> Listed | None:
+        content = self.folder.read("_run/listed.json")
+        return None if content is None else Listed(**json.loads(content))
+
+    def listing(self, shard: int) -> list[OpenedDocument]:
+        """A shard's documents, not looked into."""
+        return self._documents(self._require(f"_run/listing/{shard:06d}.parquet"))
+
+    def keep_opened(self, shard: int, documents: list[OpenedDocument]) -> None:
+        rows = [
+            {
+                **{name: getattr(document, name) for name in OPENED.names},
+                **document.carried,
+            }
+            for document in documents
+        ]
+        content = to_parquet(rows, with_carried(OPENED, self.carried))
+        self.folder.write(f"_run/opened/{shard:06d}.parquet", content)
+
+    def opened(self, shard: int) -> list[OpenedDocument] | None:
+        """A shard's documents after a look inside; None when nobody has looked yet."""
+        content = self.folder.read(f"_run/opened/{shard:06d}.parquet")
+        return None if content is None else self._documents(content)
+
+    def parts(self, shard: int) -> list[Part]:
+        """Of a shard that has been opened."""
+        with self._lock:
+            parts = self._parts.get(shard)
+            if parts is None:
+                documents = self._documents(self._require(f"_run/opened/{shard:06d}.parquet"))
+                parts = cut_parts(
+                    shard,
+                    documents,
+                    self._options.part_pages,
+                    one_at_random=self._options.sample > 0,
+                )
+                while len(self._parts) >= KEPT_SHARDS:
+                    del self._parts[next(iter(self._parts))]
+                self._parts[shard] = parts
+            return parts
+
+    def missing(self, shard: int) -> list[Part]:
+        """Parts that are not there yet."""
+        there = set(self.folder.names(f"pages/shard={shard:06d}", "*.parquet"))
+        return [part for part in self.parts(shard) if part_name(part) not in there]
+
+    def opened_shards(self) -> list[int]:
+        return [_shard_of(name) for name in self.folder.names("_run/opened", "*.parquet")]
+
+    def done(self, shard: int) -> ShardDone:
+        """How far an opened shard is."""
+        pages = sum(part.num_pages for part in self.parts(shard))
+        missing = sum(part.num_pages for part in self.missing(shard))
+        return ShardDone(shard, len(self.opened(shard) or []), pages, pages - missing)
+
+    def is_whole(self, shard: int) -> bool:
+        """Whether all its parts are there; a look at one of them as long as one is missing."""
+        parts, place = self.parts(shard), self._whole_up_to.get(shard, 0)
+        while place < len(parts) and self.folder.num_bytes(part_name(parts[place])) is not None:
+            place += 1
+        self._whole_up_to[shard] = place
+        return place == len(parts)
+
+    def rows(self, part: Part, columns: list[str] | None = None) -> list[dict[str, Any]] | None:
+        """Of a part; None when it is not there."""
+        content = self.folder.read(part_name(part))
+        return None if content is None else from_parquet(content, columns)
+
+    def commit(self, part: Part, rows: list[dict[str, Any]]) -> None:
+        content = to_parquet(rows, with_carried(PAGE, self.carried))
+        self.folder.write(part_name(part), content)
+
+    def commit_manifest(
+        self, shard: int, documents: list[dict[str, Any]], failures: list[dict[str, Any]]
+    ) -> None:
+        schema = with_carried(DOCUMENT, self.carried)
+        self.folder.write(f"manifest/failures-{shard:06d}.parquet", to_parquet(failures, FAILURE))
+        self.folder.write(f"manifest/documents-{shard:06d}.parquet", to_parquet(documents, schema))
+
+    def finished(self) -> set[int]:
+        """Shards of which everything is there."""
+        names = self.folder.names("manifest", "documents-*.parquet")
+        return {_shard_of(name) for name in names}
+
+    def manifest(self, shard: int, table: str) -> list[dict[str, Any]]:
+        """`table` is documents or failures, of a finished shard."""
+        return from_parquet(self._require(f"manifest/{table}-{shard:06d}.parquet"))
+
+    @property
+    def carried(self) -> pa.Schema:
+        """Columns of the documents' list."""
+        if self._carried is None:
+            content = self._require("_run/carried.arrow")
+            self._carried = pa.ipc.read_schema(pa.py_buffer(content))
+        return self._carried
+
+    def _documents(self, content: bytes) -> list[OpenedDocument]:
+        return [
+            OpenedDocument(
+                row["document_id"],
+                row["document"],
+                row["pages"],
+                row["num_pages"] or 0,
+                row["error"],
+                carried_of(row, self.carried),
+            )
+            for row in from_parquet(content)
+        ]
+
+    def _require(self, name: str) -> bytes:
+        content = self.folder.read(name)
+        if content is None:
+            raise WorkspaceError(
+                f"{name} is gone from {self.folder.address}; begin again with another --out"
+            )
+        return content
+
+
+def part_name(part: Part) -> str:
+    return f"pages/shard={part.shard:06d}/part-{part.number:05d}.parquet"
+
+
+def _shard_of(name: str) -> int:
+    return int(name.removesuffix(".parquet")[-6:])

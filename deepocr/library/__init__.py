@@ -1,1 +1,0 @@
-"""What `import deepocr` offers to programs: readers and their results."""
