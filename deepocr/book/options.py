@@ -44,13 +44,11 @@ class ReadingOptions:
 
 @dataclass(frozen=True)
 class WritingOptions:
-    """What is made of the pages; may change from run to run without reading anything again."""
+    """What is made of the pages; may change from run to run without reading anything again. `forms`
+    are names of `render.forms.FORMS`."""
 
-    raw: bool = False
+    forms: frozenset[str] = frozenset()
     overlay: OverlayForm | None = None
-    searchable_pdf: bool = False
-    html: bool = False
-    docx: bool = False
     drop_headers: bool = False
     join_pages: bool = False
     front_matter: bool = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from deepocr.book import retries
 from deepocr.book.options import ReadingOptions
-from deepocr.book.orientation import Look, look_at, turn, turn_back, turn_upright
+from deepocr.book.orientation import Look, look_at
 from deepocr.book.pictures import CutFigure, cut_figures
 from deepocr.book.records import PageRecord
 from deepocr.book.retries import Reading
@@ -15,6 +15,7 @@ from deepocr.check.checker import check_page, find_witness
 from deepocr.check.witness import Witness
 from deepocr.documents import Document
 from deepocr.documents.ink import ink_mask, ink_share, is_blank
+from deepocr.documents.turning import turn, turn_back, turn_upright
 from deepocr.engines.base import Engine
 from deepocr.errors import EngineBroken, EngineError, UnsupportedTask
 from deepocr.parsing.words import agreement

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from deepocr.book.orientation import box_back, turn
 from deepocr.book.records import Figure, PageRecord
 from deepocr.book.workspace import page_name
 from deepocr.documents import Document
+from deepocr.documents.turning import box_back, turn
 from deepocr.errors import InvalidInput, reason
 from deepocr.render.markdown import figures_of
 from deepocr.types import Box, Page, PageResult, Region

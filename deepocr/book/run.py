@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepocr.book import stitch
+from deepocr.book.book_document import Material
 from deepocr.book.draw_ahead import read_drawn
 from deepocr.book.engine_keeper import EngineKeeper
 from deepocr.book.inputs import InputFile, WatchedFile
 from deepocr.book.options import Options
-from deepocr.book.outputs import Material, write_outputs
+from deepocr.book.outputs import write_outputs
 from deepocr.book.page_reading import (
     Checking,
     Prepared,

@@ -10,11 +10,11 @@ from typing import Any
 from deepocr.book.files import new_file
 from deepocr.book.joining import joined
 from deepocr.book.options import Options
-from deepocr.book.orientation import turn_upright
 from deepocr.book.pictures import figure_file
 from deepocr.book.records import PageRecord
 from deepocr.book.running_heads import RunningHeads
 from deepocr.book.workspace import TIMINGS_NAME, Identity
+from deepocr.documents.turning import turn_upright
 from deepocr.render.findings import WITNESS_NAMES
 from deepocr.render.json import page_to_dict
 from deepocr.render.markdown import render_markdown

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from deepocr.book import engine_choice
@@ -22,6 +22,7 @@ from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
 from deepocr.engines.registry import create_engine
 from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput
+from deepocr.render.forms import FORMS
 from deepocr.settings import Settings, load_settings
 from deepocr.tasks import DEFAULT_NEW_TOKENS, PRESETS, TASKS, make_job, parse_dpi
 from deepocr.types import PageStatus, Verdict
@@ -126,21 +127,38 @@ def _add_reading_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 SWITCHES = {
-    "--raw": "page_NNNN.raw.txt, as it was written",
-    "--searchable-pdf": "searchable.pdf: the original pages with invisible text",
-    "--html": "document.html: pages beside their text, one file",
-    "--docx": "document.docx, for word processors",
     "--drop-headers": "no running heads and page numbers in document.mmd",
     "--join-pages": "paragraphs and tables that run over a page are joined in document.mmd",
     "--front-matter": "title and page count above document.mmd",
 }
 
+FORM_SWITCHES = {
+    "--raw": ("raw", "page_NNNN.raw.txt, as it was written"),
+    "--searchable-pdf": ("pdf", "searchable.pdf: the original pages with invisible text"),
+    "--html": ("html", "document.html: pages beside their text, one file"),
+    "--docx": ("docx", "document.docx, for word processors"),
+}
+"""Forms that have options of their own beside `--format`."""
+
 
 def _add_writing_arguments(group: argparse._ArgumentGroup) -> None:
-    for name, text in SWITCHES.items():
-        group.add_argument(name, action="store_true", help=text)
+    add = group.add_argument
+    text = f"also write {', '.join(FORMS)}; several with commas between"
+    add("--format", dest="forms", action="extend", type=_forms, default=[], help=text)
+    for option, (name, text) in FORM_SWITCHES.items():
+        add(option, dest="forms", action="append_const", const=name, help=text)
+    for option, text in SWITCHES.items():
+        add(option, action="store_true", help=text)
     text = "the pages with their regions drawn on them: a PNG each, or one PDF"
-    group.add_argument("--overlay", nargs="?", const="png", choices=("png", "pdf"), help=text)
+    add("--overlay", nargs="?", const="png", choices=("png", "pdf"), help=text)
+
+
+def _forms(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in FORMS:
+            raise argparse.ArgumentTypeError(f"{name!r}; choose from: {', '.join(FORMS)}")
+    return names
 
 
 def options_of(chosen: argparse.Namespace) -> Options:
@@ -156,7 +174,11 @@ def options_of(chosen: argparse.Namespace) -> Options:
             engine_choice.page_timeout_s(chosen),
         ),
         writing=WritingOptions(
-            **{field.name: getattr(chosen, field.name) for field in fields(WritingOptions)}
+            frozenset(chosen.forms),
+            chosen.overlay,
+            chosen.drop_headers,
+            chosen.join_pages,
+            chosen.front_matter,
         ),
         pages=chosen.pages,
         password=chosen.password,

@@ -2,9 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 from typing import IO, Any
 
 from docx import Document
@@ -15,9 +13,10 @@ from docx.table import _Cell
 from deepocr.parsing.cells import TABLE, Cell, read_cells
 from deepocr.parsing.text import in_xml
 from deepocr.render.failures import failure_comment, render_or_tell
-from deepocr.render.markdown import HEADINGS
+from deepocr.render.form_document import FormDocument, FormPage
+from deepocr.render.markdown import HEADINGS, text_of
 from deepocr.render.placed_text import plain_text
-from deepocr.types import PageResult, Region
+from deepocr.types import PageResult
 
 FIGURE_WIDTH_INCHES = 5.0
 MAX_CELLS = 20_000
@@ -27,55 +26,49 @@ MAX_TABLES = 500
 MAX_PARAGRAPHS = 2_000
 """Of one region; what follows is one more."""
 
-
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest a ZIP can say: the same pages give the same bytes."""
 
 
-@dataclass(frozen=True)
-class WordPage:
-    """A page and the files of its figures, by the region's place in `result.regions`."""
-
-    result: PageResult
-    figures: Mapping[int, Path]
-
-
-def write_docx(file: IO[bytes], title: str, pages: Iterable[WordPage]) -> None:
+def write_docx_form(document: FormDocument, file: IO[bytes]) -> None:
     """The whole document; it is held in memory, as the format asks for."""
-    document = Document()
-    document.core_properties.title = in_xml(title)[:250]
-    document.core_properties.author = ""
-    for place, page in enumerate(pages):
+    word = Document()
+    word.core_properties.title = in_xml(document.title)[:250]
+    word.core_properties.author = ""
+    for place, page in enumerate(document.flowing_pages()):
         if place:
-            document.add_page_break()
-        num_before = len(document.element.body)
+            word.add_page_break()
+        num_before = len(word.element.body)
 
-        def add(result: PageResult, page: WordPage = page, num_before: int = num_before) -> None:
+        def add(result: PageResult, page: FormPage = page, num_before: int = num_before) -> None:
             # of a page that could not be added whole, nothing stays; the last element is the
             # section's, which must stand at the end
-            del document.element.body[num_before - 1 : -1]
-            _add_page(document, result, page.figures)
+            del word.element.body[num_before - 1 : -1]
+            _add_page(word, replace(page, result=result))
 
         render_or_tell(add, page.result, "DOCX")
     buffer = io.BytesIO()
-    document.save(buffer)
+    word.save(buffer)
     _copy_zip(buffer, file)
 
 
-def _add_page(document: Any, result: PageResult, figures: Mapping[int, Path]) -> None:
+def _add_page(document: Any, page: FormPage) -> None:
+    result = page.result
     if result.status == "failed":
         document.add_paragraph(in_xml(failure_comment(result)).strip("<!-> "))
+    figures = page.figures() if result.regions else {}
     for index, region in enumerate(result.regions):
         if index in figures:
-            document.add_picture(str(figures[index]), width=Inches(FIGURE_WIDTH_INCHES))
-        _add_region(document, region)
+            picture = io.BytesIO(figures[index])
+            document.add_picture(picture, width=Inches(FIGURE_WIDTH_INCHES))
+        _add_region(document, text_of(region, page.task), region.label)
 
 
-def _add_region(document: Any, region: Region) -> None:
+def _add_region(document: Any, text: str, label: str) -> None:
     """Its text, and its tables in their places."""
-    for piece in TABLE.split(region.text, MAX_TABLES):
+    for piece in TABLE.split(text, MAX_TABLES):
         if not (piece.startswith("<table") and _add_table(document, piece)):
-            _add_text(document, piece, region.label)
+            _add_text(document, piece, label)
 
 
 def _add_text(document: Any, text: str, label: str) -> None:

@@ -4,12 +4,13 @@ A new form is one entry here. Names are what `--format` and `?format=` take.
 """
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import IO
 
-from deepocr.errors import InvalidInput
+from deepocr.errors import EngineUnavailable, InvalidInput
 from deepocr.parsing.text import encodable
 from deepocr.render.alto import alto_pieces
 from deepocr.render.chunks import chunk_lines
@@ -19,6 +20,7 @@ from deepocr.render.hocr import hocr_pieces
 from deepocr.render.json import render_json
 from deepocr.render.markdown import render_markdown
 from deepocr.render.raw import join_pages, render_raw
+from deepocr.render.searchable_pdf import write_searchable_form
 from deepocr.types import DocumentResult, PageResult
 
 Write = Callable[[FormDocument, IO[bytes]], None]
@@ -27,7 +29,11 @@ Write = Callable[[FormDocument, IO[bytes]], None]
 @dataclass(frozen=True)
 class Form:
     """`title` for people, `suffix` of a file's name. `pictures`: made of the pages' pictures too,
-    so it takes long and only who has them can make it; the others are UTF-8 text."""
+    so it takes long and only who has them can make it; the others are UTF-8 text.
+
+    `write` is given a new file that has a name, in a folder with room. Raises EngineUnavailable for
+    missing packages, StorageError, and what documents raise.
+    """
 
     title: str
     suffix: str
@@ -64,10 +70,43 @@ def _running_text(
             yield f"\n\n{text}" if place else text
 
 
+def _html(document: FormDocument, file: IO[bytes]) -> None:
+    with _packages("HTML"):
+        from deepocr.render.html import write_html_form
+    write_html_form(document, file)
+
+
+def _docx(document: FormDocument, file: IO[bytes]) -> None:
+    with _packages("DOCX"):
+        from deepocr.render.docx import write_docx_form
+    write_docx_form(document, file)
+
+
+@contextmanager
+def _packages(title: str) -> Iterator[None]:
+    """Raises EngineUnavailable where packages of the form are missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise EngineUnavailable(
+            f"{title} needs more packages ({error}); install deepocr[books] and ask again: nothing "
+            "is read twice"
+        ) from error
+
+
 FORMS: Mapping[str, Form] = {
     "raw": Form("Raw", ".txt", "text/plain; charset=utf-8", _text(_raw)),
     "markdown": Form("Markdown", ".md", "text/markdown; charset=utf-8", _text(_markdown)),
     "json": Form("JSON", ".json", "application/json", _text(_json)),
+    "html": Form("HTML", ".html", "text/html; charset=utf-8", _html, pictures=True),
+    "docx": Form(
+        "Word",
+        ".docx",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        _docx,
+        pictures=True,
+    ),
+    "pdf": Form("Searchable PDF", ".pdf", "application/pdf", write_searchable_form, pictures=True),
     "hocr": Form("hOCR", ".hocr", "text/vnd.hocr+html; charset=utf-8", _text(hocr_pieces)),
     "alto": Form("ALTO", ".alto.xml", "application/xml", _text(alto_pieces)),
     "chunks": Form("Chunks", ".chunks.jsonl", "application/jsonl", _text(chunk_lines)),

@@ -7,16 +7,29 @@ forbids it any script but its own, any connection and any frame.
 import base64
 import hashlib
 import html
+import io
+import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import IO
 
+from PIL import Image
+
+from deepocr.documents.turning import turn
+from deepocr.errors import reason
 from deepocr.render.failures import render_or_tell
 from deepocr.render.findings import finding_boxes, finding_list, underlined, verdict_text
+from deepocr.render.form_document import FormDocument, FormPage
 from deepocr.render.markdown import FIGURE_LABELS, HEADINGS
 from deepocr.render.safe_html import to_safe_html
 from deepocr.types import PageResult, Region
+
+log = logging.getLogger(__name__)
+
+PICTURE_SIDE_PX = 1400
+FIGURE_SIDE_PX = 800
+PICTURE_QUALITY = 60
 
 STATUS_TEXTS = {
     "ok": "",
@@ -60,6 +73,40 @@ def write_html(file: IO[bytes], title: str, num_pages: int, pages: Iterable[Show
         file.write(text.encode("utf-8", "replace"))
     script = viewer_asset("viewer.js")
     file.write(f"</section>\n</main>\n<script>{script}</script>\n</body>\n</html>\n".encode())
+
+
+def write_html_form(document: FormDocument, file: IO[bytes]) -> None:
+    """The document with its pictures and figures inside."""
+    write_html(file, document.title, document.num_pages, map(_with_pictures, document.pages()))
+
+
+def _with_pictures(page: FormPage) -> ShownPage:
+    """A page whose picture cannot be shown says so and has its text."""
+    try:
+        drawn = page.draw()
+        picture = None
+        if drawn is not None:
+            picture = data_url(turn(drawn, page.turned).image, PICTURE_SIDE_PX)
+        figures = {index: _figure(png) for index, png in page.figures().items()}
+        return ShownPage(page.result, picture, figures)
+    except Exception as error:
+        log.warning("page %d is shown without its picture", page.result.number, exc_info=True)
+        told = f"its picture cannot be shown: {reason(error)}"
+        return ShownPage(replace(page.result, error=page.result.error or told), None, {})
+
+
+def _figure(png: bytes) -> str:
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        return data_url(image.convert("RGB"), FIGURE_SIDE_PX)
+
+
+def data_url(image: Image.Image, side_px: int) -> str:
+    """The picture as WebP, its longer side at most `side_px`."""
+    small = image.copy()
+    small.thumbnail((side_px, side_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    file = io.BytesIO()
+    small.save(file, "WEBP", quality=PICTURE_QUALITY, method=2)
+    return "data:image/webp;base64," + base64.b64encode(file.getbuffer()).decode("ascii")
 
 
 def picture_html(page: ShownPage) -> str:

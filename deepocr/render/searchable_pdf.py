@@ -1,14 +1,25 @@
 """Searchable PDFs: the pages as they were, with text that is found but not seen."""
 
 import json
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory
+from typing import IO
 
 from deepocr.documents import DocumentProcesses
+from deepocr.documents.ink import ink_mask
+from deepocr.documents.turning import point_back
+from deepocr.errors import EngineUnavailable, reason
 from deepocr.files import PART_SUFFIX
-from deepocr.render.placed_text import PlacedText
+from deepocr.parsing.words import agreement
+from deepocr.render.form_document import FormDocument, FormPage
+from deepocr.render.picture_pdf import PicturePdf
+from deepocr.render.placed_text import Corners, PlacedText, place_lines
+from deepocr.types import Page
+
+log = logging.getLogger(__name__)
 
 OWN_TEXT_IS_GOOD = 0.8
 """A page whose own words agree with the reading this well keeps them and gets no second layer."""
@@ -20,11 +31,83 @@ WRITE_S = 900.0
 @dataclass(frozen=True)
 class SearchablePage:
     """A page by its number in the source, from 1; it stays as it is without `lines`, whose corners
-    are pixels of the page drawn with `size_px`."""
+    are pixels of the page drawn with `size_px`. A `note` is shown on the page, as a sticky note."""
 
     number: int
     size_px: tuple[int, int] = (0, 0)
     lines: Sequence[PlacedText] = ()
+    note: str = ""
+
+
+def write_searchable_form(document: FormDocument, file: IO[bytes]) -> None:
+    """The PDF that was read, or one of its pictures, with the text. A page that gets no text though
+    it should has a note that says why.
+
+    Raises EngineUnavailable where there are only results, and as `write_searchable_pdf`.
+    """
+    if document.processes is None:
+        raise EngineUnavailable(
+            "a searchable PDF needs the pages' pictures; there are only results"
+        )
+    target = Path(file.name)
+    # through a file: a scanned book of pictures may be larger than memory
+    with TemporaryDirectory(dir=target.parent, prefix=".pictures-", suffix=PART_SUFFIX) as folder:
+        source = document.pdf()
+        is_pdf = source is not None
+        if source is None:
+            source = Path(folder) / "pictures.pdf"
+            _write_pictures(document, source)
+        pages = (
+            _searchable_page(page.result.number if is_pdf else place, page)
+            for place, page in enumerate(document.pages(), start=1)
+        )
+        write_searchable_pdf(document.processes, source, pages, target, document.password)
+
+
+def _write_pictures(document: FormDocument, path: Path) -> None:
+    with path.open("wb") as file:
+        pdf = PicturePdf(file)
+        for page in document.pages():
+            try:
+                page.add_to(pdf)
+            except Exception:
+                log.warning("page %d has no picture", page.result.number, exc_info=True)
+                pdf.add_empty()
+        pdf.close()
+
+
+def _searchable_page(number: int, page: FormPage) -> SearchablePage:
+    result = page.result
+    if result.status == "failed":
+        return SearchablePage(number, note=f"This page could not be read: {result.error}")
+    try:
+        drawn = page.draw() if result.regions else None
+        if drawn is None or keeps_own_text(agreement(result, page.own_words())):
+            return SearchablePage(number)
+        return SearchablePage(number, drawn.size_px, list(_placed_lines(page, drawn)))
+    except Exception as error:
+        log.warning("page %d gets no text layer", result.number, exc_info=True)
+        told = f"The text of this page could not be laid over it: {reason(error)}"
+        return SearchablePage(number, note=told)
+
+
+def _placed_lines(page: FormPage, drawn: Page) -> Iterator[PlacedText]:
+    """The text where it stands on the page as it lies: found on the page as a reader holds it, and
+    turned back with it."""
+    ink = ink_mask(drawn.image)
+    if page.turned:
+        # the mask of the page as it lies, turned like the page was for reading
+        ink = ink.rotate(-page.turned, expand=True)
+    for region in page.result.regions:
+        for line in place_lines(region, ink, page.result.size_px):
+            yield PlacedText(line.text, _corners_back(line.corners, page.turned, drawn.size_px))
+
+
+def _corners_back(corners: Corners, turned: int, size_px: tuple[int, int]) -> Corners:
+    if not turned:
+        return corners
+    a, b, c, d = (point_back((round(x), round(y)), turned, size_px) for x, y in corners)
+    return a, b, c, d
 
 
 def keeps_own_text(agreement: float | None) -> bool:
@@ -48,7 +131,9 @@ def write_searchable_pdf(
     ) as file:
         for page in pages:
             lines = [(line.text, line.corners) for line in page.lines]
-            entry = {"number": page.number, "size_px": page.size_px, "lines": lines}
+            entry = {
+                "number": page.number, "size_px": page.size_px, "lines": lines, "note": page.note
+            }  # fmt: skip
             file.write(json.dumps(entry) + "\n")
         file.flush()
         arguments = [str(path) for path in (source.absolute(), file.name, target.absolute())]

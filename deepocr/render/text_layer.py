@@ -34,6 +34,8 @@ COVERS = 0.95
 SAME_BY = 64
 """Of 255: how far pixels may be apart in two drawings of what looks the same."""
 
+NOTE_AT_PT = pymupdf.Point(12, 12)
+
 _SHOWN_TEXT = ("fill-text", "stroke-text", "clip-text", "clip-stroke-text")
 
 Line = tuple[str, Sequence[Point]]
@@ -43,8 +45,9 @@ Line = tuple[str, Sequence[Point]]
 def add_text_layer(source: str, pages_file: str, target: str, password: str) -> None:
     """Write the pages of a PDF that `pages_file` names, with the lines it has for them.
 
-    It holds a JSON object a page: `number` (from 1), `size_px`, `lines`. A page without lines stays
-    as it is; the others lose what unseen text they had. Raises OSError.
+    It holds a JSON object a page: `number` (from 1), `size_px`, `lines`, `note`. A page without
+    lines stays as it is but for its note; the others lose what unseen text they had.
+    Raises OSError.
     """
     with (
         pymupdf.open(source, filetype="pdf") as pdf,
@@ -61,6 +64,8 @@ def add_text_layer(source: str, pages_file: str, target: str, password: str) -> 
             if page["lines"]:
                 remove_unseen_text(pdf, place)
                 layer.add(pdf[place], page["lines"], page["size_px"])
+            if page["note"]:
+                _add_note(pdf, place, page["note"])
         try:
             # no new id: the same pages give the same bytes
             pdf.save(
@@ -110,6 +115,15 @@ def _unseen_text(page: pymupdf.Page) -> int | None:
     if any(kind == "ignore-text" for kind, _ in kinds):
         return int(pymupdf.PDF_REDACT_TEXT_REMOVE_INVISIBLE)
     return None
+
+
+def _add_note(pdf: pymupdf.Document, place: int, text: str) -> None:
+    """A sticky note in the upper left corner; a damaged page may take none."""
+    try:
+        page = pdf[place]
+        page.add_text_annot(NOTE_AT_PT * page.derotation_matrix, text)
+    except pymupdf.mupdf.FzErrorBase:
+        log.warning("page %d takes no note: %s", place + 1, text, exc_info=True)
 
 
 def _look(page: pymupdf.Page) -> Image.Image:

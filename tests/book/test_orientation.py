@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from deepocr.book.orientation import look_at, turn, turn_back, turn_upright
+from deepocr.book.orientation import look_at
 from deepocr.documents.ink import ink_mask, ink_share, is_blank
+from deepocr.documents.turning import turn, turn_back, turn_upright
 from deepocr.types import Line, Page, PageResult, Region, Word
 from tests.book import helper
 from tests.book.papers import pictures_to_pdf, tag, text_page

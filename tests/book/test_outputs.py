@@ -8,7 +8,7 @@ import pymupdf
 import pytest
 from PIL import Image, ImageDraw
 
-from deepocr.book.orientation import turn
+from deepocr.documents.turning import turn
 from deepocr.types import Page
 from tests.book import helper
 from tests.book.papers import numbered_pdf, pictures_to_pdf, tag, text_page
@@ -289,3 +289,30 @@ def test_word(tmp_path: Path) -> None:
     before = path.read_bytes()
     assert helper.run(*arguments, script=script).returncode == 0
     assert path.read_bytes() == before
+
+
+def test_forms_by_name(tmp_path: Path) -> None:
+    book, script = scan(tmp_path)
+    arguments = (book, "-o", tmp_path / "out", "--engine", "scripted")
+    ended = helper.run(*arguments, "--format", "hocr,alto", "--format=chunks", script=script)
+    assert ended.returncode == 0, ended.stderr
+    folder = tmp_path / "out" / "scan"
+    assert "Łódź naïve" in (folder / "document.hocr").read_text()
+    assert 'CONTENT="Война"' in (folder / "document.alto.xml").read_text()
+    assert "漢字とかな交じり" in (folder / "document.chunks.jsonl").read_text()
+    refused = helper.run(*arguments, "--format", "hocr,exe", script=script)
+    assert refused.returncode == 2
+    assert "'exe'; choose from: raw, markdown" in refused.stderr
+
+
+def test_a_page_without_its_text_says_so_in_the_pdf(tmp_path: Path) -> None:
+    text_page().save(tmp_path / "scan.png", dpi=(144, 144))
+    script = helper.write_script(
+        tmp_path / "s.json", default={"text": "", "error": "the lamp went out"}
+    )
+    arguments = (tmp_path / "scan.png", "-o", tmp_path / "out", "--engine", "scripted")
+    assert helper.run(*arguments, "--format", "pdf", script=script).returncode == 3
+    with pymupdf.open(tmp_path / "out" / "scan" / "searchable.pdf") as pdf:
+        (note,) = pdf[0].annots()
+        assert "could not be read: " in note.info["content"]
+        assert "the lamp went out" in note.info["content"]

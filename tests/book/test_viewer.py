@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from deepocr.book.viewer import data_url
 from deepocr.parsing.grounding import parse_regions
-from deepocr.render.html import ShownPage, write_html
+from deepocr.render.html import ShownPage, data_url, write_html
 from deepocr.types import PageResult
 from tests.book.papers import tag, text_page
 from tests.needs import bring_into_sight, need_binary

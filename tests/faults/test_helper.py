@@ -3,12 +3,14 @@
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deepocr.book import outputs, page_reading
+from deepocr.render.forms import FORMS
 from tests.book import helper
 from tests.book.papers import numbered_pdf
 from tests.service.stack import eventually
@@ -142,40 +144,46 @@ def test_any_exception_around_the_reading_costs_its_page(
     assert ended.stdout.splitlines()[-1] == "8 pages: 7 ok, 1 failed"
 
 
+OUTPUTS = {
+    "--raw": "page_0001.raw.txt",
+    "--overlay": "overlay/page_0001.png",
+    "--searchable-pdf": "searchable.pdf",
+    "--html": "document.html",
+    "--docx": "document.docx",
+    "--format=hocr": "document.hocr",
+}
+
+
 @pytest.mark.parametrize(
     ("option", "writer"),
     [
         ("--raw", "write_raw"),
         ("--overlay", "write_overlay_pngs"),
-        ("--searchable-pdf", "write_searchable_pdf"),
-        ("--html", "write_viewer"),
-        ("--docx", "write_word"),
+        ("--searchable-pdf", "pdf"),
+        ("--html", "html"),
+        ("--docx", "docx"),
+        ("--format=hocr", "hocr"),
     ],
 )
 def test_an_output_that_fails_takes_no_other_with_it(
     tmp_path: Path, two_books: tuple[Path, Path], option: str, writer: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    def fail(_material: object) -> None:
+    def fail(*_: object) -> None:
         raise ValueError("all strings must be XML compatible")
 
-    monkeypatch.setattr(outputs, writer, fail)
-    every = ("--raw", "--overlay", "--searchable-pdf", "--html", "--docx")
-    ended = read(tmp_path, two_books[0], *every)
+    if writer in FORMS:
+        failing = {**FORMS, writer: replace(FORMS[writer], write=fail)}
+        monkeypatch.setattr(outputs, "FORMS", failing)
+    else:
+        monkeypatch.setattr(outputs, writer, fail)
+    ended = read(tmp_path, two_books[0], *OUTPUTS)
     assert ended.returncode == 1
-    name = "--overlay png" if option == "--overlay" else option
-    assert f"{name} is not written: an internal error: all strings" in ended.stderr
+    assert "is not written: an internal error: all strings" in ended.stderr
     assert ended.stdout.splitlines()[-1] == "4 pages: 4 ok"
-    made = {
-        "--raw": "page_0001.raw.txt",
-        "--overlay": "overlay/page_0001.png",
-        "--searchable-pdf": "searchable.pdf",
-        "--html": "document.html",
-        "--docx": "document.docx",
-    }
     folder = tmp_path / "out" / "a"
-    there = {name for name, file in made.items() if (folder / file).exists()}
-    assert there == set(every) - {option}
+    there = {name for name, file in OUTPUTS.items() if (folder / file).exists()}
+    assert there == set(OUTPUTS) - {option}
     assert (folder / "document.mmd").exists()
 
 

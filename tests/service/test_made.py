@@ -3,10 +3,12 @@
 import base64
 import json
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pymupdf
 import pytest
 from fastapi.testclient import TestClient
 
@@ -177,12 +179,17 @@ def test_a_picture_that_cannot_be_opened_costs_its_page(client: TestClient) -> N
     files = inside(client).files
     files.picture(task_id, 1).write_bytes(b"no picture")
     files.picture(task_id, 2).write_bytes(picture())
-    for kind in ("html", "pdf"):
+    for kind in ("html", "pdf", "docx"):
         write_export(files, task_id, kind)
     html = (files.folder(task_id) / "document.html").read_text()
     assert "its picture cannot be shown" in html
     assert html.count("<img ") == 1
-    assert (files.folder(task_id) / "document.pdf").read_bytes().startswith(b"%PDF-")
+    with pymupdf.open(files.folder(task_id) / "document.pdf") as pdf:
+        (note,) = pdf[0].annots()
+        assert "could not be laid over it" in note.info["content"]
+        assert not list(pdf[1].annots())
+    with zipfile.ZipFile(files.folder(task_id) / "document.docx") as docx:
+        assert "page 2" in docx.read("word/document.xml").decode()
 
 
 def test_bytes_that_are_kept_are_counted_in_the_end(

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from deepocr.render.docx import WordPage, write_docx
+from deepocr.render.docx import write_docx_form
+from deepocr.render.form_document import of_result
 from deepocr.render.forms import TEXT_FORMS, render_document
 from deepocr.render.html import ShownPage, write_html
 from deepocr.render.overlay import draw_overlay
@@ -84,7 +85,7 @@ def html_of(*pages: PageResult, title: str = "title") -> str:
 
 def docx_of(*pages: PageResult, title: str = "title") -> Any:
     file = io.BytesIO()
-    write_docx(file, title, [WordPage(page, {}) for page in pages])
+    write_docx_form(of_result(DocumentResult(title, "scripted", Job(), pages), paged=True), file)
     file.seek(0)
     return Document(file)
 

@@ -1,59 +1,45 @@
 """Files that are made of a finished task, in helpers: requests and pages do not wait for them.
 
-Those that need every page's picture are heavy: they are made once and kept.
+Those that need every page's picture are made once and kept.
 """
 
 import asyncio
-import base64
 import io
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from deepocr.documents import DocumentProcesses
-from deepocr.documents.ink import ink_mask
-from deepocr.errors import DeepOCRError, PasswordNeeded, reason
-from deepocr.parsing.words import agreement
-from deepocr.render.form_document import of_result
+from deepocr.documents import Document, DocumentProcesses
+from deepocr.errors import DeepOCRError, PasswordNeeded
+from deepocr.render.form_document import FormDocument, FormPage, of_result
 from deepocr.render.forms import FORMS, text_of
-from deepocr.render.html import ShownPage, write_html
-from deepocr.render.markdown import FIGURE_LABELS
+from deepocr.render.markdown import is_figure
 from deepocr.render.picture_pdf import PicturePdf
-from deepocr.render.placed_text import PlacedText, place_lines
-from deepocr.render.searchable_pdf import (
-    SearchablePage,
-    keeps_own_text,
-    write_searchable_pdf,
-)
+from deepocr.render.places import around
 from deepocr.service.state.files import NoRoomError, TaskFiles
 from deepocr.service.state.store import Store
 from deepocr.service.work.helpers import Helpers
 from deepocr.settings import load_settings
-from deepocr.types import Box, DocumentResult, PageResult, Word
+from deepocr.types import DocumentResult, Page, Word
 
 log = logging.getLogger(__name__)
 
 POINTS_PER_INCH = 72
 PICTURE_DPI = 144
+WORDS_DPI = 36
+"""Of pages that are drawn for the words of their text layer only."""
+
 HEAVY_S = 900.0
 
 AT_ONCE = 2
 FAILED_S = 60.0
 """For so long a failed export is not tried again."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """A download. `title` is the name of its text format; those without one are heavy."""
-
-    suffix: str
-    media_type: str
-    title: str = ""
 
 
 class ExportFailed(DeepOCRError):
@@ -71,7 +57,7 @@ class Exports:
 
     async def path(self, task_id: str, kind: str, wait_s: float) -> Path | None:
         """The file; None while it is being made after so long. Raises ExportFailed."""
-        path = self._files.folder(task_id) / f"document{EXPORTS[kind].suffix}"
+        path = self._files.folder(task_id) / f"document{FORMS[kind].suffix}"
         if path.exists():
             return path
         making = self._making.get((task_id, kind))
@@ -103,23 +89,28 @@ class Exports:
 
 
 def document_text(files: TaskFiles, task_id: str, kind: str) -> Iterator[str]:
-    """A light export. Raises ExportFailed when the task has no document."""
+    """A form of text. Raises ExportFailed when the task has no document."""
     document = _document(files, task_id)
     yield text_of(FORMS[kind], of_result(document, paged=len(document.pages) > 1))
 
 
 def write_export(files: TaskFiles, task_id: str, kind: str) -> None:
-    """Make a heavy export and put it beside the results.
+    """Make a form with pictures and put it beside the results.
 
     Raises ExportFailed when the task has no document, NoRoomError, and what documents raise.
     """
-    document = _document(files, task_id)
-    write = {"html": _write_html, "pdf": _write_searchable_pdf}[kind]
+    form, result = FORMS[kind], _document(files, task_id)
     try:
-        with TemporaryDirectory(dir=files.folder(task_id)) as folder:
+        with (
+            DocumentProcesses.of(load_settings()) as processes,
+            ExitStack() as opened,
+            TemporaryDirectory(dir=files.folder(task_id)) as folder,
+        ):
+            document = TaskDocument.of(result, processes, files, task_id, opened)
             path = Path(folder) / "export"
-            write(files, task_id, document, path)
-            files.adopt(task_id, path, f"document{EXPORTS[kind].suffix}")
+            with path.open("wb") as file:
+                form.write(document, file)
+            files.adopt(task_id, path, f"document{form.suffix}")
     except OSError as error:
         raise NoRoomError(f"the file cannot be written: {error.strerror}") from error
 
@@ -131,106 +122,97 @@ def _document(files: TaskFiles, task_id: str) -> DocumentResult:
     return document
 
 
-def _write_html(files: TaskFiles, task_id: str, document: DocumentResult, path: Path) -> None:
-    pages = (_shown(files, task_id, page) for page in document.pages)
-    with path.open("wb") as file:
-        write_html(file, document.name, len(document.pages), pages)
+@dataclass(frozen=True, kw_only=True)
+class TaskPage(FormPage):
+    """Its picture is the one that was read; its words are asked of the upload."""
+
+    document: "TaskDocument"
+
+    @property
+    def _path(self) -> Path:
+        return self.document.files.picture(self.document.task_id, self.result.number)
+
+    def draw(self) -> Page | None:
+        if not self._path.exists():
+            return None
+        with Image.open(self._path) as picture:
+            return Page(self.result.number, picture.convert("RGB"))
+
+    def own_words(self) -> Sequence[Word]:
+        original = self.document.original
+        return original.page(self.result.number).words if original else ()
+
+    def figures(self) -> Mapping[int, bytes]:
+        found = {}
+        boxes = [
+            (index, around(region.boxes_px))
+            for index, region in enumerate(self.result.regions)
+            if is_figure(region)
+        ]
+        drawn = self.draw() if boxes else None
+        for index, box in boxes:
+            if drawn and box and box[0] < box[2] and box[1] < box[3]:
+                png = io.BytesIO()
+                drawn.image.crop(box).save(png, "PNG", compress_level=3)
+                found[index] = png.getvalue()
+        return found
+
+    def add_to(self, pdf: PicturePdf) -> None:
+        if not self._path.exists():
+            pdf.add_empty()
+            return
+        scale = POINTS_PER_INCH / (self.result.dpi or PICTURE_DPI)
+        with Image.open(self._path) as picture:
+            size_pt = (picture.width * scale, picture.height * scale)
+            pdf.add_jpeg(self._path.read_bytes(), picture, size_pt)
 
 
-def _shown(files: TaskFiles, task_id: str, page: PageResult) -> ShownPage:
-    path = files.picture(task_id, page.number)
-    if not path.exists():
-        return ShownPage(page, None, {})
-    try:
-        with Image.open(path) as picture:
-            figures = {
-                index: data_url(picture, region.boxes_px[0])
-                for index, region in enumerate(page.regions)
-                if region.label in FIGURE_LABELS and region.boxes_px
-            }
-    except Exception as error:
-        log.exception("page %d of task %s is shown without its picture", page.number, task_id)
-        told = f"its picture cannot be shown: {reason(error)}"
-        return ShownPage(replace(page, error=page.error or told), None, {})
-    content = "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
-    return ShownPage(page, content, {index: url for index, url in figures.items() if url})
+@dataclass(frozen=True, kw_only=True)
+class TaskDocument(FormDocument):
+    """A task's results and files; `opened` closes what is opened."""
 
+    result: DocumentResult
+    files: TaskFiles
+    task_id: str
+    opened: ExitStack
 
-def data_url(picture: Image.Image, box_px: Box) -> str | None:
-    """A part of a picture; None for a box without an area."""
-    if box_px[2] <= box_px[0] or box_px[3] <= box_px[1]:
-        return None
-    buffer = io.BytesIO()
-    picture.crop(box_px).save(buffer, format="JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _write_searchable_pdf(
-    files: TaskFiles, task_id: str, document: DocumentResult, path: Path
-) -> None:
-    """The original pages with an invisible text layer."""
-    source = files.upload(task_id)
-    with DocumentProcesses.of(load_settings()) as processes, ExitStack() as opened:
-        words: Callable[[int], Sequence[Word]] | None = None
-        try:
-            # 36 dpi: only the words count here
-            original = opened.enter_context(processes.open(source, dpi=36, with_words=True))
-            if original.kind == "pdf":
-                words = lambda number: original.page(number).words  # noqa: E731
-        except PasswordNeeded:
-            pass  # the password is not kept for so long
-        if words is None:
-            source = path.with_name("pictures.pdf")
-            _write_pictures(files, task_id, document, source)
-        write_searchable_pdf(
-            processes, source, _searchable_pages(files, task_id, document, words), path
+    @classmethod
+    def of(
+        cls,
+        result: DocumentResult,
+        processes: DocumentProcesses,
+        files: TaskFiles,
+        task_id: str,
+        opened: ExitStack,
+    ) -> "TaskDocument":
+        return cls(
+            name=result.name,
+            title=result.name,
+            engine=result.engine,
+            job=result.job,
+            num_pages=len(result.pages),
+            paged=len(result.pages) > 1,
+            processes=processes,
+            result=result,
+            files=files,
+            task_id=task_id,
+            opened=opened,
         )
 
-
-def _searchable_pages(
-    files: TaskFiles,
-    task_id: str,
-    document: DocumentResult,
-    words: Callable[[int], Sequence[Word]] | None,
-) -> Iterator[SearchablePage]:
-    """`words` are those of a PDF's own text layer, None for a PDF of pictures."""
-    for place, page in enumerate(document.pages, start=1):
-        number = page.number if words else place
+    @cached_property
+    def original(self) -> Document | None:
+        """The upload, if it is a PDF that can be read: its password is not kept for so long."""
+        assert self.processes is not None
+        upload = self.files.upload(self.task_id)
         try:
-            own = words(page.number) if words and page.regions else ()
-            keep = words is not None and keeps_own_text(agreement(page, own))
-            path = files.picture(task_id, page.number)
-            lines = [] if keep or not path.exists() else _lines(page, path)
-        except Exception:
-            log.exception("page %d of task %s gets no text layer", page.number, task_id)
-            lines = []
-        yield SearchablePage(number, page.size_px, lines) if lines else SearchablePage(number)
+            document = self.processes.open(upload, dpi=WORDS_DPI, with_words=True)
+        except PasswordNeeded:
+            return None
+        self.opened.enter_context(document)
+        return document if document.kind == "pdf" else None
 
+    def pages(self) -> Iterator[FormPage]:
+        return (TaskPage(page, self.job.task, document=self) for page in self.result.pages)
 
-def _lines(page: PageResult, picture_path: Path) -> list[PlacedText]:
-    with Image.open(picture_path) as picture:
-        ink = ink_mask(picture.convert("RGB"))
-    return [line for region in page.regions for line in place_lines(region, ink, page.size_px)]
-
-
-def _write_pictures(files: TaskFiles, task_id: str, document: DocumentResult, path: Path) -> None:
-    """A PDF of the pages' pictures."""
-    scale = POINTS_PER_INCH / PICTURE_DPI
-    with path.open("wb") as file:
-        pdf = PicturePdf(file)
-        for page in document.pages:
-            picture_path = files.picture(task_id, page.number)
-            if picture_path.exists():
-                with Image.open(picture_path) as picture:
-                    size_pt = (picture.width * scale, picture.height * scale)
-                    pdf.add_jpeg(picture_path.read_bytes(), picture, size_pt)
-            else:
-                pdf.add_empty()
-        pdf.close()
-
-
-EXPORTS: Mapping[str, Export] = {
-    **{name: Export(form.suffix, form.media_type, form.title) for name, form in FORMS.items()},
-    "html": Export(".html", "text/html; charset=utf-8"),
-    "pdf": Export(".pdf", "application/pdf"),
-}
+    def pdf(self) -> Path | None:
+        return self.files.upload(self.task_id) if self.original else None

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
 from deepocr import __version__
+from deepocr.render.forms import FORMS
 from deepocr.service.http.clients import KnownClient
 from deepocr.service.http.context import Service, service_of
 from deepocr.service.http.problems import problem_responses
 from deepocr.service.state.store import Store, StoreUnavailableError
-from deepocr.service.work.exports import EXPORTS
 from deepocr.tasks import PRESETS, TASKS
 
 router = APIRouter(tags=["operation"])
@@ -96,7 +96,7 @@ async def options(service: TheService, _: KnownClient) -> Options:
     return Options(
         tasks=list(TASKS),
         presets=list(PRESETS),
-        formats=list(EXPORTS),
+        formats=list(FORMS),
         can=sorted({task for worker in workers for task in worker["tasks"]}),
         max_upload_bytes=settings.max_upload_bytes,
         max_pages=settings.max_pages,

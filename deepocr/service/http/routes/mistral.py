@@ -1,5 +1,7 @@
 """Mistral's `POST /v1/ocr`."""
 
+import base64
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -22,7 +24,6 @@ from deepocr.service.http.uploads import Wanted
 from deepocr.service.http.waiting import read
 from deepocr.service.state.files import TaskFiles
 from deepocr.service.state.records import TaskRecord
-from deepocr.service.work.exports import data_url
 from deepocr.tasks import make_job
 from deepocr.types import Box, PageResult
 
@@ -232,7 +233,7 @@ def _page(files: TaskFiles, record: TaskRecord, page: PageResult, body: MistralR
             for image in images:
                 x1, y1 = image.top_left_x, image.top_left_y
                 box_px = (x1, y1, image.bottom_right_x, image.bottom_right_y)
-                image.image_base64 = data_url(picture, box_px)
+                image.image_base64 = _data_url(picture, box_px)
     return MistralPage(
         index=page.number - 1,
         markdown=render_markdown(page, lambda number, _: _image_id(number - 1)),
@@ -242,6 +243,15 @@ def _page(files: TaskFiles, record: TaskRecord, page: PageResult, body: MistralR
         footer=_furniture(page, "footer", "page_number") if body.extract_footer else None,
         blocks=_blocks(page) if body.include_blocks else None,
     ).model_dump_json()
+
+
+def _data_url(picture: Image.Image, box_px: Box) -> str | None:
+    """A part of a picture; None for a box without an area."""
+    if box_px[2] <= box_px[0] or box_px[3] <= box_px[1]:
+        return None
+    jpeg = io.BytesIO()
+    picture.crop(box_px).save(jpeg, format="JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.getvalue()).decode()
 
 
 def _image_id(index: int) -> str:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, File, Form, Header, Query, Response, Upl
 from fastapi.responses import FileResponse
 
 from deepocr.errors import InvalidInput
+from deepocr.render.forms import FORMS
 from deepocr.service.http import answers
 from deepocr.service.http.clients import ClientRoute, KnownClient
 from deepocr.service.http.context import Service, service_of
@@ -14,7 +15,6 @@ from deepocr.service.http.made import made
 from deepocr.service.http.problems import Problem, problem_responses
 from deepocr.service.http.uploads import Wanted, save_stream, submit, submit_url
 from deepocr.service.state.records import Snapshot, TaskProgress
-from deepocr.service.work.exports import EXPORTS
 from deepocr.service.work.stitching import finish_task
 from deepocr.service.work.webhooks import check_webhook
 from deepocr.tasks import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, PRESETS, TASKS, make_job, parse_dpi
@@ -169,7 +169,7 @@ async def download_file(
     service: TheService,
     task: OwnTask,
     kind: Annotated[
-        str, Query(alias="format", description=f"one of: {', '.join(EXPORTS)}")
+        str, Query(alias="format", description=f"one of: {', '.join(FORMS)}")
     ] = "markdown",
 ) -> Response:
     """Of a task that is final; 202 with Retry-After while a large file is made."""
