@@ -5,7 +5,6 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
-from deepocr.book.viewer import VIEWER_SIDE_PX, data_url
 from deepocr.copies import Copies
 from deepocr.corpus.options import CorpusOptions
 from deepocr.corpus.progress import Report
@@ -13,7 +12,7 @@ from deepocr.corpus.rows import REGIONS
 from deepocr.corpus.store import CorpusStore, Listed
 from deepocr.documents import DocumentProcesses
 from deepocr.errors import DeepOCRError
-from deepocr.render.html import ShownPage, write_html
+from deepocr.render.html import PICTURE_SIDE_PX, ShownPage, data_url, write_html
 from deepocr.settings import Settings
 from deepocr.storage import open_folder
 from deepocr.types import PageResult
@@ -93,7 +92,7 @@ def _shown(
             copies.copy(row["document"]) as path,
             processes.open(path, dpi=reading.dpi, max_side_px=reading.max_side_px) as document,
         ):
-            picture = data_url(document.page(row["page"]).image, VIEWER_SIDE_PX)
+            picture = data_url(document.page(row["page"]).image, PICTURE_SIDE_PX)
     except DeepOCRError:
         picture = None  # the row says why it could not be drawn
     title = f"{PurePosixPath(row['document']).name}, page {row['page']}"
