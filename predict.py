@@ -21,7 +21,7 @@ from deepocr.documents import DocumentProcesses
 from deepocr.engines.registry import create_engine
 from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput, reason
 from deepocr.pipeline import read_document, warm_up
-from deepocr.render.forms import render_document
+from deepocr.render.text_forms import render_document
 from deepocr.settings import load_settings
 from deepocr.tasks import make_job, parse_dpi, refuse_unchecked_task
 from deepocr.types import DocumentResult, Job

@@ -16,9 +16,10 @@ from deepocr.book.stitch import Book, Records, upright_result, write_json, write
 from deepocr.book.workspace import page_name
 from deepocr.documents import Document
 from deepocr.errors import DeepOCRError, reason
-from deepocr.render.forms import FORMS, Form
+from deepocr.render.forms import FORMS
 from deepocr.render.overlay import draw_overlay
 from deepocr.render.picture_pdf import PicturePdf
+from deepocr.render.text_forms import Form
 
 log = logging.getLogger(__name__)
 

@@ -1,73 +1,17 @@
 """Every form in which a document is handed out: one table for all front ends.
 
-A new form is one entry here. Names are what `--format` and `?format=` take.
+A new form is one entry here, or in `text_forms.py` if it is made of results alone. Names are what
+`--format` and `?format=` take.
 """
 
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from typing import IO
 
-from deepocr.errors import EngineUnavailable, InvalidInput
-from deepocr.parsing.text import encodable
-from deepocr.render.alto import alto_pieces
-from deepocr.render.chunks import chunk_lines
-from deepocr.render.failures import render_or_tell
-from deepocr.render.form_document import FormDocument, of_result
-from deepocr.render.hocr import hocr_pieces
-from deepocr.render.json import render_json
-from deepocr.render.markdown import render_markdown
-from deepocr.render.raw import join_pages, render_raw
+from deepocr.errors import EngineUnavailable
+from deepocr.render.form_document import FormDocument
 from deepocr.render.searchable_pdf import write_searchable_form
-from deepocr.types import DocumentResult, PageResult
-
-Write = Callable[[FormDocument, IO[bytes]], None]
-
-
-@dataclass(frozen=True)
-class Form:
-    """`title` for people, `suffix` of a file's name. `pictures`: made of the pages' pictures too,
-    so it takes long and only who has them can make it; the others are UTF-8 text.
-
-    `write` is given a new file that has a name, in a folder with room. Raises EngineUnavailable for
-    missing packages, StorageError, and what documents raise.
-    """
-
-    title: str
-    suffix: str
-    media_type: str
-    write: Write
-    pictures: bool = False
-
-
-def _text(pieces: Callable[[FormDocument], Iterable[str]]) -> Write:
-    return lambda document, file: file.writelines(piece.encode() for piece in pieces(document))
-
-
-def _markdown(document: FormDocument) -> Iterable[str]:
-    return _running_text("Markdown", document, partial(render_markdown, task=document.job.task))
-
-
-def _raw(document: FormDocument) -> Iterable[str]:
-    return _running_text("Raw", document, render_raw)
-
-
-def _json(document: FormDocument) -> Iterable[str]:
-    pages = tuple(page.result for page in document.pages())
-    yield render_json(DocumentResult(document.name, document.engine, document.job, pages))
-
-
-def _running_text(
-    title: str, document: FormDocument, render: Callable[[PageResult], str]
-) -> Iterable[str]:
-    for place, page in enumerate(document.pages()):
-        text = render_or_tell(lambda result: encodable(render(result)), page.result, title)
-        if document.paged:
-            yield join_pages([text])
-        else:
-            yield f"\n\n{text}" if place else text
+from deepocr.render.text_forms import TEXT_FORMS, Form
 
 
 def _html(document: FormDocument, file: IO[bytes]) -> None:
@@ -95,9 +39,7 @@ def _packages(title: str) -> Iterator[None]:
 
 
 FORMS: Mapping[str, Form] = {
-    "raw": Form("Raw", ".txt", "text/plain; charset=utf-8", _text(_raw)),
-    "markdown": Form("Markdown", ".md", "text/markdown; charset=utf-8", _text(_markdown)),
-    "json": Form("JSON", ".json", "application/json", _text(_json)),
+    **TEXT_FORMS,
     "html": Form("HTML", ".html", "text/html; charset=utf-8", _html, pictures=True),
     "docx": Form(
         "Word",
@@ -107,31 +49,4 @@ FORMS: Mapping[str, Form] = {
         pictures=True,
     ),
     "pdf": Form("Searchable PDF", ".pdf", "application/pdf", write_searchable_form, pictures=True),
-    "hocr": Form("hOCR", ".hocr", "text/vnd.hocr+html; charset=utf-8", _text(hocr_pieces)),
-    "alto": Form("ALTO", ".alto.xml", "application/xml", _text(alto_pieces)),
-    "chunks": Form("Chunks", ".chunks.jsonl", "application/jsonl", _text(chunk_lines)),
 }
-
-TEXT_FORMS: Mapping[str, Form] = {form.title: form for form in FORMS.values() if not form.pictures}
-"""By title: the predictor's output formats."""
-
-
-def text_of(form: Form, document: FormDocument) -> str:
-    """A form of text, in memory."""
-    file = io.BytesIO()
-    form.write(document, file)
-    return file.getvalue().decode()
-
-
-def render_document(result: DocumentResult, output_format: str, *, paged: bool) -> str:
-    """One string in the format asked for, one of TEXT_FORMS; `paged` puts a page separator after
-    each page.
-
-    A page that cannot be rendered is a failed one in its place. Raises InvalidInput for an unknown
-    format.
-    """
-    if output_format not in TEXT_FORMS:
-        raise InvalidInput(
-            f"unknown output_format {output_format!r}; choose one of: {', '.join(TEXT_FORMS)}"
-        )
-    return text_of(TEXT_FORMS[output_format], of_result(result, paged=paged))

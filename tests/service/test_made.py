@@ -160,7 +160,7 @@ def test_a_page_that_cannot_be_rendered_costs_itself(
 
     for module in (made, answers, mistral, page_view):
         monkeypatch.setattr(module, "render_markdown", fail)
-    monkeypatch.setattr("deepocr.render.forms.render_markdown", fail)
+    monkeypatch.setattr("deepocr.render.text_forms.render_markdown", fail)
     monkeypatch.setattr(made, "NEAR_BYTES", 1 << 30)
     found = requests(client)
     for name in ("results", "markdown", "batch", "mistral", "chat", "stream"):

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from pydantic import BaseModel, ConfigDict
 
-from deepocr.render.forms import TEXT_FORMS
+from deepocr.render.text_forms import FORMATS
 from deepocr.tasks import MAX_NEW_TOKENS, PAGES_TOGETHER, PRESETS, TASKS
 from deepocr.types import Job
 from scripts.check_requirements import split_requirements
@@ -273,7 +273,7 @@ def test_inputs_are_those_promised_in_their_order() -> None:
     [
         ("task_type", [*TASKS, PAGES_TOGETHER.title]),
         ("resolution_size", PRESETS),
-        ("output_format", TEXT_FORMS),
+        ("output_format", FORMATS),
     ],
 )
 def test_choices_equal_the_tables(name: str, table: Iterable[str]) -> None:

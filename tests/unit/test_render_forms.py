@@ -14,7 +14,8 @@ from deepocr.documents import DocumentProcesses
 from deepocr.engines.registry import create_engine
 from deepocr.pipeline import read_document
 from deepocr.render.chunks import MAX_CHARS, split
-from deepocr.render.forms import FORMS, render_document
+from deepocr.render.forms import FORMS
+from deepocr.render.text_forms import render_document
 from deepocr.settings import Settings
 from deepocr.types import DocumentResult, Job, Line, PageResult, Region
 

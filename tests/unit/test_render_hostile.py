@@ -14,10 +14,10 @@ from PIL import Image
 
 from deepocr.render.docx import write_docx_form
 from deepocr.render.form_document import of_result
-from deepocr.render.forms import TEXT_FORMS, render_document
 from deepocr.render.html import ShownPage, write_html
 from deepocr.render.overlay import draw_overlay
 from deepocr.render.safe_html import MAX_MARKDOWN_CHARS, to_safe_html
+from deepocr.render.text_forms import FORMATS, render_document
 from deepocr.types import DocumentResult, Job, PageResult, Region
 
 SIZE = (60, 40)
@@ -96,7 +96,7 @@ def test_every_output_is_made_of_any_text(found: list[Region], raw: str, title: 
     page = page_with(*found, raw=raw)
     failed = PageResult(2, "failed", (0, 0), error=title)
     whole = DocumentResult(title, "scripted", Job(), (page, failed))
-    for name in TEXT_FORMS:
+    for name in FORMATS:
         text = render_document(whole, name, paged=True)
         text.encode()
         if name == "JSON":

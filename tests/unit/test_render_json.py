@@ -6,8 +6,8 @@ import jsonschema
 import pytest
 
 from deepocr.parsing.grounding import parse_regions
-from deepocr.render.forms import render_document
 from deepocr.render.json import SCHEMA_VERSION, document_to_dict, load_schema, render_json
+from deepocr.render.text_forms import render_document
 from deepocr.types import (
     DocumentResult,
     Job,

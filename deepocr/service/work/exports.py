@@ -18,10 +18,11 @@ from PIL import Image
 from deepocr.documents import Document, DocumentProcesses
 from deepocr.errors import DeepOCRError, PasswordNeeded
 from deepocr.render.form_document import FormDocument, FormPage, of_result
-from deepocr.render.forms import FORMS, text_of
+from deepocr.render.forms import FORMS
 from deepocr.render.markdown import is_figure
 from deepocr.render.picture_pdf import PicturePdf
 from deepocr.render.places import around
+from deepocr.render.text_forms import text_of
 from deepocr.service.state.files import NoRoomError, TaskFiles
 from deepocr.service.state.store import Store
 from deepocr.service.work.helpers import Helpers
