@@ -21,7 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from deepocr.engines.deepseek.config import OcrConfig
 from deepocr.engines.deepseek.graphs import GraphRunner
 from deepocr.engines.deepseek.kv_cache import BlockCache
-from deepocr.engines.deepseek.ops.choice import choose_ops
+from deepocr.engines.deepseek.ops.choice import assembled
+from deepocr.engines.deepseek.ops.operations import OPERATIONS
+from deepocr.engines.deepseek.ops.probes import Operation, Version
+from deepocr.engines.deepseek.runner import DecodeInputs
 from deepocr.engines.deepseek.sampling import NGramBan
 from measure.stand_in_model import empty_model
 
@@ -125,8 +128,7 @@ def recorded() -> Iterator[Launches]:
 
 def meta_runner(config: OcrConfig, ban: NGramBan, *, max_sequences: int = 64) -> GraphRunner:
     """The runner that CUDA gets without flash-attn, in bf16, on the meta device."""
-    window = config.decoder.sliding_window is not None
-    ops = choose_ops(torch.device("cuda"), torch.bfloat16, sliding_window=window)
+    ops = assembled({o.name: triton_or_plain(o).make() for o in OPERATIONS})
     model = empty_model(config, ops.network, torch.bfloat16)
     model.prepare()
     return GraphRunner(
@@ -137,12 +139,21 @@ def meta_runner(config: OcrConfig, ban: NGramBan, *, max_sequences: int = 64) ->
         ban=ban,
         paged_attention=ops.paged,
         prefill_attention=ops.prefill,
+        rotary_write=ops.rotary_write,
+        pick=ops.pick,
+    )
+
+
+def triton_or_plain(operation: Operation) -> Version:
+    """What needs no flash-attn."""
+    return next(
+        (version for version in operation.fast if version.name == "triton"), operation.plain
     )
 
 
 def decode_launches(runner: GraphRunner, batch: int) -> Launches:
     """Of one decode step of a batch, as its graph holds them."""
-    inputs = torch.empty(batch, len(runner.padding_row()), dtype=torch.int64, device=META)
+    inputs = DecodeInputs(*runner.staging.upload(runner.padded_parts([], batch)))
     with recorded() as found:
-        runner.step(inputs)
+        runner.decode_step(inputs)
     return found

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from deepocr.engines.deepseek.ops.attention import SdpaAttention
-from deepocr.engines.deepseek.ops.experts import plain_experts
+from deepocr.engines.deepseek.ops.experts import ExpertWeights, plain_experts
+from deepocr.engines.deepseek.ops.operations import OPERATIONS
 from deepocr.engines.deepseek.ops.paged_attention import (
     FlashPagedAttention,
     FlashPrefillAttention,
@@ -13,7 +14,12 @@ from deepocr.engines.deepseek.ops.paged_attention import (
     PagedBatch,
     PlainPagedAttention,
     PlainPrefillAttention,
+    PrefillBatch,
+    ends_of,
 )
+from deepocr.engines.deepseek.ops.probes import Scene, choose
+from deepocr.engines.deepseek.start_report import StartReport
+from measure.stand_in_model import PUBLISHED
 from tests.unit.deepseek.paged_samples import paged_batch
 
 MAX_ERROR = 0.01
@@ -39,10 +45,23 @@ def test_experts_of_the_published_size(tokens: int) -> None:
 
     torch.manual_seed(tokens)
     weights, ids = torch.randn(tokens, 64, device="cuda").softmax(dim=-1).topk(6, dim=-1)
-    gate_up, down = on_gpu(64, 1792, 1280, spread=1 / 36), on_gpu(64, 1280, 896, spread=1 / 30)
+    layer = (
+        *(on_gpu(64, 1792, 1280, spread=1 / 36), on_gpu(64, 1280, 896, spread=1 / 30)),
+        *(on_gpu(3584, 1280, spread=1 / 36), on_gpu(1280, 1792, spread=1 / 42)),
+    )
     x = on_gpu(tokens, 1280)
-    wanted = plain_experts(x.float(), ids, weights, gate_up.float(), down.float())
-    assert error(triton_experts(x, ids, weights, gate_up, down), wanted) < MAX_ERROR
+    wide = ExpertWeights(*(part.float() for part in layer))
+    wanted = plain_experts(x.float(), ids, weights, wide)
+    assert error(triton_experts(x, ids, weights, ExpertWeights(*layer)), wanted) < MAX_ERROR
+
+
+def test_all_kernels_agree_at_the_published_sizes() -> None:
+    scene = Scene(PUBLISHED, torch.device("cuda"), torch.bfloat16)
+    with_kernels = [o for o in OPERATIONS if o.fast[-1].name == "triton"]
+    forced = {operation.name: "triton" for operation in with_kernels}
+    report = StartReport()
+    choose(with_kernels, scene, forced, report)
+    assert report.versions == forced
 
 
 def paged(
@@ -77,10 +96,12 @@ def test_paged_attention_of_flash_attn() -> None:
 
 def test_prefill_of_flash_attn() -> None:
     pytest.importorskip("flash_attn")
-    lengths = [5, 300, 1, 1200]
+    lengths = (5, 300, 1, 1200)
+    ends = torch.tensor(ends_of(lengths), dtype=torch.int32, device="cuda")
+    batch = PrefillBatch(lengths, ends)
     q, k, v = on_gpu(3, sum(lengths), 10, 128).unbind(0)
-    wanted = PlainPrefillAttention(SdpaAttention())(q.float(), k.float(), v.float(), lengths)
-    assert error(FlashPrefillAttention()(q, k, v, lengths), wanted) < MAX_ERROR
+    wanted = PlainPrefillAttention(SdpaAttention())(q.float(), k.float(), v.float(), batch)
+    assert error(FlashPrefillAttention()(q, k, v, batch), wanted) < MAX_ERROR
 
 
 @pytest.mark.parametrize("grid", [40, 64, 80])

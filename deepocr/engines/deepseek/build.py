@@ -70,6 +70,8 @@ def make_reader(
         ban=ban,
         paged_attention=ops.paged,
         prefill_attention=ops.prefill,
+        rotary_write=ops.rotary_write,
+        pick=ops.pick,
     )
     runner = _captured(make, ops) or Runner(*make.args, **make.keywords)
     return BatchedReader(

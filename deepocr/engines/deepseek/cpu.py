@@ -10,10 +10,10 @@ import time
 import torch
 from torch import Tensor, nn
 
-from deepocr.engines.deepseek.model.moe import Experts
+from deepocr.engines.deepseek.model.moe import DenseMlp, Experts
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.model.sam import SamMlp
-from deepocr.engines.deepseek.ops.experts import swiglu
+from deepocr.engines.deepseek.ops.experts import plain_swiglu
 from deepocr.engines.deepseek.ops.packed import MATRICES, Matrix, Quantize
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,12 @@ class PackedExperts(nn.Module):
         self.gate_up = gate_up
         self.down = down
 
-    def forward(self, x: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
+    def forward(self, x: Tensor, ids: Tensor, weights: Tensor, shared: DenseMlp) -> Tensor:
         """x (T, hidden), ids and weights (T, K) -> (T, hidden), as `ops.experts` has it."""
+        out: Tensor = self._routed(x, ids, weights) + shared(x)
+        return out
+
+    def _routed(self, x: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
         if x.shape[0] == 1:
             return self._one_token(x, ids[0].tolist(), weights)
         chosen = ids.flatten()
@@ -61,13 +65,13 @@ class PackedExperts(nn.Module):
 
     def _one_token(self, x: Tensor, hit: list[int], weights: Tensor) -> Tensor:
         """One SwiGLU for all experts of a token: on a CPU small operations cost their launch."""
-        inner = swiglu(torch.cat([self.gate_up[expert](x) for expert in hit]))
+        inner = plain_swiglu(torch.cat([self.gate_up[expert](x) for expert in hit]))
         rows = zip(hit, inner.split(1), strict=True)  # type: ignore[no-untyped-call]
         each = torch.cat([self.down[expert](row) for expert, row in rows])
         return (weights @ each.float()).to(x.dtype)
 
     def _expert(self, expert: int, x: Tensor) -> Tensor:
-        return self.down[expert](swiglu(self.gate_up[expert](x)))
+        return self.down[expert](plain_swiglu(self.gate_up[expert](x)))
 
 
 SUM_TOKENS = 128

@@ -2,7 +2,7 @@
 
 Launching some 400 kernels one by one takes longer than running them for a batch of 1. A graph is
 captured for each size once, at the start; its inputs are one tensor that is written before each
-replay. Padded rows have slot `max_sequences` and block 0, which no sequence ever holds.
+replay.
 """
 
 import logging
@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepocr.engines.deepseek.runner import Launched, Runner
+from deepocr.engines.deepseek.runner import DecodeInputs, Launched, Runner
 from deepocr.engines.deepseek.sequence import Sequence
+from deepocr.engines.deepseek.staging import Part, num_words
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,10 @@ def graph_sizes(max_sequences: int) -> list[int]:
 
 @dataclass(frozen=True)
 class DecodeGraph:
-    """Inputs (B, HEADER + table_width) int64; tokens and probabilities (B,) after a replay."""
+    """`flat` is what is uploaded before a replay; tokens and probabilities (B,) after it."""
 
     graph: torch.cuda.CUDAGraph
-    inputs: Tensor
+    flat: Tensor
     tokens: Tensor
     probabilities: Tensor
 
@@ -55,34 +56,31 @@ class GraphRunner(Runner):
     def decode(self, sequences: Row[Sequence]) -> Launched:
         count = len(sequences)
         size = min(size for size in graph_sizes(self.max_sequences) if size >= count)
-        rows = [self.decode_row(sequence, self.table_width) for sequence in sequences]
-        rows += [self.padding_row()] * (size - count)
-        tokens, probabilities = self._replay(self._to_device(rows))
+        tokens, probabilities = self._replay(self.padded_parts(sequences, size))
         return self._launched(tokens[:count], probabilities[:count])
 
-    def _replay(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def padded_parts(self, sequences: Row[Sequence], size: int) -> list[Part]:
+        """Inputs of a graph for `size` sequences."""
+        return self.decode_parts(sequences, self.table_width, size - len(sequences))
+
+    def _replay(self, parts: Row[Part]) -> tuple[Tensor, Tensor]:
         """Inputs of one of the sizes captured -> tokens and probabilities, padding included."""
-        graph = self.graphs[inputs.shape[0]]
-        graph.inputs.copy_(inputs)
+        graph = self.graphs[len(parts[0])]
+        self.staging.upload(parts, into=graph.flat)
         graph.graph.replay()
         return graph.tokens, graph.probabilities
 
-    def padding_row(self) -> list[int]:
-        return [self.max_sequences, 0, 1] + [0] * self.table_width
-
     def _capture(self, size: int, pool: Any) -> DecodeGraph:
-        inputs = self._to_device([self.padding_row()] * size)
+        parts = self.padded_parts([], size)
+        flat = torch.empty(num_words(parts), dtype=torch.int64, device=self.device)
+        inputs = DecodeInputs(*self.staging.upload(parts, into=flat))
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UPS):
-                self.step(inputs)
+                self.decode_step(inputs)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool):
-            tokens, probabilities = self.step(inputs)
-        return DecodeGraph(graph, inputs, tokens, probabilities)
-
-    def step(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """What a graph holds: rows as `padding_row` has them -> tokens, probabilities."""
-        return self.decode_step(inputs, self.paged_batch(inputs))
+            tokens, probabilities = self.decode_step(inputs)
+        return DecodeGraph(graph, flat, tokens, probabilities)

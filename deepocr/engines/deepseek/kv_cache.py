@@ -14,8 +14,10 @@ from deepocr.engines.deepseek.ops.paged_attention import (
     PagedAttentionOp,
     PagedBatch,
     PrefillAttentionOp,
+    PrefillBatch,
     windowed_causal,
 )
+from deepocr.engines.deepseek.ops.rotary import RotaryWriteOp, Turn
 
 BLOCK_TOKENS = 256
 """flash-attn's paged decode takes multiples of 256."""
@@ -42,11 +44,10 @@ class BlockCache:
             self.blocks.zero_()
         self.block_tokens = block_tokens
 
-    def write(self, layer: int, k: Tensor, v: Tensor, places: Tensor) -> None:
-        """k and v (T, H, D) to places (T,), each block * block_tokens + offset."""
-        keys, values = self.blocks[layer].flatten(1, 2).unbind(0)
-        keys.index_copy_(0, places, k)
-        values.index_copy_(0, places, v)
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Keys and values, (blocks, block_tokens, H, D) each."""
+        keys, values = self.blocks[index].unbind(0)
+        return keys, values
 
 
 def block_bytes(config: DecoderConfig, dtype: torch.dtype, block_tokens: int = BLOCK_TOKENS) -> int:
@@ -57,26 +58,28 @@ def block_bytes(config: DecoderConfig, dtype: torch.dtype, block_tokens: int = B
 
 @dataclass(frozen=True)
 class PrefillKeyValues:
-    """Whole sequences that see only themselves. With a `window`, tokens behind the prompt (of
-    `prompts` tokens each) see that and the last `window` of theirs."""
+    """Whole sequences that see only themselves. With a `window`, tokens behind the prompt see
+    that and the last `window` of theirs: `prompts` are then batches of one prompt each."""
 
     cache: BlockCache
     places: Tensor
-    lengths: Sequence[int]
-    prompts: Sequence[int]
-    window: int | None
+    batch: PrefillBatch
+    rotary_write: RotaryWriteOp
     op: PrefillAttentionOp
+    window: int | None = None
+    prompts: Sequence[PrefillBatch] = ()
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        self.cache.write(layer, k, v, self.places)
-        if self.window is None or self.lengths == self.prompts:
-            return self.op(q, k, v, self.lengths)
+    def attend(self, layer: int, qkv: Tensor, turn: Turn) -> Tensor:
+        q, k, v = self.rotary_write(qkv, turn, *self.cache.layer(layer), self.places)
+        if self.window is None:
+            return self.op(q, k, v, self.batch)
         found = []
-        each = zip(*(torch.split(x, list(self.lengths)) for x in (q, k, v)), strict=True)
+        each = zip(*(torch.split(x, list(self.batch.lengths)) for x in (q, k, v)), strict=True)
         for (q, k, v), prompt in zip(each, self.prompts, strict=True):
-            found.append(self.op(q[:prompt], k[:prompt], v[:prompt], [prompt]))
-            if q.shape[0] > prompt:
-                found.append(windowed_causal(q, k, v, prompt, self.window))
+            [length] = prompt.lengths
+            found.append(self.op(q[:length], k[:length], v[:length], prompt))
+            if q.shape[0] > length:
+                found.append(windowed_causal(q, k, v, length, self.window))
         return torch.cat(found)
 
 
@@ -87,9 +90,10 @@ class DecodeKeyValues:
     cache: BlockCache
     places: Tensor
     batch: PagedBatch
+    rotary_write: RotaryWriteOp
     op: PagedAttentionOp
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        self.cache.write(layer, k, v, self.places)
-        keys, values = self.cache.blocks[layer].unbind(0)
+    def attend(self, layer: int, qkv: Tensor, turn: Turn) -> Tensor:
+        keys, values = self.cache.layer(layer)
+        q, _, _ = self.rotary_write(qkv, turn, keys, values, self.places)
         return self.op(q, keys, values, self.batch)

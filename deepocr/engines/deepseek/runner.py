@@ -8,25 +8,27 @@ this one are known.
 
 from collections.abc import Sequence as Row
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from deepocr.engines.deepseek.kv_cache import BlockCache, DecodeKeyValues, PrefillKeyValues
 from deepocr.engines.deepseek.model.ocr import OcrModel
-from deepocr.engines.deepseek.ops.ngram import ban_repeats
 from deepocr.engines.deepseek.ops.paged_attention import (
     PagedAttentionOp,
     PagedBatch,
     PrefillAttentionOp,
+    PrefillBatch,
+    Span,
+    ends_of,
     seen_spans,
 )
+from deepocr.engines.deepseek.ops.pick import BanRule, PickOp, Written, plain_pick
+from deepocr.engines.deepseek.ops.rotary import RotaryWriteOp, plain_rotary_write
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.sequence import Sequence
-
-HEADER = 3
-"""Columns of a decode step's inputs before the block table: slot, position, tokens written."""
+from deepocr.engines.deepseek.staging import Part, Returned, Staging
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,22 @@ class Launched:
         return list(zip(self.tokens.tolist(), self.probabilities.tolist(), strict=True))
 
 
+@dataclass(frozen=True)
+class DecodeInputs:
+    """A decode step of B sequences on the device: slots, positions of their last tokens, how many
+    tokens each has written, the ban's windows, and where keys and values of the last token go,
+    (B,) int64 each; the rest as in PagedBatch."""
+
+    slots: Tensor
+    positions: Tensor
+    written: Tensor
+    windows: Tensor
+    places: Tensor
+    lengths: Tensor
+    prompts: Tensor
+    block_table: Tensor
+
+
 class Runner:
     """Runs steps of up to `max_sequences` sequences of up to `context` tokens."""
 
@@ -56,6 +74,8 @@ class Runner:
         ban: NGramBan,
         paged_attention: PagedAttentionOp,
         prefill_attention: PrefillAttentionOp,
+        rotary_write: RotaryWriteOp = plain_rotary_write,
+        pick: PickOp = plain_pick,
     ) -> None:
         if ban.size > 0 and (ban.window is None or ban.window < ban.size):
             raise ValueError(f"{ban}: a batch needs a window of at least the n-gram's size")
@@ -66,13 +86,16 @@ class Runner:
         self.table_width = -(-context // cache.block_tokens)
         self.window = model.config.decoder.sliding_window
         self.ban = ban
-        self.exempt = torch.tensor(sorted(ban.exempt), dtype=torch.int64, device=self.device)
+        self.ban_rule: BanRule | None = None
+        if ban.size > 0 and ban.window is not None:
+            exempt = torch.tensor(sorted(ban.exempt), dtype=torch.int64, device=self.device)
+            self.ban_rule = BanRule(ban.size, max(ban.window, ban.long_window or 0), exempt)
         self.paged_attention = paged_attention
         self.prefill_attention = prefill_attention
-        # the ban's window of the sequence in each slot, where sequences differ in it
-        self.windows: Tensor | None = None
-        if ban.long_window is not None:
-            self.windows = torch.zeros(max_sequences + 1, dtype=torch.int64, device=self.device)
+        self.rotary_write = rotary_write
+        self.pick = pick
+        self.staging = Staging(self.device)
+        self.returned = Returned(self.device, max_sequences)
         # tokens written by the sequence in each slot; the last row is for padding
         self.history = torch.zeros(
             max_sequences + 1, context + 1, dtype=torch.int64, device=self.device
@@ -85,7 +108,8 @@ class Runner:
 
     def clear(self, blocks: Row[int]) -> None:
         """Zeros into cache blocks."""
-        self.cache.blocks[:, :, self._to_device(list(blocks))] = 0
+        [at] = self.staging.upload([np.array(blocks, np.int64)])
+        self.cache.blocks[:, :, at] = 0
 
     def prefill(self, sequences: Row[Sequence], features: Row[Tensor]) -> Launched:
         """Whole sequences with the features of their image slots, (slots, hidden) each.
@@ -93,111 +117,103 @@ class Runner:
         A sequence that comes back after preemption brings what it has written so far.
         """
         lengths = [len(sequence.tokens) for sequence in sequences]
-        ids = self._to_device([token for s in sequences for token in s.tokens])
-        positions = self._to_device([at for length in lengths for at in range(length)])
-        places = self._to_device([place for s in sequences for place in self._places(s)])
-        hidden = self.model.embed(ids)
-        start = 0
-        for sequence, slots, length in zip(sequences, features, lengths, strict=True):
-            first = start + sequence.first_slot
-            hidden[first : first + slots.shape[0]] = slots
-            start += length
-            self._restore_history(sequence)
-            if self.windows is not None:
-                self.windows[sequence.slot] = self.ban.window_of(long=sequence.long_ban) or 0
         prompts = [len(sequence.prompt) for sequence in sequences]
+        starts = ends_of(lengths)
+        restored = [sequence for sequence in sequences if sequence.output]
+        windowed = self.window if restored else None
+        ids, positions, places, last, slots, written, windows, ends, *rest = self.staging.upload(
+            [
+                np.array([token for s in sequences for token in s.tokens], np.int64),
+                np.concatenate([np.arange(length) for length in lengths]),
+                np.concatenate([self._places(s, len(s.tokens)) for s in sequences]),
+                np.array(starts[1:], np.int64) - 1,
+                np.array([s.slot for s in sequences], np.int64),
+                np.array([len(s.output) for s in sequences], np.int64),
+                np.array([self._ban_window(s) for s in sequences], np.int64),
+                np.array(starts, np.int32),
+                *(np.array(s.output, np.int64) for s in restored),
+                *(np.array([0, prompt], np.int32) for prompt in prompts if windowed),
+            ]
+        )
+        for sequence, output in zip(restored, rest, strict=False):
+            self.history[sequence.slot, : len(sequence.output)] = output
+        hidden = self.model.embed(ids)
+        for sequence, filled, start in zip(sequences, features, starts, strict=False):
+            first = start + sequence.first_slot
+            hidden[first : first + filled.shape[0]] = filled
+        each = zip(prompts, rest[len(restored) :], strict=bool(windowed))
         kv = PrefillKeyValues(
-            self.cache, places, lengths, prompts, self.window, self.prefill_attention
+            self.cache,
+            places,
+            PrefillBatch(tuple(lengths), ends),
+            self.rotary_write,
+            self.prefill_attention,
+            windowed,
+            [PrefillBatch((prompt,), its_ends) for prompt, its_ends in each],
         )
         hidden = self.model.decoder(hidden, positions, kv)
-        last = self._to_device(lengths).cumsum(0) - 1
-        rows = self._to_device([[s.slot, len(s.output)] for s in sequences])
-        return self._launched(*self._pick(hidden[last], rows[:, 0], rows[:, 1]))
+        rows = Written(self.history, slots, written, windows)
+        return self._launched(*self.pick(self.model.lm_head(hidden[last]), rows, self.ban_rule))
 
     def decode(self, sequences: Row[Sequence]) -> Launched:
         """The next token of each sequence."""
         width = max(len(sequence.blocks) for sequence in sequences)
-        inputs = self._to_device([self.decode_row(sequence, width) for sequence in sequences])
+        inputs = DecodeInputs(*self.staging.upload(self.decode_parts(sequences, width)))
         spans = (seen_spans(len(s.prompt), s.num_cached, self.window) for s in sequences)
         blocks = tuple(tuple(sequence.blocks) for sequence in sequences)
-        batch = self.paged_batch(inputs, host_blocks=blocks, host_spans=tuple(spans))
-        return self._launched(*self.decode_step(inputs, batch))
+        return self._launched(*self.decode_step(inputs, blocks, tuple(spans)))
 
-    def paged_batch(self, inputs: Tensor, **on_host: Any) -> PagedBatch:
-        """A step's inputs as the attention takes them."""
-        positions, written = inputs[:, 1].int(), inputs[:, 2].int()
-        return PagedBatch(
-            inputs[:, HEADER:].int(), positions + 1, positions + 1 - written, self.window, **on_host
-        )
+    def decode_parts(self, sequences: Row[Sequence], width: int, padding: int = 0) -> list[Part]:
+        """What becomes DecodeInputs, with tables of `width` blocks. Rows of padding have slot
+        `max_sequences` and block 0, which no sequence ever holds."""
+        table = np.zeros((len(sequences) + padding, width), np.int32)
+        rows = [(self.max_sequences, 0, 1, 0, 0)] * len(table)
+        for index, sequence in enumerate(sequences):
+            table[index, : len(sequence.blocks)] = sequence.blocks
+            position = sequence.num_cached - 1
+            [place] = self._places(sequence, sequence.num_cached, position)
+            window = self._ban_window(sequence)
+            rows[index] = (sequence.slot, position, sequence.num_output - 1, window, place)
+        slots, positions, written, windows, places = np.array(rows, np.int64).T
+        lengths = (positions + 1).astype(np.int32)
+        prompts = (positions + 1 - written).astype(np.int32)
+        return [slots, positions, written, windows, places, lengths, prompts, table]
 
-    def decode_row(self, sequence: Sequence, width: int) -> list[int]:
-        """Slot, position of its last token, tokens written before this step, blocks."""
-        blocks = sequence.blocks
-        padding = [0] * (width - len(blocks))
-        return [
-            sequence.slot, sequence.num_cached - 1, sequence.num_output - 1, *blocks, *padding
-        ]  # fmt: skip
-
-    def decode_step(self, inputs: Tensor, batch: PagedBatch) -> tuple[Tensor, Tensor]:
-        """inputs (B, HEADER + blocks) int64 -> tokens (B,), probabilities (B,).
+    def decode_step(
+        self,
+        inputs: DecodeInputs,
+        host_blocks: tuple[tuple[int, ...], ...] = (),
+        host_spans: tuple[tuple[Span, ...], ...] = (),
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens (B,) and probabilities (B,).
 
         Device work alone, on tensors of fixed shape: this is what a CUDA graph holds.
         """
-        slots, positions, written = inputs[:, :HEADER].unbind(1)
-        size = self.cache.block_tokens
-        block = inputs[:, HEADER:].gather(1, (positions // size)[:, None]).squeeze(1)
-        kv = DecodeKeyValues(
-            self.cache, block * size + positions % size, batch, self.paged_attention
+        batch = PagedBatch(
+            inputs.block_table, inputs.lengths, inputs.prompts, self.window, host_blocks, host_spans
         )
-        hidden = self.model.embed(self.history[slots, written - 1])
-        hidden = self.model.decoder(hidden, positions, kv)
-        return self._pick(hidden, slots, written)
+        kv = DecodeKeyValues(
+            self.cache, inputs.places, batch, self.rotary_write, self.paged_attention
+        )
+        hidden = self.model.embed(self.history[inputs.slots, inputs.written - 1])
+        hidden = self.model.decoder(hidden, inputs.positions, kv)
+        rows = Written(self.history, inputs.slots, inputs.written, inputs.windows)
+        return self.pick(self.model.lm_head(hidden), rows, self.ban_rule)
 
-    def _pick(self, hidden: Tensor, slots: Tensor, written: Tensor) -> tuple[Tensor, Tensor]:
-        """Last hidden states (B, hidden) -> the best token that is not banned, and the
-        probability that the model gave it before the ban; the token goes into the history."""
-        logits = self.model.logits(hidden)
-        allowed = logits
-        if self.ban.size > 0 and self.ban.window is not None:
-            history = self.history[slots]
-            longest = max(self.ban.window, self.ban.long_window or 0)
-            windows = None if self.windows is None else self.windows[slots]
-            allowed = ban_repeats(
-                logits, history, written, self.ban.size, longest, self.exempt, windows
-            )
-        tokens = allowed.argmax(dim=-1)
-        chosen = logits.gather(1, tokens[:, None]).squeeze(1)
-        probabilities = (chosen - logits.logsumexp(dim=-1)).exp()
-        self.history.index_put_((slots, written), tokens)
-        return tokens, probabilities
+    def _ban_window(self, sequence: Sequence) -> int:
+        return self.ban.window_of(long=sequence.long_ban) or 0
 
-    def _restore_history(self, sequence: Sequence) -> None:
-        if sequence.output:
-            self.history[sequence.slot, : len(sequence.output)] = self._to_device(sequence.output)
-
-    def _places(self, sequence: Sequence) -> list[int]:
-        """Where the keys of each of its tokens go."""
+    def _places(self, sequence: Sequence, end: int, start: int = 0) -> Part:
+        """Where the keys of its tokens from `start` to `end` go."""
         size = self.cache.block_tokens
-        return [
-            sequence.blocks[at // size] * size + at % size for at in range(len(sequence.tokens))
-        ]
-
-    def _to_device(self, values: list[int] | list[list[int]]) -> Tensor:
-        tensor = torch.tensor(values, dtype=torch.int64)
-        if self.device.type == "cuda":
-            # pinned, so that the copy does not wait for the device
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
+        at = np.arange(start, end)
+        places: Part = np.array(sequence.blocks, np.int64)[at // size] * size + at % size
+        return places
 
     def _launched(self, tokens: Tensor, probabilities: Tensor) -> Launched:
         if self.device.type != "cuda":
             return Launched(tokens, probabilities)
-        host = (
-            torch.empty_like(tokens, device="cpu", pin_memory=True),
-            torch.empty_like(probabilities, device="cpu", pin_memory=True),
-        )
-        host[0].copy_(tokens, non_blocking=True)
-        host[1].copy_(probabilities, non_blocking=True)
+        host = self.returned.copy(tokens, probabilities)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record()
         return Launched(*host, done)

@@ -218,9 +218,9 @@ def collect(reader: BatchedReader, wanted: PageInBatch) -> list[Token | Finished
 class Circling(Runner):
     """Writes 5, 6, 7, 5, 6, 7 ... whatever the page."""
 
-    def decode_step(self, inputs, batch):  # noqa: ANN001, ANN201
-        _, probabilities = super().decode_step(inputs, batch)
-        return 5 + inputs[:, 2] % 3, probabilities
+    def decode_step(self, inputs, *on_host):  # noqa: ANN001, ANN002, ANN201
+        _, probabilities = super().decode_step(inputs, *on_host)
+        return 5 + inputs.written % 3, probabilities
 
 
 def test_a_page_in_circles_is_stopped_and_told(tiny_model: OcrModel, cases: list[Case]) -> None:
@@ -236,9 +236,9 @@ def test_a_page_in_circles_is_stopped_and_told(tiny_model: OcrModel, cases: list
 class Counting(Runner):
     """Writes 0 - 1 - 2 - 3 ..., a number at each even length."""
 
-    def decode_step(self, inputs, batch):  # noqa: ANN001, ANN201
-        _, probabilities = super().decode_step(inputs, batch)
-        length = inputs[:, 2]
+    def decode_step(self, inputs, *on_host):  # noqa: ANN001, ANN002, ANN201
+        _, probabilities = super().decode_step(inputs, *on_host)
+        length = inputs.written
         return torch.where(length % 2 == 0, length // 2, 999), probabilities
 
 

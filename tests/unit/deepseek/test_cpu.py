@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from deepocr.engines.deepseek.cpu import MLP_ROWS, ByRows, PackedExperts, PackedLinear
+from deepocr.engines.deepseek.model.moe import DenseMlp
 from deepocr.engines.deepseek.ops.attention import SdpaAttention
 from deepocr.engines.deepseek.ops.cpu_attention import CpuAttention, CpuPagedAttention
-from deepocr.engines.deepseek.ops.experts import plain_experts
+from deepocr.engines.deepseek.ops.experts import ExpertWeights, plain_experts
 from deepocr.engines.deepseek.ops.packed import MATRICES, Quantize
 from deepocr.engines.deepseek.ops.paged_attention import (
     PagedAttentionOp,
@@ -52,7 +53,9 @@ def test_packed_experts(tokens: int) -> None:
     x = torch.randn(tokens, 64).bfloat16()
     pack = MATRICES["none"]
     packed = PackedExperts([pack(w) for w in gate_up], [pack(w) for w in down])
-    assert error(packed(x, ids, weights), plain_experts(x, ids, weights, gate_up, down)) < 0.01
+    shared = DenseMlp(64, 96).bfloat16().requires_grad_(False)
+    layer = ExpertWeights(gate_up, down, shared.gate_up_proj.weight, shared.down_proj.weight)
+    assert error(packed(x, ids, weights, shared), plain_experts(x, ids, weights, layer)) < 0.01
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,4 +1,4 @@
-"""Runs interpreted_kernels.py where Triton is installed."""
+"""Runs interpreted_*.py where Triton is installed."""
 
 import importlib.util
 import os
@@ -24,10 +24,11 @@ def no_interpreter() -> str:
 
 @pytest.mark.skipif(bool(no_interpreter()), reason=no_interpreter())
 def test_kernels_agree_with_the_plain_versions() -> None:
-    file = Path(__file__).with_name("interpreted_kernels.py")
+    folder = Path(__file__).parent
+    files = [str(folder / f"interpreted_{name}.py") for name in ("kernels", "fused")]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files],
         env=environment,
         capture_output=True,
         text=True,

@@ -28,7 +28,9 @@ def test_views_and_allocations_do_not_count() -> None:
 
 
 @pytest.mark.parametrize("model", ["deepseek-ocr", "deepseek-ocr-2", "unlimited-ocr"])
-def test_every_product_of_a_step_is_counted(model: str) -> None:
-    for found in count_launches(model, (1, 4)).values():
-        # q, k, v and their output in 12 layers, the dense and 11 shared MLPs, lm_head
-        assert found.by_name["mm"] == 12 * 2 + 12 * 2 + 11 + 1
+def test_a_step_launches_few_kernels(model: str) -> None:
+    found = count_launches(model, (1, 4, 64))
+    assert len(found[1].names) <= 160
+    assert max(len(found[batch].names) for batch in (4, 64)) <= 200
+    # q, k, v and their output in 12 layers, the dense MLP, lm_head; from 4 on 11 shared MLPs
+    assert [found[batch].by_name["mm"] for batch in (1, 4)] == [27, 49]

@@ -4,21 +4,26 @@ Tokens of all sequences lie in one row (T, hidden); which belong together, and w
 and values are kept, is known only to the `KeyValues` object that is handed in.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from deepocr.engines.deepseek.config import DecoderConfig
 from deepocr.engines.deepseek.model.moe import DenseMlp, MoeMlp
-from deepocr.engines.deepseek.ops import AttentionOps, Ops
+from deepocr.engines.deepseek.ops import AddNormOp, AttentionOps, Ops
+from deepocr.engines.deepseek.ops.norm import plain_add_norm
+from deepocr.engines.deepseek.ops.rotary import Turn, rotate_qkv
 
 
 class KeyValues(Protocol):
     """Keys and values of the sequences in a step, plain or paged."""
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Keep k and v of this step's tokens, then attend: all (T, H, D) -> (T, H, D)."""
+    def attend(self, layer: int, qkv: Tensor, turn: Turn) -> Tensor:
+        """Turn q and k, keep k and v of this step's tokens, then attend.
+
+        qkv (T, 3, H, D), which may be written over -> (T, H, D).
+        """
         ...
 
 
@@ -44,7 +49,8 @@ class PlainKeyValues:
         self.window = config.sliding_window
         self.attention = attention
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: int, qkv: Tensor, turn: Turn) -> Tensor:
+        q, k, v = rotate_qkv(qkv, turn)
         end = self.length + q.shape[0]
         keys, values = self.buffer[layer]
         keys[self.length : end] = k
@@ -64,15 +70,18 @@ class PlainKeyValues:
 class RmsNorm(nn.Module):
     """Root mean square norm over the last dimension, float32 inside."""
 
-    def __init__(self, width: int, eps: float) -> None:
+    def __init__(self, width: int, eps: float, op: AddNormOp = plain_add_norm) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width))
         self.eps = eps
+        self.op = op
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + self.eps)
-        return self.weight * wide.to(x.dtype)
+        return self.add(x, None)[1]
+
+    def add(self, x: Tensor, delta: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x + delta, and the norm of it."""
+        return self.op(x, delta, self.weight, self.eps)
 
 
 class Rotary(nn.Module):
@@ -95,17 +104,9 @@ class Rotary(nn.Module):
         angles = torch.arange(self.context, dtype=torch.float32)[:, None] * rates
         self.table = torch.stack([angles.cos(), angles.sin()], dim=1).to(device)
 
-    def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """positions (T,) -> cosines and sines, each (T, 1, 1, D / 2)."""
+    def forward(self, positions: Tensor, dtype: torch.dtype) -> Turn:
         cos, sin = self.table[positions].to(dtype)[:, :, None, None].unbind(1)
         return cos, sin
-
-
-def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """x (T, .., H, D) turned: the first half of D is paired with the second."""
-    cos, sin = turn
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
 class DecoderAttention(nn.Module):
@@ -116,12 +117,10 @@ class DecoderAttention(nn.Module):
         self.qkv_proj = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], cache: KeyValues) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn, cache: KeyValues) -> Tensor:
         """(T, hidden) -> (T, hidden)."""
         qkv = self.qkv_proj(x).view(-1, 3, self.heads, self.width)
-        # queries and keys turn together
-        q, k = rotate(qkv[:, :2], turn).unbind(1)
-        out = cache.attend(self.layer, q, k, qkv[:, 2])
+        out = cache.attend(self.layer, qkv, turn)
         projected: Tensor = self.o_proj(out.reshape(x.shape))
         return projected
 
@@ -132,19 +131,22 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: DecoderConfig, layer: int, ops: Ops) -> None:
         super().__init__()
         hidden, eps = config.hidden_size, config.rms_norm_eps
-        self.input_layernorm = RmsNorm(hidden, eps)
+        self.input_layernorm = RmsNorm(hidden, eps, ops.add_norm)
         self.self_attn = DecoderAttention(config, layer)
-        self.post_attention_layernorm = RmsNorm(hidden, eps)
+        self.post_attention_layernorm = RmsNorm(hidden, eps, ops.add_norm)
         self.mlp = (
-            DenseMlp(hidden, config.intermediate_size)
+            DenseMlp(hidden, config.intermediate_size, ops.swiglu)
             if layer < config.first_k_dense_replace
-            else MoeMlp(config, ops.experts)
+            else MoeMlp(config, ops)
         )
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], cache: KeyValues) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), turn, cache)
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
-        return out
+    def forward(
+        self, x: Tensor, normed: Tensor, turn: Turn, cache: KeyValues, next_norm: RmsNorm
+    ) -> tuple[Tensor, Tensor]:
+        """x and its norm, both (T, hidden) -> the same behind this layer. The norm of the next
+        layer is computed here, together with the addition before it."""
+        x, normed = self.post_attention_layernorm.add(x, self.self_attn(normed, turn, cache))
+        return next_norm.add(x, self.mlp(normed))
 
 
 class Decoder(nn.Module):
@@ -156,13 +158,14 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(
             DecoderLayer(config, layer, ops) for layer in range(config.num_hidden_layers)
         )
-        self.norm = RmsNorm(config.hidden_size, config.rms_norm_eps)
+        self.norm = RmsNorm(config.hidden_size, config.rms_norm_eps, ops.add_norm)
         self.rotary = Rotary(config.head_width, config.rope_theta, config.max_position_embeddings)
 
     def forward(self, hidden: Tensor, positions: Tensor, cache: KeyValues) -> Tensor:
         """hidden (T, hidden) at positions (T,) -> hidden after the final norm, (T, hidden)."""
         turn = self.rotary(positions, hidden.dtype)
-        for layer in self.layers:
-            hidden = layer(hidden, turn, cache)
-        out: Tensor = self.norm(hidden)
-        return out
+        norms: list[Any] = [*(layer.input_layernorm for layer in self.layers), self.norm]
+        normed: Tensor = norms[0](hidden)
+        for layer, next_norm in zip(self.layers, norms[1:], strict=True):
+            hidden, normed = layer(hidden, normed, turn, cache, next_norm)
+        return normed

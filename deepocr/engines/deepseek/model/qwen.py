@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from deepocr.engines.deepseek.config import QwenConfig
-from deepocr.engines.deepseek.model.decoder import RmsNorm, Rotary, rotate
+from deepocr.engines.deepseek.model.decoder import RmsNorm, Rotary
 from deepocr.engines.deepseek.model.moe import DenseMlp
 from deepocr.engines.deepseek.ops import AttentionOps
+from deepocr.engines.deepseek.ops.rotary import Turn, rotate
 
 GRIDS = (12, 16)
 """Features on a side of the views that there are queries for: 768 and 1024 pixels."""
@@ -56,7 +57,7 @@ class QwenLayer(nn.Module):
         self.post_attention_layernorm = RmsNorm(config.width, config.norm_eps)
         self.mlp = DenseMlp(config.width, config.mlp_width)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), turn)
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
@@ -75,7 +76,7 @@ class QwenAttention(nn.Module):
         self.o_proj = nn.Linear(config.width, config.width, bias=False)
         self.attention = attention
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn) -> Tensor:
         """(N, T, C) -> the same; the first T / 2 are SAM's features."""
         count, length, _ = x.shape
         q, k, v = (

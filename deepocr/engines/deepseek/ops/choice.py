@@ -1,8 +1,8 @@
 """Which version of each operation runs on a device: decided once at the start, by trying."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from deepocr.engines.deepseek.ops.paged_attention import (
     PlainPrefillAttention,
     PrefillAttentionOp,
 )
+from deepocr.engines.deepseek.ops.pick import PickOp, plain_pick
 from deepocr.engines.deepseek.ops.probes import (
     PLAIN,
     Operation,
@@ -26,6 +27,7 @@ from deepocr.engines.deepseek.ops.probes import (
     read_forced,
     tell,
 )
+from deepocr.engines.deepseek.ops.rotary import RotaryWriteOp, plain_rotary_write
 from deepocr.engines.deepseek.start_report import StartReport
 from deepocr.errors import EngineUnavailable, SettingsError
 
@@ -45,6 +47,8 @@ class FastOps:
     paged: PagedAttentionOp
     prefill: PrefillAttentionOp
     graphs: bool
+    rotary_write: RotaryWriteOp = plain_rotary_write
+    pick: PickOp = plain_pick
     must_capture: bool = False
     report: StartReport = field(default_factory=StartReport, compare=False)
 
@@ -106,14 +110,28 @@ def probed_ops(
         "probed in %.1f s: %s", report.seconds["probe"],
         ", ".join(f"{name}={version}" for name, version in report.versions.items()),
     )  # fmt: skip
-    return FastOps(
-        network=Ops(
-            RelativeInKernel(run["encoder-attention"], run["sam-attention"]),
-            experts_by_tokens(run["experts-few"], run["experts-many"]),
-        ),
-        paged=run["paged-attention"],
-        prefill=run["prefill-attention"],
+    return replace(
+        assembled(run),
         graphs=graphs,
         must_capture=wanted.get(GRAPHS) == CUDA_GRAPHS,
         report=report,
+    )
+
+
+def assembled(run: Mapping[str, Any]) -> FastOps:
+    """Versions of all operations, by name, as network and runner call them."""
+    network = Ops(
+        RelativeInKernel(run["encoder-attention"], run["sam-attention"]),
+        experts_by_tokens(run["experts-few"], run["experts-many"]),
+        run["add-norm"],
+        run["routing"],
+        run["swiglu"],
+    )
+    return FastOps(
+        network,
+        run["paged-attention"],
+        run["prefill-attention"],
+        graphs=True,
+        rotary_write=run["rotary-write"],
+        pick=run["pick"],
     )

@@ -126,10 +126,24 @@ class FlashPagedAttention:
         return out.squeeze(1)
 
 
-class PrefillAttentionOp(Protocol):
-    """Whole sequences of different lengths, one after the other in one row, each causal."""
+@dataclass(frozen=True)
+class PrefillBatch:
+    """Whole sequences of these lengths, one after the other in one row; where they begin and end
+    is on the device as well, (sequences + 1,) int32."""
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
+    lengths: tuple[int, ...]
+    ends: Tensor
+
+
+def ends_of(lengths: Sequence[int]) -> list[int]:
+    """Where sequences of these lengths begin, one after the other, and where the last one ends."""
+    return [0, *accumulate(lengths)]
+
+
+class PrefillAttentionOp(Protocol):
+    """Whole sequences, each causal."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, batch: PrefillBatch) -> Tensor:
         """All (T, H, D) with T the sum of the lengths -> (T, H, D)."""
         ...
 
@@ -140,8 +154,8 @@ class PlainPrefillAttention:
 
     attention: AttentionOps
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
-        parts = zip(*(torch.split(x, list(lengths)) for x in (q, k, v)), strict=True)
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, batch: PrefillBatch) -> Tensor:
+        parts = zip(*(torch.split(x, list(batch.lengths)) for x in (q, k, v)), strict=True)
         return torch.cat([self.attention.causal(*part) for part in parts])
 
 
@@ -156,8 +170,9 @@ def windowed_causal(q: Tensor, k: Tensor, v: Tensor, prompt: int, window: int) -
     for start in range(prompt, q.shape[0], WINDOW_ROWS):
         end = min(start + WINDOW_ROWS, q.shape[0])
         first = max(prompt, start - window + 1)
-        back = torch.arange(start, end)[:, None] - torch.arange(first, end)
-        seen = F.pad((back >= 0) & (back < window), (prompt, 0), value=True).to(q.device)
+        rows_at, keys_at = (torch.arange(at, end, device=q.device) for at in (start, first))
+        back = rows_at[:, None] - keys_at
+        seen = F.pad((back >= 0) & (back < window), (prompt, 0), value=True)
         keys, values = (torch.cat([x[:prompt], x[first:end]]).transpose(0, 1) for x in (k, v))
         rows = q[start:end].transpose(0, 1)
         out = F.scaled_dot_product_attention(rows[None], keys[None], values[None], attn_mask=seen)
@@ -173,8 +188,7 @@ class FlashPrefillAttention:
 
         self._attend = flash_attn_varlen_func
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int]) -> Tensor:
-        ends = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=q.device)
-        longest = max(lengths)
-        out: Tensor = self._attend(q, k, v, ends, ends, longest, longest, causal=True)
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, batch: PrefillBatch) -> Tensor:
+        longest = max(batch.lengths)
+        out: Tensor = self._attend(q, k, v, batch.ends, batch.ends, longest, longest, causal=True)
         return out

@@ -23,16 +23,17 @@ class TritonPagedAttention:
 
     def __call__(self, q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
         rows, heads, width = q.shape
+        assert q.stride()[1:] == (width, 1), "heads of a token lie one after the other"
         block_tokens = keys.shape[1]
         splits = num_splits(rows * heads, batch.block_table.shape[1] * block_tokens)
         # running maximum, sum of weights and weighted values of each split
         peaks = torch.empty(2, rows, heads, splits, device=q.device, dtype=torch.float32)
         sums = torch.empty(rows, heads, splits, width, device=q.device, dtype=torch.float32)
-        out = torch.empty_like(q)
+        out = q.new_empty(q.shape)
         block_d = triton.next_power_of_2(width)
         _split[(rows, heads, splits)](
-            q.contiguous(), keys, values, batch.block_table, batch.lengths, batch.prompts,
-            peaks[0], peaks[1], sums, batch.block_table.stride(0), heads, width,
+            q, keys, values, batch.block_table, batch.lengths, batch.prompts,
+            peaks[0], peaks[1], sums, batch.block_table.stride(0), heads, width, q.stride(0),
             keys.stride(0), keys.stride(1), width**-0.5, WINDOW=batch.window or 0, SPLITS=splits,
             BLOCK_TOKENS=block_tokens, TILE=TILE_TOKENS,
             BLOCK_D=block_d, num_warps=4,
@@ -52,7 +53,7 @@ def num_splits(rows: int, capacity: int) -> int:
 @triton.jit
 def _split(
     q, keys, values, block_table, lengths, prompts, peaks, weights, sums,
-    table_stride, heads, width, block_stride, token_stride, scale,
+    table_stride, heads, width, q_stride, block_stride, token_stride, scale,
     WINDOW: tl.constexpr, SPLITS: tl.constexpr,
     BLOCK_TOKENS: tl.constexpr, TILE: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
@@ -70,7 +71,7 @@ def _split(
     last = tl.minimum(first + tiles * TILE, length)
     d = tl.arange(0, BLOCK_D)
     wide = d < width
-    query = tl.load(q + (row * heads + head) * width + d, mask=wide, other=0.0).to(tl.float32)
+    query = tl.load(q + row * q_stride + head * width + d, mask=wide, other=0.0).to(tl.float32)
     peak = tl.full((), float("-inf"), tl.float32)
     weight = tl.zeros((), tl.float32)
     total = tl.zeros((BLOCK_D,), tl.float32)
