@@ -12,11 +12,13 @@ import pathlib
 import signal
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import cog
 from cog import BaseRunner, Input, Path
 
 from deepocr.check.beside import Checking
+from deepocr.check.repair import repaired
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.registry import create_engine
 from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput, reason
@@ -111,13 +113,22 @@ class Predictor(BaseRunner):
             description="Resolution PDF pages are drawn at: 36 to 1200, or auto: a scan's own; as the server is set when empty",
             default="",
         ),
+        repair: bool = Input(
+            description="With check: insert what the text lacks, marked <ins>; not for Raw",
+            default=False,
+        ),
     ) -> str:
         self.loop = asyncio.get_running_loop()
         try:
             job = make_job(
                 task_type, reference_text, resolution_size, max_new_tokens, may_join_pages=True
             )
-            return await self.read(image, job, output_format, pages, password, check, dpi)
+            if repair and (not check or output_format == "Raw"):
+                raise InvalidInput(
+                    "repair inserts what a check finds, and Raw is as the engine wrote it; set "
+                    "check and another output_format, or leave repair out"
+                )
+            return await self.read(image, job, output_format, pages, password, check, dpi, repair)
         except Exception as error:
             if not isinstance(error, DeepOCRError):
                 log.exception("a prediction failed")
@@ -132,6 +143,7 @@ class Predictor(BaseRunner):
         password: str,
         check: bool,
         dpi: str,
+        repair: bool,
     ) -> str:
         """The document in the format asked for. Raises DeepOCRError."""
         if not isinstance(image, Path):
@@ -167,6 +179,8 @@ class Predictor(BaseRunner):
                 asyncio.get_running_loop().call_later(END_AFTER_S, end_server)
                 raise
         self.record(result)
+        if repair:
+            result = replace(result, pages=tuple(map(repaired, result.pages)))
         return render_document(result, output_format, paged=document.kind != "picture")
 
     def record(self, result: DocumentResult) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import chain
@@ -201,7 +201,7 @@ async def read_pages(
     window: int,
     listener: Listener | None = None,
     also: Addition | None = None,
-) -> AsyncIterator[PageResult]:
+) -> AsyncGenerator[PageResult, None]:
     """The pages `numbers` of a document, in that order, at most `window` of them in memory, or as
     many as one reading takes.
 

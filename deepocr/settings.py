@@ -6,8 +6,9 @@ refused: a misspelled setting that is silently ignored is worse than an error.
 
 import difflib
 import os
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -159,21 +160,54 @@ def load_settings() -> Settings:
 def load_settings_as(kind: type[AnySettings]) -> AnySettings:
     """The same for a program with more settings of its own, such as the service."""
     known = {name.upper() for name in {*kind.model_fields, *SERVICE_NAMES}}
-    for name in sorted(os.environ):
-        field = name.removeprefix(PREFIX)
-        if name.startswith(PREFIX) and field not in known:
-            near = difflib.get_close_matches(field, known, n=1) or sorted(known)
-            names = ", ".join(PREFIX + other for other in near)
-            hint = f"did you mean {names}?" if len(near) == 1 else f"known are: {names}"
+    fields = [name.removeprefix(PREFIX) for name in sorted(os.environ) if name.startswith(PREFIX)]
+    _refuse_unknown(fields, known, PREFIX)
+    return _made(kind, {}, lambda field: PREFIX + field.upper())
+
+
+def make_settings(environment: bool = False, **given: Any) -> Settings:
+    """Settings from arguments, named as the fields are; what is not given is as by default, or,
+    with `environment`, as the variables say. Raises SettingsError."""
+    if environment:
+        load_settings()  # for what is wrong with the variables alone
+    _refuse_unknown(given, set(Settings.model_fields), "")
+    return _made(Settings if environment else _Given, given, str)
+
+
+class _Given(Settings):
+    """Without the environment."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic names it
+        init_settings: Any,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[Any, ...]:
+        return (init_settings,)
+
+
+def _refuse_unknown(names: Iterable[str], known: Set[str], prefix: str) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1) or sorted(known)
+            told = ", ".join(prefix + other for other in near)
+            hint = f"did you mean {told}?" if len(near) == 1 else f"known are: {told}"
             # its value may be a key
-            raise SettingsError(f"unknown setting {name}; {hint}")
+            raise SettingsError(f"unknown setting {prefix}{name}; {hint}")
+
+
+def _made(
+    kind: type[AnySettings], given: Mapping[str, Any], name_of: Callable[[str], str]
+) -> AnySettings:
     try:
-        return kind()
+        return kind(**given)
     except ValidationError as error:
         first = error.errors()[0]
         field = "_".join(str(part) for part in first["loc"])
         shown = f"={first['input']!r}" if _may_be_shown(kind, field) else ""
-        raise SettingsError(f"{PREFIX}{field.upper()}{shown}: {first['msg']}") from None
+        raise SettingsError(f"{name_of(field.lower())}{shown}: {first['msg']}") from None
 
 
 def _may_be_shown(kind: type[Settings], field: str) -> bool:

@@ -12,7 +12,8 @@ from PIL import Image
 FinishReason = Literal["stop", "length", "repetition"]
 """Why writing ended: the engine was done, the token limit, or a loop that was noticed."""
 
-PageStatus = Literal["ok", "retried", "truncated", "repetition", "blank", "failed"]
+PageStatus = Literal["ok", "retried", "contradicted", "truncated", "repetition", "blank", "failed"]
+"""The helper's `contradicted` page was read in every way that there is; no witness bears it out."""
 
 Dpi = int | Literal["auto"]
 """Resolution that PDF pages are drawn at; `auto` suits each page."""
@@ -136,7 +137,8 @@ class Finding:
     """A difference between a page's text and its witness, with both texts.
 
     `box_px` is where it stands, as far as that is known; `region` is the region, counted from 0,
-    that the text is from.
+    that the text is from. What is missing belongs into `region` after `offset` letters of its
+    text, at the page's end where there is no `region`; `offset` is None where nothing is missing.
     """
 
     kind: FindingKind
@@ -145,6 +147,7 @@ class Finding:
     witness: str
     text: str
     region: int | None = None
+    offset: int | None = None
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import Self
 from PIL import Image
 
 from deepocr.book.options import Options
+from deepocr.book.pictures import figure_places
 from deepocr.book.records import PageRecord
-from deepocr.book.stitch import Book, Records, shown_pages, task_of, upright_result
+from deepocr.book.stitch import Book, Records, shown_pages, shown_result, task_of
 from deepocr.book.workspace import Workspace
 from deepocr.documents import Document, DocumentProcesses
 from deepocr.errors import InvalidInput
 from deepocr.render.form_document import FormDocument, FormPage
-from deepocr.render.markdown import is_figure
 from deepocr.render.picture_pdf import PicturePdf
 from deepocr.types import Page, PageResult, Word
 
@@ -63,12 +63,10 @@ class BookPage(FormPage):
         return self._drawn.words if self._drawn else ()
 
     def figures(self) -> Mapping[int, bytes]:
-        places = [index for index, region in enumerate(self.result.regions) if is_figure(region)]
-        files = sorted(self.record.figures, key=lambda figure: figure.region)
         folder = self.material.workspace.folder
         return {
             place: (folder / figure.file).read_bytes()
-            for place, figure in zip(places, files, strict=True)
+            for place, figure in figure_places(self.result, self.record).items()
         }
 
     def add_to(self, pdf: PicturePdf) -> None:
@@ -102,7 +100,10 @@ class BookDocument(FormDocument):
         )
 
     def pages(self) -> Iterator[FormPage]:
-        return self._pages(upright_result(record) for record in self.material.records())
+        material = self.material
+        return self._pages(
+            shown_result(record, material.options) for record in material.records()
+        )
 
     def flowing_pages(self) -> Iterator[FormPage]:
         material = self.material

@@ -52,6 +52,7 @@ class WritingOptions:
     drop_headers: bool = False
     join_pages: bool = False
     front_matter: bool = False
+    repair: bool = False
 
 
 @dataclass(frozen=True)

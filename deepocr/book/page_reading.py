@@ -195,6 +195,8 @@ def _judge(kept: Reading, readings: list[Reading], look: Look) -> tuple[PageStat
     if kept.status in ("failed", "truncated", "repetition"):
         return kept.status, None
     if not retries.is_empty(kept, look):
+        if kept.contradicted:
+            return "contradicted", None
         again = len(readings) > 1 and any(reading.status != "ok" for reading in readings)
         changed = kept is not readings[0]
         return ("retried" if again or changed else "ok"), None

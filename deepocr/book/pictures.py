@@ -12,7 +12,7 @@ from deepocr.book.workspace import page_name
 from deepocr.documents import Document
 from deepocr.documents.turning import box_back, turn
 from deepocr.errors import InvalidInput, reason
-from deepocr.render.markdown import figures_of
+from deepocr.render.markdown import figures_of, is_figure
 from deepocr.types import Box, Page, PageResult, Region
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,14 @@ def upright_picture(document: Document, record: PageRecord) -> Image.Image | Non
 def figure_file(page: int, number: int) -> str:
     """Where figure `number` (from 1) of a page lies, from the document's folder."""
     return f"images/{page_name(page)}_{number}.png"
+
+
+def figure_places(result: PageResult, record: PageRecord) -> dict[int, Figure]:
+    """A page's figures by their region as it is shown now: in their order, for a region in front
+    of them may have been left out or put in."""
+    places = [index for index, region in enumerate(result.regions) if is_figure(region)]
+    order = sorted(record.figures, key=lambda figure: figure.region)
+    return dict(zip(places, order, strict=True))
 
 
 def cut_figures(

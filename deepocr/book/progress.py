@@ -17,6 +17,7 @@ LINE_EVERY_S = 5.0
 STATUSES: tuple[PageStatus, ...] = (
     "ok",
     "retried",
+    "contradicted",
     "truncated",
     "repetition",
     "blank",

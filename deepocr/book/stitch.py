@@ -14,6 +14,7 @@ from deepocr.book.pictures import figure_file
 from deepocr.book.records import PageRecord
 from deepocr.book.running_heads import RunningHeads
 from deepocr.book.workspace import TIMINGS_NAME, Identity
+from deepocr.check.repair import repaired
 from deepocr.documents.turning import turn_upright
 from deepocr.render.findings import WITNESS_NAMES
 from deepocr.render.json import page_to_dict
@@ -73,6 +74,12 @@ def upright_result(record: PageRecord) -> PageResult:
     return turn_upright(record.result, record.turned)
 
 
+def shown_result(record: PageRecord, options: Options) -> PageResult:
+    """The upright result, with what its witness saw and it lacks where that is asked for."""
+    result = upright_result(record)
+    return repaired(result) if options.writing.repair else result
+
+
 def page_markdown(result: PageResult, task: str) -> str:
     """One upright page, its figures linked to their files."""
     return render_markdown(
@@ -86,12 +93,12 @@ def task_of(record: PageRecord, job: Job) -> str:
 
 
 def shown_pages(book: Book, records: Records, options: Options) -> Iterator[PageResult]:
-    """The pages as the document shows them: upright, without running heads and joined if so
-    asked. Regions may be fewer than in the records."""
+    """The pages as the document shows them: upright, repaired, without running heads and joined
+    if so asked. Regions may be fewer than in the records."""
 
     def pages() -> Iterator[PageResult]:
         for record in records():
-            result = upright_result(record)
+            result = shown_result(record, options)
             if options.writing.drop_headers:
                 result = _without(result, book.running.find(result))
             yield result

@@ -1,8 +1,9 @@
 """A text held against a witness: findings with their places, scores, and a verdict."""
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -13,10 +14,11 @@ from rapidfuzz.distance import Levenshtein
 from deepocr.check.align import Alignment, Mismatch, align
 from deepocr.check.furniture import furniture_lines
 from deepocr.check.order import jumps
+from deepocr.check.places import Places
 from deepocr.check.reading import Reading
 from deepocr.check.thresholds import FOR_WITNESS, Thresholds
 from deepocr.check.witness import Witness, union
-from deepocr.check.words import Piece, Stream, runs_of
+from deepocr.check.words import WIDE, Piece, Stream, runs_of
 from deepocr.types import Box, Finding, FindingKind, PageCheck, Verdict
 
 FOUND = 0.6
@@ -83,6 +85,8 @@ class _Sheet:
         self._limits = thresholds
         self._alignment: Alignment = align(Stream.of(witness.pieces()), Stream.of(reading.pieces))
         self._seen, self._text = self._alignment.witness, self._alignment.text
+        self._num_pieces = Counter(piece.line for piece in self._seen.pieces)
+        self._places = Places(self._alignment, witness.lines, reading)
         self._found = _found(self._seen, self._alignment.to_text)
         self._supported = _found(self._text, self._alignment.to_witness)
         self._excuse_formulas()
@@ -106,7 +110,7 @@ class _Sheet:
             if run.letters >= self._limits.unsupported_letters
         ]
         findings = [
-            *(finding for run in lacking for finding in self._by_line("missing", run.pieces)),
+            *(finding for run in lacking for finding in self._missing(run.pieces)),
             *(self._unsupported(run) for run in added),
             *(finding for _, finding in misread),
             *self._order(),
@@ -218,11 +222,21 @@ class _Sheet:
         )
         return whole and run.letters >= self._limits.missing_line
 
+    def _missing(self, run: range) -> Iterator[Finding]:
+        """What is lacking, line by line, with the place where it belongs."""
+        for part in self._places.parts(run):
+            place = self._places.of(part)
+            region, offset = (None, 0) if place is None else (place.region, place.offset)
+            for finding in self._by_line("missing", part):
+                yield replace(finding, region=region, offset=offset)
+
     def _by_line(self, kind: FindingKind, run: range) -> Iterator[Finding]:
         """Words of the witness, a finding for each of their lines."""
         for _, group in groupby(run, lambda index: self._seen.pieces[index].line):
             pieces = [self._seen.pieces[index] for index in group]
-            yield Finding(kind, self._page, _box(pieces), _text(pieces), "")
+            whole = len(pieces) == self._num_pieces[pieces[0].line]
+            text = self._witness.lines[pieces[0].line].text if whole else _text(pieces)
+            yield Finding(kind, self._page, _box(pieces), text, "")
 
     def _unsupported(self, run: _Run) -> Finding:
         pieces = [self._text.pieces[index] for index in run.pieces]
@@ -275,6 +289,7 @@ def _foreign(reading: Reading, witness: Witness) -> float:
     return sum(not witness.can_read(letter) for letter in letters) / max(1, len(letters))
 
 
+_WIDE_SPACE = re.compile(f"(?<=[{WIDE}]) (?=[{WIDE}])")
 _LOOKALIKES = str.maketrans("lio", "110")
 
 
@@ -333,7 +348,7 @@ def _letters(stream: Stream, pieces: range) -> int:
 
 
 def _text(pieces: Sequence[Piece]) -> str:
-    return " ".join(piece.text for piece in pieces)
+    return _WIDE_SPACE.sub("", " ".join(piece.text for piece in pieces))
 
 
 def _box(pieces: Sequence[Piece]) -> Box | None:

@@ -19,7 +19,7 @@ def jumps(alignment: Alignment, lines: Sequence[SeenLine]) -> list[tuple[int, in
         for (first, block), (second, after) in pairwise(_written_lines(alignment, lines))
         if block == after
         and _beside(lines[first], lines[second])
-        and any(_below(lines[first], line) for line in lines)
+        and any(is_below(lines[first], line) for line in lines)
     ]
 
 
@@ -50,7 +50,7 @@ def _beside(one: SeenLine, other: SeenLine) -> bool:
     return (bx1 >= ax2 or ax1 >= bx2) and min(ay2, by2) - max(ay1, by1) > -height
 
 
-def _below(one: SeenLine, other: SeenLine) -> bool:
+def is_below(one: SeenLine, other: SeenLine) -> bool:
     """In the same column, at the distance of lines."""
     ax1, ay1, ax2, ay2 = one.box_px
     bx1, by1, bx2, by2 = other.box_px

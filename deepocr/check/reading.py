@@ -24,11 +24,13 @@ _CELL = re.compile(r"</?(?:t[rdh]|table|li|p|div|h\d|center|br)\b", re.IGNORECAS
 
 @dataclass(frozen=True)
 class Reading:
-    """The words of a page's text in the order they were written, the region of each block, and
-    where figures stand."""
+    """The words of a page's text in the order they were written, the region of each block and
+    where in its text the block ends (a table's cells end with the table), and where figures
+    stand."""
 
     pieces: tuple[Piece, ...]
     region_of_block: tuple[int, ...]
+    block_ends: tuple[int, ...]
     figures_px: tuple[Box, ...]
 
 
@@ -36,6 +38,7 @@ def read_regions(regions: Sequence[Region]) -> Reading:
     """A page's regions as words. A box of one region is that of each of its words."""
     pieces: list[Piece] = []
     region_of_block: list[int] = []
+    block_ends: list[int] = []
     figures: list[Box] = []
     for number, region in enumerate(regions):
         if region.label in FIGURE_LABELS:
@@ -43,14 +46,16 @@ def read_regions(regions: Sequence[Region]) -> Reading:
         # for some tasks the label is the text
         text = region.text or ("" if region.label in TEXT_LABELS else region.label)
         box = region.boxes_px[0] if region.boxes_px else None
-        for block in _blocks(text, len(region_of_block), box):
+        for block, end in _blocks(text, len(region_of_block), box):
             pieces += block
             region_of_block.append(number)
-    return Reading(tuple(pieces), tuple(region_of_block), tuple(figures))
+            block_ends.append(len(text) if block[-1].in_table else end)
+    return Reading(tuple(pieces), tuple(region_of_block), tuple(block_ends), tuple(figures))
 
 
-def _blocks(text: str, first: int, box: Box | None) -> Iterator[list[Piece]]:
-    """The words of each paragraph or table cell; blocks are numbered from `first`."""
+def _blocks(text: str, first: int, box: Box | None) -> Iterator[tuple[list[Piece], int]]:
+    """The words of each paragraph or table cell, and where it ends; blocks are numbered from
+    `first`."""
     block: list[Piece] = []
     number = first
     in_table = False
@@ -61,12 +66,17 @@ def _blocks(text: str, first: int, box: Box | None) -> Iterator[list[Piece]]:
             if token.lower().startswith("</table") or "\n" in token:
                 in_table = False
             if block:
-                yield block
+                yield block, match.start()
                 block, number = [], number + 1
         elif kind in ("word", "formula"):
             formula = kind == "formula"
-            plain = html.unescape(_COMMAND.sub(" ", token) if formula else token)
+            plain = token
+            if formula or "&" in token:
+                plain = html.unescape(_COMMAND.sub(" ", token) if formula else token)
+            at = 0
             for word in split_words(plain):
-                block.append(Piece(word, letters_of(word), number, box, formula, in_table))
+                at = plain.index(word, at) + len(word)
+                end = match.start() + at if plain is token else match.end()
+                block.append(Piece(word, letters_of(word), number, box, formula, in_table, end))
     if block:
-        yield block
+        yield block, len(text)

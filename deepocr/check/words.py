@@ -34,7 +34,7 @@ _PIECE = re.compile(rf"[{WIDE}]|[^\s{WIDE}]+")
 @dataclass(frozen=True)
 class Piece:
     """A word, or one of those that a formula was marked to be. `line` is the witness's line or the
-    text's block."""
+    text's block; `end` is where it ends in its region's text."""
 
     text: str
     letters: str
@@ -42,6 +42,7 @@ class Piece:
     box_px: Box | None = None
     formula: bool = False
     in_table: bool = False
+    end: int = 0
 
 
 @lru_cache(maxsize=1 << 16)

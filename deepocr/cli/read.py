@@ -130,6 +130,7 @@ SWITCHES = {
     "--drop-headers": "no running heads and page numbers in document.mmd",
     "--join-pages": "paragraphs and tables that run over a page are joined in document.mmd",
     "--front-matter": "title and page count above document.mmd",
+    "--repair": "what a check finds missing, inserted as <ins> in document.mmd, .html and .docx",
 }
 
 FORM_SWITCHES = {
@@ -163,6 +164,8 @@ def _forms(text: str) -> list[str]:
 
 def options_of(chosen: argparse.Namespace) -> Options:
     """Raises InvalidInput."""
+    if chosen.repair and chosen.check == "none":
+        raise InvalidInput("--repair inserts what a check finds; leave --no-check out")
     job = make_job(chosen.task, chosen.reference, chosen.resolution, chosen.max_new_tokens)
     return Options(
         reading=ReadingOptions(
@@ -179,6 +182,7 @@ def options_of(chosen: argparse.Namespace) -> Options:
             chosen.drop_headers,
             chosen.join_pages,
             chosen.front_matter,
+            chosen.repair,
         ),
         pages=chosen.pages,
         password=chosen.password,

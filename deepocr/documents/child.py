@@ -1,6 +1,6 @@
 """What runs in a process that draws: `python -m deepocr.documents.child SOCKET SHEET MEMORY_BYTES`.
 
-It does one thing after the other and keeps documents open between them. A question is a line of
+It answers one request at a time and keeps documents open between requests. A request is a line of
 JSON on SOCKET. Its answer, a picture's pixels and JSON after them, is written into the file SHEET,
 which both sides share; SOCKET says only where.
 """
@@ -31,7 +31,7 @@ CALLABLE = frozenset({"deepocr.render.text_layer.add_text_layer"})
 """What `DocumentProcesses.call` may name."""
 
 OPEN_IN_ONE = 16
-"""Documents that one process keeps open; the one that was not used for longest is closed."""
+"""Most documents that one process keeps open; the least recently used one is closed."""
 
 MAX_ERROR_CHARS = 1000
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Documents:
-    """The open ones, by the number that the other side gave them; the last used is last."""
+    """Open documents by the key that the other side gave them, the most recently used last."""
 
     def __init__(self) -> None:
         self._open: dict[int, Document] = {}
@@ -47,7 +47,8 @@ class Documents:
     def answer(
         self, do: str, key: int, how_to_open: Mapping[str, Any], **asked: Any
     ) -> tuple[Header, Image.Image | None]:
-        """Open the document unless it is, and do what is asked. Raises what either raises."""
+        """Open the document if it is not open yet, and do what is asked. Raises what either step
+        raises."""
         started_s = time.perf_counter()
         document = self._get(key, **how_to_open)
         header = {
@@ -98,7 +99,7 @@ def _call(function: str, arguments: list[Any]) -> Header:
 
 
 class Collected(logging.Handler):
-    """Keeps what is logged until it is sent: only the process that asked knows where to."""
+    """Collects log records until they are sent: only the process that asked knows where they go."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -109,7 +110,7 @@ class Collected(logging.Handler):
 
 
 def serve(connection: socket.socket, sheet: FileIO) -> None:
-    """Answer until the other side is gone."""
+    """Answer requests until the other side is gone."""
     logged = Collected()
     logging.getLogger().addHandler(logged)
     logging.captureWarnings(True)

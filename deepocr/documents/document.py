@@ -1,4 +1,4 @@
-"""What every kind of document offers, and the limits it is held to."""
+"""The interface of every kind of document, and its limits."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ MIN_SIDE_PX = 8
 
 
 class Limits(Protocol):
-    """What a document may be at most; the Settings are one, a DocumentLimits another."""
+    """Upper limits of a document. Settings and DocumentLimits both satisfy this protocol."""
 
     @property
     def max_pixels(self) -> int: ...
@@ -56,14 +56,15 @@ class Document(ABC):
 
     @abstractmethod
     def size_px(self, number: int) -> tuple[int, int]:
-        """Width and height that `page(number)` will have, without drawing it: for who plans memory.
+        """Width and height that `page(number)` will have, without drawing it, so that memory can be
+        planned.
 
         Raises UnreadableDocument and IndexError.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Free the file; a second call does nothing. No page can be had afterwards."""
+        """Free the file; a second call does nothing. No page can be read afterward."""
 
     def select(self, pages: str) -> tuple[int, ...]:
         """The page numbers of a range such as `1-3,7`; "" is all.

@@ -27,11 +27,11 @@ from deepocr.errors import (
 Header = dict[str, Any]
 
 PLACE = struct.Struct("@QQII")
-"""In a process's sheet: where pixels end and JSON begins, the JSON's bytes, and the picture's width
-and height, 0 for none."""
+"""Header of the shared sheet: where the pixels end and the JSON begins, the length of the JSON in
+bytes, and the picture's width and height, 0 without a picture."""
 
 START_S = 120.0
-"""For starting, which takes 0.5 s on a machine that has nothing else to do."""
+"""Limit for starting a process, which takes 0.5 s on an idle machine."""
 
 MAX_HEADER_BYTES = 64 << 20
 
@@ -40,7 +40,7 @@ KEEP_BYTES = 32 << 20
 
 _ROOT = Path(__file__).resolve().parents[2]
 
-# no more than Python needs: the keys and tokens of this process are not for files of strangers
+# only what Python needs: a hostile file must not find this process's keys and tokens
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
 # for the C library: what one page took is kept for the next: new memory costs time
@@ -56,7 +56,7 @@ _ERRORS: dict[str, type[Exception]] = {
 
 
 class ProcessDied(Exception):
-    """The process ended in the middle of its work; the text says how."""
+    """The process ended while it worked; the message says how."""
 
 
 class NeedsMemory(Exception):
@@ -64,17 +64,16 @@ class NeedsMemory(Exception):
 
 
 class DrawingProcess:
-    """For one thread at a time, but for `kill` and `close_document`.
-
-    Nothing that it answers is unpickled: it may be in the hands of the file that it opened.
+    """Used by one thread at a time, except for `kill` and `close_document`. Its answers are never
+    unpickled: a hostile file may have taken control of it.
     """
 
     def __init__(self, memory_bytes: int, max_pixels: int) -> None:
         self.busy = False
         self.works_for: int | None = None
-        """The key of the document that it is busy with."""
+        """Key of the document it is working on."""
         self.documents: set[int] = set()
-        """Keys of those that it was asked about and that are not closed."""
+        """Keys of the documents that it was asked about and that are not closed."""
         self.num_answers = 0
         self._memory_bytes = memory_bytes
         self._sheet_bytes = 3 * max_pixels + MAX_HEADER_BYTES
@@ -93,7 +92,7 @@ class DrawingProcess:
         return not self._killed
 
     def ask(self, timeout_s: float, **request: Any) -> tuple[Header, Image.Image | None]:
-        """Send it something to do and wait. Raises the errors of documents, and TimeoutError,
+        """Send a request and wait for the answer. Raises the errors of documents, and TimeoutError,
         NeedsMemory or ProcessDied, after which it is dead. Blocking, without the interpreter's
         lock."""
         try:
@@ -108,7 +107,7 @@ class DrawingProcess:
             self.kill()
             raise ProcessDied(self._how_it_ended()) from error
         except BaseException:
-            self.kill()  # its answer would be taken for that to the next question
+            self.kill()  # a late answer would be taken for the answer to the next request
             raise
         self.num_answers += 1
         for name, level, text in header["log"]:
@@ -121,7 +120,7 @@ class DrawingProcess:
         return header, picture
 
     def close_document(self, key: int) -> None:
-        """Does not wait for it, nor for what it is doing."""
+        """Returns at once, whatever the process is doing."""
         if key in self.documents and self._connection is not None:
             self.documents.remove(key)
             try:
@@ -130,13 +129,13 @@ class DrawingProcess:
                 pass  # it has ended, and everything in it is closed
 
     def kill(self) -> None:
-        """End it at once, whatever it does; from any thread."""
+        """End the process at once, whatever it is doing. May be called from any thread."""
         self._killed = True
         if self._process is not None:
             self._process.kill()
 
     def end(self) -> None:
-        """Kill it and leave nothing behind; once no thread is in `ask`."""
+        """Kill the process and free everything. No thread may be in `ask`."""
         self.kill()
         if self._process is not None:
             self._process.wait()
@@ -187,7 +186,7 @@ class DrawingProcess:
             connection.sendall(json.dumps(request).encode() + b"\n")
 
     def _receive(self, connection: socket.socket) -> tuple[Header, Image.Image | None]:
-        # one call for all of it: each return to Python may wait for a busy thread
+        # one call for everything: each return to Python may wait for a busy thread
         place = connection.recv(PLACE.size, socket.MSG_WAITALL)
         if len(place) < PLACE.size:
             raise EOFError
@@ -209,14 +208,14 @@ class DrawingProcess:
         return header, picture
 
     def _how_it_ended(self) -> str:
-        """Waits for its end."""
+        """Waits until the process has ended."""
         assert self._process is not None
         code = self._process.wait()
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _new_file(num_bytes: int) -> int:
-    """One in memory that takes none until something is written. Raises OSError."""
+    """A file in memory that takes no memory until something is written. Raises OSError."""
     if sys.platform == "linux":
         file = os.memfd_create("deepocr-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:
@@ -224,14 +223,14 @@ def _new_file(num_bytes: int) -> int:
             file = os.dup(temporary.fileno())
     os.ftruncate(file, num_bytes)
     if sys.platform == "linux":
-        # who cut it could end the one that reads it
+        # a side that truncated the file could crash the side that reads it
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals)
     return file
 
 
 def _limit_wait(connection: socket.socket, timeout_s: float) -> None:
-    """Not `settimeout`, which would make of one blocking call many short ones."""
+    """Not `settimeout`, which would turn one blocking call into many short ones."""
     microseconds = max(1, round(timeout_s * 1e6))
     wait = struct.pack("@ll", *divmod(microseconds, 1_000_000))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)

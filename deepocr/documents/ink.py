@@ -1,18 +1,18 @@
-"""Where a page has ink, seen in a small gray copy of it."""
+"""Where a page has ink, found in a small gray copy of it."""
 
 from PIL import Image, ImageChops, ImageFilter
 
 LOOK_SIDE_PX = 1000
-"""Longer side of the copy that is looked at; at it a ten-point digit is still 10 px high."""
+"""Longer side of the small copy in pixels. A ten-point digit is still 10 px high in it."""
 
 LEAST_SIDE_PX = 600
-"""The copy's shorter side is not made less: a receipt or a web page in one piece keeps its text."""
+"""Shortest side of the small copy in pixels, so that a long receipt or web page keeps its text."""
 
 INK_STEP = 48
 """How much darker than the paper around it a pixel must be, of 255."""
 
 MARGIN = 0.015
-"""Of each side, left out: scanners leave dark edges there."""
+"""Share of each side that is ignored: scanners leave dark edges there."""
 
 BLANK_PX = 24
 """Ink pixels (of the copy) up to which a page is blank: less than one digit of a page number."""
@@ -22,7 +22,7 @@ def ink_mask(image: Image.Image) -> Image.Image:
     """The page small, as an L picture with 255 where there is ink and 0 elsewhere.
 
     Ink is what is clearly darker than the paper around it, or clearly lighter on dark paper; so
-    gray or yellowed paper, shadows and an inverted page are all told right. Single specks go.
+    gray or yellowed paper, shadows and inverted pages are all handled. Single specks are removed.
     """
     gray = image.convert("L")
     scale = max(LOOK_SIDE_PX / max(gray.size), LEAST_SIDE_PX / min(gray.size))
@@ -54,7 +54,7 @@ def _paper(gray: Image.Image) -> Image.Image:
 
 
 def _without_specks(mask: Image.Image) -> Image.Image:
-    """Pixels stay that have at least two others of ink among their eight neighbors."""
+    """Keeps ink pixels with at least two ink pixels among their eight neighbors."""
     # a box blur of radius 1 over 0/255 gives 255 * count / 9
     crowd = mask.filter(ImageFilter.BoxBlur(1)).point(lambda value: 255 if value >= 80 else 0)
     return ImageChops.darker(mask, crowd)

@@ -1,4 +1,4 @@
-"""Bytes or a path to a Document, told by content."""
+"""Bytes or a path to a Document; the kind is told by the content."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _PICTURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"BM", "BMP"),
 )
 
-# what people send that is not read, so that the answer can name it
+# formats that people send and that are not read, so that the error can name them
 _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftyphei", "a HEIC picture"),
     (4, b"ftypmif1", "a HEIF picture"),
@@ -55,7 +55,7 @@ def open_document(
 ) -> Document:
     """A picture, TIFF or PDF, opened in this process. Blocking.
 
-    For files of strangers use a DocumentProcesses: these may draw for hours or take all memory.
+    For untrusted files use DocumentProcesses: such a file may draw for hours or take all memory.
 
     `limits` are the Settings or a DocumentLimits. PDF pages are drawn at `dpi` (`auto` is in
     `resolution.py`), pictures keep their pixels; with `max_side_px` a page whose longer side is

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 # MuPDF is not thread-safe, not even across documents
 _MUPDF = threading.Lock()
 
-# MuPDF prints to stdout otherwise; what it has to say is logged in _log_warnings
+# MuPDF would print to stdout; its messages are logged in _log_warnings
 pymupdf.TOOLS.mupdf_display_errors(False)
 pymupdf.TOOLS.mupdf_display_warnings(False)
 
@@ -32,7 +32,7 @@ _MUPDF_ERRORS = (RuntimeError, ValueError, pymupdf.mupdf.FzErrorBase)
 _NO_MEMORY = re.compile(r"(?:m|c|re)alloc(?:_no_throw)? \(.*failed")
 
 MAX_WORDS = 50_000
-"""A page with more has no text layer that says what it shows."""
+"""Most words of a text layer; a page with more has none that can be used."""
 
 
 class PdfDocument(Document):
@@ -70,7 +70,7 @@ class PdfDocument(Document):
 
     @contextmanager
     def _errors_of(self, number: int) -> Iterator[None]:
-        """MuPDF for this thread alone, and what it raises as ours."""
+        """Takes MuPDF for this thread alone and maps its errors to ours."""
         self.check_number(number)
         with _MUPDF:
             if self._pdf.is_closed:
@@ -121,7 +121,7 @@ class PdfDocument(Document):
 
     def _pictures(self, page: pymupdf.Page) -> list[tuple[float, float]]:
         """Pixels a point and area in square points of each picture on the page."""
-        # without any the page's contents need not be looked through
+        # without pictures the page's contents need not be searched
         if not self._pdf.get_page_images(page.number):
             return []
         found = []
@@ -134,7 +134,8 @@ class PdfDocument(Document):
         return found
 
     def _check_page(self, number: int) -> None:
-        """MuPDF draws a blank letter page where the page itself is lost: refuse to invent one."""
+        """MuPDF draws a blank letter page when the page object is lost: refuse instead of inventing
+        one."""
         xref = self._pdf.page_xref(number - 1)
         if not self._pdf.xref_object(xref).startswith("<<"):
             raise ValueError("the page is missing from the file")
@@ -153,7 +154,7 @@ class PdfDocument(Document):
 
 def _open_pdf(source: bytes | Path, password: str) -> pymupdf.Document:
     try:
-        # filetype keeps MuPDF from trying any other of its formats
+        # filetype keeps MuPDF from trying its other formats
         if isinstance(source, Path):
             pdf = pymupdf.open(str(source), filetype="pdf")
         else:
@@ -188,7 +189,7 @@ def _said(error: Exception) -> str:
 
 
 def _check_memory(error: Exception) -> None:
-    """Raises MemoryError where that is what MuPDF means."""
+    """Raises MemoryError if that is what MuPDF's message means."""
     if _NO_MEMORY.search(str(error)):
         raise MemoryError from error
 

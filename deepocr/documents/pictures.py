@@ -84,7 +84,7 @@ class PictureDocument(Document):
     def page(self, number: int, dpi: float | None = None) -> Page:
         self.check_number(number)
         with self._lock:
-            # handed out once: whoever wants it again waits rather than the memory being taken
+            # handed out once and not kept: decoding it again is better than holding the memory
             page, self._decoded = self._decoded or self._decode(number), None
         return page if dpi is not None else _shrink(page, self._max_side_px)
 
@@ -121,7 +121,7 @@ class PictureDocument(Document):
         except _DECODE_ERRORS as error:
             raise self._damaged(number, error) from error
         if self.num_pages == 1:
-            self._image.close()  # its pixels would be a second copy
+            self._image.close()  # keeping its pixels would be a second copy
             self._image = _open_image(self._source, self._format)
         return page
 
@@ -136,7 +136,7 @@ class PictureDocument(Document):
 
 
 def to_upright_rgb(image: Image.Image) -> Image.Image:
-    """Any decoded picture as a new upright RGB one: EXIF orientation applied, alpha over white,
+    """Any decoded picture as a new upright RGB picture: EXIF orientation applied, alpha over white,
     16 bits scaled to 8. Raises ValueError for 32-bit and floating point pixels, which have no
     white of their own."""
     turn = _UPRIGHT.get(_orientation(image))
@@ -148,7 +148,7 @@ def to_upright_rgb(image: Image.Image) -> Image.Image:
     if upright.mode not in _PLAIN_MODES:
         raise ValueError(f"pixels of mode {upright.mode!r} are not read")
     if upright.has_transparency_data:
-        # without a copy of what is RGBA already: a page at the limit takes 720 MB each time
+        # no copy of what is RGBA already: a page at the limit would take 720 MB more
         rgba = upright if upright.mode == "RGBA" else upright.convert("RGBA")
         white = Image.new("RGB", rgba.size, "white")
         white.paste(rgba, mask=rgba)
@@ -196,7 +196,7 @@ def _open_image(source: bytes | Path, picture_format: str) -> Image.Image:
 
 
 def _count_frames(image: Image.Image, limits: Limits) -> int:
-    """Walks the directory of frames, at most `max_pages` of them, and goes back to the first."""
+    """Counts the frames, at most `max_pages` of them, and seeks back to the first."""
     count = 1
     try:
         while count <= limits.max_pages:
@@ -215,7 +215,7 @@ def _count_frames(image: Image.Image, limits: Limits) -> int:
 
 
 def _dpi_of(image: Image.Image) -> float | None:
-    """The resolution the file states, when it is a believable one."""
+    """The resolution that the file states, if it is plausible."""
     stated = image.info.get("dpi")
     if not isinstance(stated, tuple) or not stated:
         return None

@@ -1,7 +1,7 @@
 """Documents that are opened and drawn in processes of their own.
 
-A file of a stranger may draw for hours, take all memory or crash what draws it. Here that costs
-the page: its process is ended, and the next page goes to another one.
+An untrusted file may draw for hours, take all memory or crash the process that draws it. Here that
+costs one page: its process is ended, and the next page goes to another process.
 """
 
 import itertools
@@ -20,18 +20,19 @@ from deepocr.documents.drawing_process import DrawingProcess, Header, NeedsMemor
 from deepocr.errors import PageTooCostly, UnreadableDocument
 from deepocr.types import Dpi, Page, Word
 
-if TYPE_CHECKING:  # its libraries take a third of the time in which a drawing process starts
+if TYPE_CHECKING:  # loading its libraries is a third of a drawing process's start time
     from deepocr.settings import Settings
 
 QUICK_OPEN_S = 0.02
-"""A document that opens in less is opened in a second process rather than waited for."""
+"""A document that opens faster than this is opened in a second process instead of waiting for the
+first."""
 
 
 class DocumentProcesses:
     """Up to `count` processes, started when they are needed. Safe from many threads.
 
-    A page, or opening a document, gets `page_timeout_s` and `memory_bytes`; what needs more
-    raises PageTooCostly. Close it at the end: every process ends then, whatever it does.
+    Each page, and each opening of a document, may take `page_timeout_s` and `memory_bytes`; beyond
+    that PageTooCostly is raised. `close` ends every process, whatever it is doing.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class DocumentProcesses:
         max_side_px: int | None = None,
         decode: bool = True,
     ) -> Document:
-        """As `open_document`, and with its errors. Blocking."""
+        """Like `open_document`, with the same errors. Blocking."""
         options = {
             **{"dpi": dpi, "password": password, "with_words": with_words},
             **{"max_side_px": max_side_px, "decode": decode},
@@ -86,7 +87,7 @@ class DocumentProcesses:
             process.end()
 
     def pids(self) -> list[int]:
-        """Of the processes that are there now."""
+        """Process ids of the running processes."""
         with self._changed:
             return [process.pid for process in self._processes if process.pid]
 
@@ -113,10 +114,9 @@ class DocumentProcesses:
         timeout_s: float | None = None,
         **request: Any,
     ) -> tuple[Header, Image.Image | None]:
-        """Have it done by a process, best by one that has the document open.
-
-        What ended its process, or needed more memory in one that is not fresh, is tried once
-        more: an earlier page may be to blame, or somebody else who ended it.
+        """Have a process answer a request, preferably one that has the document open. A request
+        whose process died, or that ran out of memory in a used process, is tried once more: an
+        earlier page may be to blame, or the process was killed from outside.
         """
         timeout_s = timeout_s or self._timeout_s
         for last in (False, True):
@@ -148,7 +148,7 @@ class DocumentProcesses:
         raise AssertionError("the last try returns or raises")
 
     def forget(self, document: "_OpenDocument") -> None:
-        """Have a document closed wherever it is open; what is being drawn of it has no reader."""
+        """Close a document in every process, without waiting for pages that are being drawn."""
         with self._changed:
             for process in self._processes:
                 if process.works_for == document.key:
@@ -173,7 +173,7 @@ class DocumentProcesses:
                 self._changed.wait()
 
     def _find(self, document: "_OpenDocument | None") -> DrawingProcess | None:
-        """The process to use now; None to wait for one."""
+        """The process to use now, or None if one must be waited for."""
         free = [process for process in self._processes if not process.busy]
         if document:
             having = [process for process in self._processes if document.key in process.documents]
@@ -201,7 +201,7 @@ class DocumentProcesses:
 
 
 class _OpenDocument(Document):
-    """A document that lies open in one process, in several, or in none for now."""
+    """A document that is open in some of the processes, or in none at the moment."""
 
     def __init__(
         self,
@@ -214,7 +214,7 @@ class _OpenDocument(Document):
         super().__init__("pdf", 0, limits)  # until it has been opened
         self.key = key
         self.open_s = 0.0
-        """How long its opening took; short for one that lay open already."""
+        """How long opening it took in seconds; short if it was open already."""
         self.is_closed = False
         self._processes = processes
         self._files = ExitStack()

@@ -104,7 +104,7 @@ async def evaluate(engine: Engine, labeled: LabeledSet, job: Job, settings: Sett
                 numbers = labeled.pages_of(name)
                 window = max(engine.capabilities.concurrency, 1)
                 async with aclosing(
-                    read_pages(engine, document, numbers, job, window=window)  # type: ignore[type-var]
+                    read_pages(engine, document, numbers, job, window=window)
                 ) as pages:
                     async for page in pages:
                         results.append(page)

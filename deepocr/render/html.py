@@ -34,6 +34,7 @@ PICTURE_QUALITY = 60
 STATUS_TEXTS = {
     "ok": "",
     "retried": "read again",
+    "contradicted": "read again, still contradicted",
     "truncated": "cut off at the token limit",
     "repetition": "ran in circles, not whole",
     "blank": "blank",

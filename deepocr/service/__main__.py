@@ -90,7 +90,7 @@ def _serve(settings: ServiceSettings, host: str, port: int, *, with_worker: bool
 
     from deepocr.service.http.app import create_app
 
-    # threads that work for requests must not hold up the loop that accepts the next ones
+    # worker threads must not delay the loop that accepts new requests
     sys.setswitchinterval(SWITCH_S)
     config = uvicorn.Config(
         create_app(settings),
@@ -98,7 +98,7 @@ def _serve(settings: ServiceSettings, host: str, port: int, *, with_worker: bool
         port=port,
         log_config=None,
         access_log=False,
-        # longer than clients and proxies keep a connection, so that they end it and not we
+        # longer than clients and proxies keep a connection, so that they close it first
         timeout_keep_alive=75,
         timeout_graceful_shutdown=math.ceil(settings.stop_timeout_s),
     )
@@ -108,9 +108,9 @@ def _serve(settings: ServiceSettings, host: str, port: int, *, with_worker: bool
 
     def supervise() -> None:
         codes.append(supervisor.run())
-        server.should_exit = True  # an API whose worker cannot start serves nobody
+        server.should_exit = True  # an API is useless when its worker cannot start
 
-    # uvicorn handles these while it runs and raises them once more when it has stopped
+    # uvicorn handles these signals while it runs and raises them again after it has stopped
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
     thread = start_thread(supervise, "supervisor") if with_worker else None

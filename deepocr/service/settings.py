@@ -88,7 +88,7 @@ class ServiceSettings(Settings):
         return self.visibility_timeout_s or 2 * self.page_limit_s() + 30
 
     def page_limit_s(self) -> float:
-        """After this a page is over, whatever the engine does."""
+        """Hard limit of a page in seconds, whatever the engine does."""
         return self.page_timeout_s + self.page_grace_s
 
 

@@ -97,8 +97,15 @@ def test_a_contradicted_page_is_read_again_and_the_better_reading_kept(tmp_path:
 def test_a_page_that_stays_contradicted_is_in_the_document_and_marked(tmp_path: Path) -> None:
     ended = read(tmp_path, "--fail-on", "contradicted", reply={"text": OTHER})
     assert ended.returncode == 5
-    assert ended.stdout.splitlines()[-1].endswith("checked: 1 contradicted")
+    assert ended.stdout.splitlines()[-1] == "1 page: 1 contradicted; checked: 1 contradicted"
     page = page_of(tmp_path)
+    assert page["status"] == "contradicted"
+    assert document(tmp_path / "out" / "book")["statuses"] == {"contradicted": 1}
+    # what is kept is kept: it is not read a fourth time
+    again = read(tmp_path, "--html", reply={"error": "not asked"}, default="")
+    assert again.stdout.splitlines()[-1] == "1 page: 1 contradicted; checked: 1 contradicted"
+    shown = (tmp_path / "out" / "book" / "document.html").read_text()
+    assert 'data-status="contradicted"' in shown
     # another preset, another prompt; it is not turned for that
     assert [(attempt["turned"], attempt["verdict"]) for attempt in page["attempts"]] == [
         (0, "contradicted")
@@ -118,6 +125,24 @@ def test_a_doubtful_page_is_not_read_again(tmp_path: Path, wanted: str, code: in
     assert len(page["attempts"]) == 1
     finding = next(f for f in page["check"]["findings"] if f["kind"] == "differs")
     assert (finding["witness"], finding["text"]) == ("1742", "1724")
+
+
+def test_what_is_missing_is_inserted_where_it_belongs(tmp_path: Path) -> None:
+    reply = {"text": " ".join((*LINES[:2], *LINES[3:]))}
+    plain = read(tmp_path, reply=reply)
+    page = page_of(tmp_path)
+    assert "<ins>" not in (tmp_path / "out" / "book" / "document.mmd").read_text()
+    # nothing is read again for it
+    ended = read(tmp_path, "--repair", "--html", "--docx", reply={"error": "not asked"})
+    assert ended.stdout == plain.stdout
+    folder = tmp_path / "out" / "book"
+    whole = " ".join((*LINES[:2], f"<ins>{LINES[2]}</ins>", *LINES[3:]))
+    assert whole in (folder / "document.mmd").read_text()
+    assert f"<ins>{LINES[2]}</ins>" in (folder / "document.html").read_text()
+    assert page_of(tmp_path) == page
+    refused = read(tmp_path, "--repair", "--no-check", reply=reply)
+    assert refused.returncode == 2
+    assert "leave --no-check out" in refused.stderr
 
 
 def test_without_checks_nothing_is_compared(tmp_path: Path) -> None:

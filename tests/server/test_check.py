@@ -1,6 +1,7 @@
 """The input `check`: pages held against a second reader."""
 
 import json
+import re
 
 import pytest
 
@@ -48,6 +49,22 @@ def test_other_formats_keep_their_form(
     checked = wrong_server.predict(**wanted, check=True)
     assert checked["output"] == wrong_server.output(**wanted)
     assert checked["metrics"]["verdict"] == {"contradicted": 1}
+
+
+def test_what_is_missing_is_inserted(wrong_server: CogServer, invoice: str) -> None:
+    wanted = {"image": invoice, "output_format": "Markdown", "check": True}
+    text = wrong_server.output(**wanted, repair=True)
+    assert wrong_server.output(**wanted) == re.sub("\n\n<ins>.*?</ins>", "", text, flags=re.DOTALL)
+    assert re.search("<ins>[^<]*2041", text)
+
+
+@pytest.mark.parametrize("more", [{"check": True}, {"output_format": "JSON"}])
+def test_a_repair_without_a_check_or_a_place_is_refused(
+    wrong_server: CogServer, invoice: str, more: dict[str, object]
+) -> None:
+    answer = wrong_server.predict(image=invoice, repair=True, **more)
+    assert answer["status"] == "failed"
+    assert "leave repair out" in answer["error"]
 
 
 def test_a_task_that_cannot_be_checked_is_refused(wrong_server: CogServer, invoice: str) -> None:

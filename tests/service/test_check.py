@@ -56,6 +56,21 @@ def test_verdicts_and_findings(checked: Stack) -> None:
     assert 'deepocr_verdicts_total{verdict="doubtful"}' in checked.http.get("/metrics").text
 
 
+def test_what_is_missing_is_inserted(checked: Stack) -> None:
+    document = pymupdf.open()
+    page = document.new_page(width=500, height=300)
+    page.insert_text((20, 100), "Six hives stand on the flat roof.", fontsize=12)
+    page.insert_text((20, 140), TRUE, fontsize=12)
+    task_id = checked.submit(bytes(document.tobytes()), repair="true")
+    checked.finished(task_id)
+    shown = checked.http.get(f"/api/v1/ocr/results/{task_id}/pages/1").json()
+    inserted = "<ins>Six hives stand on the flat roof.</ins>"
+    assert shown["markdown"] == f"{inserted}\n\n{TRUE}"
+    assert inserted in shown["text_html"]
+    # its finding tells where it stands now
+    assert [(f["kind"], f["region"]) for f in shown["check"]["findings"]] == [("missing", 0)]
+
+
 def test_no_check_unless_asked_for(checked: Stack) -> None:
     task_id = checked.submit(book(1))
     result = checked.finished(task_id)["result"]

@@ -39,6 +39,7 @@ INPUTS = [
     "password",
     "check",
     "dpi",
+    "repair",
 ]
 
 
@@ -263,6 +264,7 @@ def test_inputs_are_those_promised_in_their_order() -> None:
         "image": "Path",
         "max_new_tokens": "int",
         "check": "bool",
+        "repair": "bool",
     }
     assert run.returns is not None
     assert ast.unparse(run.returns) == "str"
@@ -298,6 +300,7 @@ def test_defaults_are_those_of_a_job() -> None:
         "password": "",
         "check": False,
         "dpi": "",
+        "repair": False,
     }
     limits = inputs()["max_new_tokens"]
     assert (limits["ge"], limits["le"]) == (1, MAX_NEW_TOKENS)

@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"pipeline"},
     {"check"},
     {"book", "service", "evaluation"},
-    {"verification", "corpus"},
+    {"verification", "library", "corpus"},
     {"cli"},
     {"__main__"},
     {"predict", "measure"},

@@ -1,4 +1,4 @@
-"""What is asked of another predictor and what it answers, the same over every protocol."""
+"""A predictor's input and output, the same over every protocol."""
 
 import base64
 import io
@@ -16,19 +16,19 @@ from deepocr.types import FinishReason, Job, Page, Region, Usage
 IMAGE_INPUT = "image"
 
 FAILED_TRIES = 2
-"""A prediction that failed is tried once more: mostly it fails for the page's sake."""
+"""Tries of a prediction that fails: usually the page is to blame, so one more is enough."""
 
 SENSELESS_TRIES = 3
-"""For an answer that came whole and cannot be used."""
+"""Tries of a page whose answer arrived whole but cannot be used."""
 
 MAX_REGIONS = 20_000
 MAX_CHARS = 2_000_000
-"""What a page may have; more is no page of text."""
+"""Most characters of a page's text; more is not a page."""
 
 
 class TemporaryError(RemoteError):
-    """Worth another try. `max_tries` bounds the tries of a page from this kind of trouble alone,
-    `dead` says that the server is gone, `busy` that it works but has no room."""
+    """An error worth another try. `max_tries` limits the tries for this kind of error, `dead` means
+    that the server is gone, `busy` that it works but has no free slot."""
 
     def __init__(
         self,
@@ -61,7 +61,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a predictor takes, by its OpenAPI schema; all it may take where it shows none."""
+    """The inputs a predictor accepts according to its OpenAPI schema; every known input if it has
+    no schema."""
 
     inputs: frozenset[str] | None = None
     tasks: frozenset[str] = frozenset(TASKS)
@@ -93,7 +94,7 @@ def abilities_of(schema: object, where: str) -> Abilities:
 
 
 def dig(value: object, *keys: str) -> Mapping[str, Any]:
-    """The object inside of objects; an empty one where something else is found on the way."""
+    """The nested object at these keys; an empty one if anything on the way is not an object."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
@@ -108,7 +109,7 @@ def encode_page(page: Page) -> str:
 
 
 def inputs_for(job: Job, image_url: str, abilities: Abilities) -> dict[str, Any]:
-    """The prediction's input: what the predictor knows of it."""
+    """The prediction's input, limited to what the predictor knows."""
     inputs: dict[str, Any] = {
         IMAGE_INPUT: image_url,
         "task_type": job.task,
@@ -132,7 +133,7 @@ class _Usage(BaseModel):
 
 
 class _Page(BaseModel):
-    # for what is inside of it too: JSON has no NaN, yet parsers take it
+    # nested values too: JSON has no NaN, but parsers accept it
     model_config = ConfigDict(allow_inf_nan=False)
 
     status: str
@@ -155,7 +156,7 @@ def read_answer(output: object, abilities: Abilities, where: str) -> Answer:
     failed.
     """
     if isinstance(output, list) and all(isinstance(piece, str) for piece in output):
-        # how an iterator of strings is given
+        # an iterator of strings comes like this
         output = "".join(output)
     if not isinstance(output, str) or (len(output) > MAX_CHARS and not abilities.json):
         raise TemporaryError(f"{where} answered no text of a page", SENSELESS_TRIES)
@@ -184,7 +185,7 @@ def read_answer(output: object, abilities: Abilities, where: str) -> Answer:
 
 
 def server_seconds(metrics: object) -> dict[str, float]:
-    """What a prediction's metrics say about its time, where that can be a time."""
+    """Seconds from a prediction's metrics, if they are plausible."""
     seconds = dig(metrics).get("predict_time")
     if isinstance(seconds, int | float) and 0 <= seconds < math.inf:
         return {"server": float(min(seconds, 1e9))}
@@ -192,7 +193,7 @@ def server_seconds(metrics: object) -> dict[str, float]:
 
 
 def said(value: object, most_chars: int = 400) -> str:
-    """What a server says, as a short line that can be printed and kept."""
+    """A server's message as a short printable line."""
     text = "" if value is None else str(value)[: 4 * most_chars]
     text = "".join(character if character.isprintable() else " " for character in text)
     return " ".join(text.split())[:most_chars]

@@ -1,6 +1,6 @@
 """A Cog server: `POST /predictions` with a data URL, one page a prediction.
 
-Statuses and answers as coglet 0.23 gives them: 409 when all slots are busy (and for ever after its
+Statuses and answers as coglet 0.23 gives them: 409 when all slots are busy (and forever after its
 worker has crashed), 503 before and after a failed setup, and HTTP 200 with `"status": "failed"`
 for an error in the predictor. Closing the connection cancels the prediction.
 """
@@ -42,7 +42,7 @@ class CogServer:
         self.abilities = Abilities()
 
     async def check(self, setup_timeout_s: float) -> None:
-        """Wait for its setup, and learn what it can do.
+        """Wait until the server is set up, and learn what it can do.
 
         Raises TemporaryError when it cannot be reached, RemoteError when it is something else or
         its setup failed.

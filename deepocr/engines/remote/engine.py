@@ -1,4 +1,5 @@
-"""Pages over several servers: a free one takes the next page, a dead one's go to the others."""
+"""Pages distributed over several servers: a free server takes the next page, and pages of a dead
+server go to the others."""
 
 import asyncio
 import logging
@@ -24,7 +25,7 @@ from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
 log = logging.getLogger(__name__)
 
 ENCODED_AHEAD = 3
-"""Pages that are encoded before a request has ended, so that a server's slot is filled at once."""
+"""Pages that are encoded ahead, so that a server's free slot is filled at once."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class RemoteEngine:
     def __init__(
         self, servers: Sequence[Server], jobs: int, retries: Retries | None = None
     ) -> None:
-        """`jobs` is how many requests are under way at once, over all servers."""
+        """`jobs` is the number of concurrent requests over all servers."""
         self._states = [ServerState(server, jobs) for server in servers]
         self._retries = retries or Retries()
         self._changed = asyncio.Condition()
@@ -55,7 +56,7 @@ class RemoteEngine:
         self.capabilities = self._capabilities()
 
     async def check(self, setup_timeout_s: float = 600.0) -> None:
-        """Look at every server, before any page.
+        """Check every server before the first page.
 
         Raises RemoteError when one is no predictor, EngineUnavailable when none can be reached;
         one of several that cannot be reached is left out until it answers.
@@ -98,7 +99,7 @@ class RemoteEngine:
         check_task(self.capabilities, job)
         image_url = await asyncio.to_thread(encode_page, page)
         if not self._in_hand:
-            # time in which nothing was asked is no time without an answer
+            # time without requests does not count as time without an answer
             self._failing_since_s = None
         self._in_hand += 1
         try:
@@ -127,7 +128,8 @@ class RemoteEngine:
             raise EngineBroken("the engine was closed; make a new engine") from error
 
     async def _check_now(self) -> None:
-        """Before the first page, where nobody has looked: no page is to blame for what is found."""
+        """Check the servers before the first page, if nobody did: no page is to blame for the
+        result."""
         try:
             await self.check()
         except (RemoteError, EngineUnavailable) as error:
@@ -161,7 +163,7 @@ class RemoteEngine:
     async def _note_trouble(self, state: ServerState, error: TemporaryError) -> None:
         if error.busy:
             state.was_busy()
-            # a server whose worker has crashed says 409 for ever
+            # a server whose worker has crashed answers 409 forever
             if state.busy_streak % (2 * BUSY_STREAK) or await self._is_well(state.server):
                 return
             error.dead = True
@@ -182,13 +184,13 @@ class RemoteEngine:
 
     @asynccontextmanager
     async def _place(self, job: Job) -> AsyncIterator[ServerState]:
-        """A place at the least busy server that can do the job and is not resting."""
+        """A slot at the least busy server that can do the job and is not resting."""
         able = [state for state in self._states if job.task in state.server.abilities.tasks]
         if not able:
             raise UnsupportedTask(f"no server can do {job.task!r}")
         async with self._changed:
             while not (free := self._free(able)):
-                # or each page would wait for a dead server's rest to end
+                # otherwise each page would wait until a dead server's rest ends
                 self._check_patience()
                 await self._wait_for_change(able)
             state = min(free, key=lambda state: state.in_flight / state.limit)
@@ -196,7 +198,7 @@ class RemoteEngine:
         try:
             yield state
         finally:
-            # no await: a canceled page must give its place back
+            # no await here: a canceled page must return its slot
             state.in_flight -= 1
             await asyncio.shield(self._tell())
 
@@ -211,7 +213,7 @@ class RemoteEngine:
             self._changed.notify_all()
 
     async def _wait_for_change(self, states: Sequence[ServerState]) -> None:
-        """Until a place is given back or a server has rested."""
+        """Wait until a slot is free or a server has rested."""
         now_s = time.monotonic()
         rests = [state.rests_until_s - now_s for state in states if state.rests_until_s > now_s]
         with suppress(TimeoutError):
@@ -219,8 +221,8 @@ class RemoteEngine:
                 await self._changed.wait()
 
     def _check_patience(self, error: TemporaryError | None = None) -> None:
-        """Raises EngineBroken when nothing but trouble has come for so long that waiting makes no
-        sense, or the engine was closed: no page is to blame."""
+        """Raises EngineBroken when all servers have failed for so long that waiting makes no sense,
+        or when the engine was closed: no page is to blame."""
         self._check_open(error)
         since_s, patience_s = self._failing_since_s, self._retries.patience_s
         if since_s is not None and time.monotonic() - since_s > patience_s:

@@ -1,4 +1,4 @@
-"""Requests to one server: what can go wrong with them told apart, and bounds on what it answers."""
+"""Requests to one server, with typed errors and limits on the size of answers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,15 +12,16 @@ from deepocr.errors import EngineBroken, EngineError, RemoteError
 
 CONNECT_TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 8 << 20
-"""Ten times what the densest page takes; an answer may also give back what was sent."""
+"""Ten times the size of the densest page's answer; an answer may also repeat the input."""
 
 
 class TooLongError(httpx.TransportError):
-    """An answer that is endless, or may become so when it is unpacked."""
+    """An answer that is too long, or could become so when decompressed."""
 
 
 class BoundedTransport(httpx.AsyncHTTPTransport):
-    """Takes plain answers of a limited length: a few compressed bytes may stand for gigabytes."""
+    """Accepts uncompressed answers of limited length only: a few compressed bytes may become
+    gigabytes."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         request.headers["Accept-Encoding"] = "identity"
@@ -65,14 +66,15 @@ class Http:
             transport=BoundedTransport(
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=64)
             ),
-            # the environment's proxies are not for a server that was named on purpose
+            # a server named in the settings is reached directly, not through the environment's
+            # proxies
             trust_env=False,
         )
 
     async def send(self, method: str, path: str, **content: Any) -> httpx.Response:
         """Raises TemporaryError when no whole answer comes."""
         try:
-            # httpx counts from byte to byte: a drip would never end
+            # httpx's timeout restarts with every byte: a slow drip would never end
             async with asyncio.timeout(self._timeout_s):
                 return await self._client.request(method, self._base + path, **content)
         except (TimeoutError, httpx.TransportError) as error:
@@ -89,7 +91,7 @@ class Http:
         return answer
 
     def check_status(self, response: httpx.Response) -> None:
-        """Raises what `ask` raises for an answer that is no success."""
+        """Raises the errors of `ask` for an unsuccessful answer."""
         if not response.is_success:
             what = f"{self.name} answered {response.status_code} {start_of(response, 200)!r}"
             raise refusal(what, response.status_code, _retry_after_s(response))
@@ -113,7 +115,7 @@ def transport_trouble(name: str, error: Exception) -> TemporaryError:
 
 
 def refusal(what: str, code: int, retry_after_s: float = 0.0) -> EngineError:
-    """The error for a status that is no success."""
+    """The error for an unsuccessful status."""
     if code in (409, 429):
         return TemporaryError(what, busy=True, retry_after_s=retry_after_s)
     if code >= 500:
@@ -124,12 +126,13 @@ def refusal(what: str, code: int, retry_after_s: float = 0.0) -> EngineError:
 
 
 def start_of(response: httpx.Response, most_chars: int) -> str:
-    """How an answer begins, as UTF-8: a charset that it names may be none of text, as `zlib`."""
+    """The start of an answer, decoded as UTF-8: a charset that the server names may not be one of
+    text, such as `zlib`."""
     return said(response.content[: 4 * most_chars].decode("utf-8", "replace"), most_chars)
 
 
 def json_object(response: httpx.Response) -> dict[str, Any] | None:
-    """The answer as an object; None when it is none, too deep or not UTF-8."""
+    """The answer as an object; None if it is not an object, nested too deeply or not UTF-8."""
     try:
         content = from_json(response.content)
     except ValueError:
@@ -138,14 +141,14 @@ def json_object(response: httpx.Response) -> dict[str, Any] | None:
 
 
 def check_key(key: str) -> str:
-    """Raises RemoteError for what cannot be sent; the key itself is never told."""
+    """Raises RemoteError for a key that cannot be sent; the message never shows the key."""
     if not (key.isascii() and key.isprintable()):
         raise RemoteError("the API key has line breaks or letters that no key has; set it again")
     return key
 
 
 def _public_name(url: str) -> str:
-    """The address as it may be told: without user and password. Raises RemoteError."""
+    """The address without user and password, for messages. Raises RemoteError."""
     public = url.rpartition("@")[2]
     try:
         parts = httpx.URL(url)

@@ -36,7 +36,7 @@ class ReplicateModel:
     def __init__(
         self, model: str, token: str, timeout_s: float, base_url: str | None = None
     ) -> None:
-        """Raises RemoteError for a name of another form or a token that is none."""
+        """Raises RemoteError for a malformed name or token."""
         if not token:
             raise RemoteError("REPLICATE_API_TOKEN is not set; get one from your Replicate account")
         path, _, version = model.partition(":")
@@ -63,7 +63,7 @@ class ReplicateModel:
             self.abilities = abilities_of(latest.openapi_schema, self.name)
 
     async def predict(self, job: Job, image_url: str) -> Answer:
-        """Read a page; canceled here it is canceled there.
+        """Read a page. Canceling the call cancels the prediction.
 
         Raises TemporaryError, EngineError (the page failed) or EngineBroken.
         """
@@ -89,7 +89,7 @@ class ReplicateModel:
         return read_answer(prediction.output, self.abilities, self.name)
 
     async def close(self) -> None:
-        """The client keeps nothing open that needs an end."""
+        """Nothing to do: the client keeps no connection open."""
 
     async def _wait(self, prediction: Prediction) -> None:
         while prediction.status not in ENDED:
@@ -117,7 +117,7 @@ class ReplicateModel:
             raise refusal(f"{self.name} answered {code}: {reason}", code) from error
         except (TimeoutError, httpx.TransportError) as error:
             raise transport_trouble(self.name, error) from error
-        except Exception as error:  # the client takes the answer's form on trust
+        except Exception as error:  # the client does not validate the answer's shape
             raise TemporaryError(
                 f"{self.name} answered what cannot be understood", SENSELESS_TRIES
             ) from error

@@ -1,4 +1,4 @@
-"""A predictor elsewhere, and what is known of how it does."""
+"""A predictor elsewhere, and its state as far as it is known."""
 
 import time
 from typing import Protocol
@@ -7,11 +7,11 @@ from deepocr.engines.remote.answers import Abilities, Answer
 from deepocr.types import Job
 
 BUSY_STREAK = 3
-"""As many 409s in a row mean that others use the server too. A single one means nothing: a slot
-is freed just after its answer."""
+"""This many 409s in a row mean that others use the server too. A single one means nothing: a slot
+becomes free just after its answer."""
 
 TROUBLE_STREAK = 3
-"""After as many other errors in a row a server is given no pages for a while: it rests."""
+"""After this many other errors in a row a server rests: it gets no pages for a while."""
 
 FIRST_REST_S, LONGEST_REST_S = 1.0, 30.0
 
@@ -28,7 +28,7 @@ class Server(Protocol):
 
 
 class ServerState:
-    """What is known of one server's state. `limit` is how many pages it is given at once."""
+    """One server's state as far as it is known. `limit` is how many pages it gets at once."""
 
     def __init__(self, server: Server, limit: int) -> None:
         self.server = server
@@ -41,7 +41,7 @@ class ServerState:
         self.rest_s = FIRST_REST_S
 
     def is_free(self, now_s: float) -> bool:
-        # after a rest one page tries whether it is back
+        # after a rest, one page tests whether the server is back
         limit = 1 if self.trouble_streak else int(self.limit)
         return now_s >= self.rests_until_s and self.in_flight < limit
 
@@ -57,10 +57,10 @@ class ServerState:
             self.limit = float(max(1, min(int(self.limit), self.in_flight) - 1))
 
     def had_trouble(self, *, dead: bool) -> bool:
-        """Whether it is given no pages for a while from now on."""
+        """Whether it gets no pages for a while from now on."""
         self.trouble_streak += 1
         now_s = time.monotonic()
-        # requests that were under way together fail together: that is one trouble
+        # concurrent requests fail together: that counts as one error
         if (dead or self.trouble_streak >= TROUBLE_STREAK) and now_s >= self.rests_until_s:
             self.rests_until_s = now_s + self.rest_s
             self.rest_s = min(2 * self.rest_s, LONGEST_REST_S)

@@ -21,10 +21,10 @@ from deepocr.types import Job
 
 API = "/api/v1/ocr"
 WAIT_S = 30.0
-"""How long the service may hold back an answer while nothing changes."""
+"""How long the service may hold an answer while nothing changes (long polling)."""
 
 POLL_S = 0.2
-"""Between two looks at a task, should the service not hold back its answers."""
+"""Pause between two polls of a task, in case the service does not hold its answers."""
 
 
 class TaskService:
@@ -44,7 +44,7 @@ class TaskService:
             raise RemoteError(f"{self.name} is no OCR service: it has no {API}/process")
 
     async def predict(self, job: Job, image_url: str) -> Answer:
-        """Read a page; whatever ends the wait, the task is deleted there.
+        """Read a page. However the wait ends, the task is deleted on the service.
 
         Raises TemporaryError, EngineError (the page failed) or EngineBroken.
         """
@@ -76,7 +76,7 @@ class TaskService:
         await self._http.close()
 
     async def _wait(self, task: str) -> None:
-        """Until the task is final. Raises TemporaryError when it failed."""
+        """Wait until the task is final. Raises TemporaryError when it failed."""
         query = {"wait_s": WAIT_S, "include_result": "false"}
         while True:
             asked_s = time.monotonic()
@@ -94,5 +94,5 @@ class TaskService:
         try:
             await self._http.send("DELETE", f"{API}/results/{task}")
         except EngineError:
-            # it is deleted there in time
+            # the service deletes it when it expires
             return

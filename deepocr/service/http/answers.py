@@ -1,4 +1,4 @@
-"""The task API's answers: their models, and how they are made from states and pages."""
+"""The task API's responses: their models, and how they are built from states and pages."""
 
 import logging
 from collections import Counter
@@ -23,7 +23,7 @@ from deepocr.types import Box, PageResult, Verdict
 log = logging.getLogger(__name__)
 
 PAGE_S = 10.0
-"""A page's HTML may take so long; then its plain text is shown."""
+"""Limit for rendering a page's HTML in seconds; after that its plain text is shown."""
 
 
 class Accepted(BaseModel):
@@ -66,7 +66,7 @@ class Result(BaseModel):
 
 
 class Progress(BaseModel):
-    """Pages done, of all that are to be read."""
+    """Pages done, and pages to read in all."""
 
     done: int
     total: int
@@ -74,7 +74,7 @@ class Progress(BaseModel):
 
 
 class TaskStatus(BaseModel):
-    """A task without its text. `position` counts the tasks that come before a waiting one."""
+    """A task without its text. `position` is the number of tasks ahead of a waiting one."""
 
     task_id: str
     status: State
@@ -92,7 +92,7 @@ class TaskStatus(BaseModel):
 
 
 class TaskAnswer(TaskStatus):
-    """A task with what has been read so far; `pending_tasks` counts all that wait."""
+    """A task with its text so far; `pending_tasks` counts all waiting tasks."""
 
     result: Result | None = None
     pending_tasks: int = 0
@@ -110,7 +110,7 @@ def task_status(service: Service, snapshot: Snapshot, *, position: bool = True) 
 
 
 def task_fields(service: Service, snapshot: Snapshot) -> str:
-    """A TaskAnswer without its result, as JSON."""
+    """The fields of a TaskAnswer without its result, as JSON."""
     answer = TaskAnswer(
         **_status_fields(service, snapshot, True),
         pending_tasks=sum(service.store.pending().values()),
@@ -119,7 +119,7 @@ def task_fields(service: Service, snapshot: Snapshot) -> str:
 
 
 def with_result(files: TaskFiles, fields: str, snapshot: Snapshot) -> Iterator[str]:
-    """A TaskAnswer of these fields and what has been read, page by page."""
+    """A TaskAnswer from these fields and the pages' results, piece by piece."""
     yield f'{fields[:-1]},"result":'
     states, texts, detections = [], [], []
     verdicts: Counter[Verdict] = Counter()
@@ -162,7 +162,7 @@ def task_list(service: Service, owner: str, limit: int) -> bytes:
 
 
 def detections_of(page: PageResult) -> list[Detection]:
-    """Lines where the engine knows them, regions with a box otherwise."""
+    """The lines if the engine knows them, else the regions that have a box."""
     found = []
     for region in page.regions:
         for line in region.lines:

@@ -1,4 +1,4 @@
-"""How many bytes a request may have."""
+"""A limit on the size of request bodies."""
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -8,9 +8,9 @@ from deepocr.service.settings import ServiceSettings
 
 
 class BodyLimit:
-    """Answers 413 as soon as a body is longer than it may be, whatever its headers say.
+    """Answers 413 as soon as a body exceeds its limit, whatever its headers say.
 
-    Starlette's own limit is one for all kinds of bodies, and its answers are plain text.
+    Starlette's own limit is the same for all kinds of bodies, and its answers are plain text.
     """
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
@@ -36,7 +36,7 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                # not a Problem: FastAPI lets only this kind out of its reading of bodies
+                # not a Problem: only an HTTPException gets through FastAPI's body parsing
                 raise HTTPException(413, _too_large(limit))
             return message
 

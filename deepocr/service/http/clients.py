@@ -1,4 +1,4 @@
-"""Who asks: told before anything of a request's body is read."""
+"""Identifies the client before the request's body is read."""
 
 import hashlib
 import hmac
@@ -31,13 +31,13 @@ class Client:
     known: bool
 
 
-# these two only describe themselves in OpenAPI
+# these two only document the headers in OpenAPI
 _bearer = HTTPBearer(auto_error=False, description="an API key, where the service asks for one")
 _key_header = APIKeyHeader(name="X-API-Key", auto_error=False)
 
 
 async def identify(request: Request) -> Client:
-    """Raises the problem 401 where an API key is asked for and none that is known was given."""
+    """Raises a 401 Problem if an API key is required and no known key was sent."""
     digests = (await service_of(request)).settings.key_digests()
     if not digests:
         address = request.client.host if request.client else "unknown"
@@ -67,7 +67,7 @@ KnownClient = Annotated[Client, Depends(_known)]
 
 
 class ClientRoute(APIRoute):
-    """FastAPI reads a body before it asks who sent it; this route asks first."""
+    """FastAPI reads the body before dependencies; this route identifies the client first."""
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
@@ -80,7 +80,7 @@ class ClientRoute(APIRoute):
 
 
 def _matches(digest: bytes, digests: Sequence[bytes]) -> bool:
-    """Compares with every key, so that the time taken tells nothing."""
+    """Compares with every key, so that the time taken reveals nothing."""
     found = False
     for known in digests:
         found |= hmac.compare_digest(digest, known)

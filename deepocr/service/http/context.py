@@ -20,7 +20,7 @@ from deepocr.service.work.sweeper import Sweeper
 from deepocr.types import Job
 
 ASK_S = 2.0
-"""A store that answers no sooner is as good as away."""
+"""A store that takes longer to answer counts as unavailable."""
 
 A = TypeVarTuple("A")
 R = TypeVar("R")
@@ -39,13 +39,13 @@ class Service:
     workers: Workers
     helpers: Helpers
     documents: DocumentProcesses
-    # a hostile document may keep a thread for long: it is none of those that answer
+    # a hostile document may block a thread for long, so these threads answer no requests
     submit_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(32))
-    # of their own, so that questions to the store wait behind no other work
+    # a separate pool, so that calls to the store never wait behind other work
     ask_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(32))
 
     async def ask(self, question: Callable[[*A], R], *args: *A) -> R:
-        """What blocking code finds in the store, in time. Raises StoreUnavailableError."""
+        """Run a blocking call to the store with a time limit. Raises StoreUnavailableError."""
         try:
             async with asyncio.timeout(ASK_S):
                 return await to_thread.run_sync(
@@ -55,7 +55,7 @@ class Service:
             raise StoreUnavailableError(f"no answer within {ASK_S:g} s") from error
 
     def check_task(self, job: Job) -> None:
-        """Raises UnsupportedTask when workers are there and none of them can do it."""
+        """Raises UnsupportedTask if there are workers and none of them supports the task."""
         workers = self.workers.known().values()
         if workers and not any(job.task in worker["tasks"] for worker in workers):
             can = sorted({task for worker in workers for task in worker["tasks"]})
@@ -63,7 +63,7 @@ class Service:
 
 
 async def service_of(request: Request) -> Service:
-    """For Depends; async, so that it costs no thread."""
+    """For Depends; async, so that it needs no thread."""
     found = request.app.state.service
     assert isinstance(found, Service)
     return found

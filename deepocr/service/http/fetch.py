@@ -24,7 +24,7 @@ MAX_URL_CHARS = 4000
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 
-# networks that stand for others: NAT64, 6to4, and IPv4 addresses written in IPv6's ways
+# networks that embed other addresses: NAT64, 6to4, and IPv4-mapped IPv6 addresses
 _GATEWAYS = tuple(
     map(
         ipaddress.ip_network,
@@ -34,7 +34,7 @@ _GATEWAYS = tuple(
 
 
 class AddressRefused(InvalidInput):
-    """The URL leads to where the service does not go."""
+    """The URL leads to an address that the service does not connect to."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -47,7 +47,7 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open internet."""
+    """Whether an IP address is on the public internet."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
@@ -118,7 +118,7 @@ async def post(url: str, body: bytes, headers: dict[str, str], trusted: frozense
     pinned, host = await pin(url, trusted_hosts=trusted)
     async with _client() as client:
         request = _request(client, "POST", pinned, host, url, content=body, headers=headers)
-        # only the status counts: a body without end is never read
+        # only the status matters: an endless body is never read
         response = await client.send(request, stream=True)
         await response.aclose()
         if not response.is_success:

@@ -14,10 +14,10 @@ from typing import Any
 from deepocr.errors import DocumentTooLarge, InvalidInput
 
 LONG_CHARS = 4096
-"""Longer texts are taken for documents."""
+"""Texts longer than this are treated as documents."""
 
 MAX_REST_BYTES = 256 << 10
-"""What may be left without the documents: it is read in the event loop."""
+"""Most bytes that may be left without the documents: this part is parsed in the event loop."""
 
 
 def decode_base64(text: str) -> bytes:
@@ -66,7 +66,7 @@ def move_documents(body: Path, mark: str) -> tuple[bytes, dict[str, str]]:
 
 
 def _long_texts(content: Any) -> Iterator[tuple[Any, Any, str]]:
-    """Where each stands: its list or object, and its place there."""
+    """The position of each: its list or object, and its index or key there."""
     waiting = [content]
     while waiting:
         place = waiting.pop()

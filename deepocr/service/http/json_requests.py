@@ -18,7 +18,7 @@ from deepocr.service.http.waiting import IncomingDocument
 from deepocr.service.work.helpers import HelperFailed
 
 DIRECT_BYTES = 64 << 10
-"""A body with no more is read where it comes in."""
+"""Bodies up to this size in bytes are parsed in the event loop."""
 
 PARSE_S = 30.0
 
@@ -35,7 +35,7 @@ class JsonRequest(Request):
         return self._body
 
     def document(self, text: str, name: str) -> IncomingDocument:
-        """What the text stands for: base64, a data URL, or a URL to fetch. Raises InvalidInput."""
+        """The document in a text: base64, a data URL or a URL to fetch. Raises InvalidInput."""
         if self._folder is not None and text in self._faults:
             if self._faults[text]:
                 raise InvalidInput(self._faults[text])
@@ -68,19 +68,19 @@ class JsonRequest(Request):
             await file.write(start)
             async for piece in pieces:
                 await file.write(piece)
-        # nobody can know the mark before the body is there, so no text of a client can begin so
+        # the mark is random and made after the body was sent, so no client's text can begin with it
         mark = secrets.token_hex(16)
         try:
             rest, self._faults = await service.helpers.run(
                 PARSE_S, move_documents, self._folder / "body", mark
             )
-        # FastAPI lets only HTTPException out of its reading of bodies
+        # only an HTTPException gets through FastAPI's body parsing
         except DocumentTooLarge as error:
             raise HTTPException(413, str(error)) from error
         except HelperFailed as error:
             raise HTTPException(413, f"the JSON cannot be read: {error}; send less") from error
         except InvalidInput:
-            return b"?"  # whoever reads it says that this is no JSON
+            return b"?"  # the parser will report that this is not JSON
         return rest
 
 

@@ -1,6 +1,7 @@
-"""Answers made of pages: small ones in a thread, large ones by a helper, in a file.
+"""Responses built from pages: small ones in a thread, large ones in a helper process, through a
+file.
 
-Python that renders a book keeps the interpreter's lock, and with it every other request.
+Rendering a book would hold the interpreter's lock and block every other request.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from deepocr.service.state.records import TaskRecord
 from deepocr.types import PageResult
 
 NEAR_BYTES = 64 << 10
-"""Pages whose results have no more are rendered where they are asked for."""
+"""Results up to this size in bytes are rendered in this process."""
 
 MAKE_S = 300.0
 
@@ -37,9 +38,8 @@ async def made(
     headers: Mapping[str, str] | None = None,
     costly: bool = False,
 ) -> Response:
-    """What `pieces(files, *args)`, a function of a module, makes of the records' pages.
-
-    `costly` pieces are never made here. Raises HelperFailed, and what `pieces` raises.
+    """The output of the module-level function `pieces(files, *args)` for the records' pages.
+    `costly` output is always made by a helper. Raises HelperFailed, and what `pieces` raises.
     """
     files = service.files
     if not costly and await asyncio.to_thread(files.hold_at_most, records, NEAR_BYTES):
@@ -65,7 +65,7 @@ def write_pieces(
 
 
 def markdown_of(page: PageResult, task: str) -> str:
-    """Its Markdown; where that cannot be made, a comment that says so."""
+    """The page's Markdown, or a comment with the reason if it cannot be rendered."""
     return render_or_tell(lambda one: render_markdown(one, task=task), page, "Markdown")
 
 
@@ -78,7 +78,7 @@ def json_text(texts: Iterable[str]) -> Iterator[str]:
 
 
 class OnceResponse(FileResponse):
-    """Its file is gone afterward, also when the client hangs up."""
+    """Deletes its file afterward, also when the client hangs up."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: of this process, and of all workers by way of the store."""
+"""Metrics for Prometheus: this process's own, and all workers' through the store."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _SHARED: tuple[tuple[str, str, str, str], ...] = (
 
 
 class _Shared(Collector):
-    """What has been read from the store already."""
+    """The last values read from the store."""
 
     def __init__(self, families: Sequence[Metric]) -> None:
         self._families = families
@@ -33,7 +33,7 @@ class _Shared(Collector):
 
 
 async def shared_figures(service: Service) -> Collector:
-    """As of now; of a store that does not answer only that."""
+    """Current values; if the store does not answer, only the fact that it does not."""
     up = GaugeMetricFamily("deepocr_queue_up", "1 when the queue can be reached")
     families: list[Metric] = [up]
     try:
@@ -103,13 +103,13 @@ class RequestFigures:
         try:
             await self._app(scope, receive, send_noted)
         finally:
-            # the route's pattern, not the path: task ids would make a series each
+            # the route's pattern, not the path: every task id would become a time series
             route = getattr(scope.get("route"), "path", "other")
             self._requests.labels(_method(scope["method"]), route, str(status)).inc()
             self._seconds.labels(route).observe(time.perf_counter() - started_s)
 
 
 def _method(method: str) -> str:
-    """Clients may send any word as a method."""
+    """The method, with unknown ones as one: clients may send any word."""
     known = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
     return method if method in known else "other"

@@ -1,4 +1,4 @@
-"""OpenAI's chat shapes: requests taken apart, answers and stream chunks put together."""
+"""OpenAI's chat format: parsing requests, building answers and stream chunks."""
 
 import json
 import re
@@ -47,7 +47,7 @@ _EXAMPLE: dict[str, Any] = {
 
 
 class ImageUrlPart(BaseModel):
-    """Where the picture is: a data URL, or one to fetch where that is allowed."""
+    """The picture's location: a data URL, or a URL to fetch if that is allowed."""
 
     url: str
 
@@ -64,12 +64,12 @@ class Message(BaseModel):
     """Only the last message of the user is read."""
 
     role: str
-    # one fault is enough: a long list of wrong parts would make a long list of errors
+    # stop at the first error: a long list of wrong parts would give a long list of errors
     content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
 
 
 class StreamOptions(BaseModel):
-    """Whether a last chunk tells the tokens."""
+    """Whether the last chunk reports token counts."""
 
     include_usage: bool = False
 
@@ -91,7 +91,7 @@ class ChatRequest(BaseModel):
     n: Literal[1] | None = None
 
 
-# what changes nothing when it stands beside each: the defaults that clients send
+# default values that clients send and that change nothing
 _REFUSED: Mapping[str, tuple[Any, ...]] = {
     "tools": ([],),
     "tool_choice": ("none", "auto"),
@@ -111,7 +111,7 @@ _REFUSED: Mapping[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class ChatJob:
-    """What a chat asks for. `raw` answers with the model's own tags."""
+    """A chat request's job. `raw` means an answer with the model's own tags."""
 
     model: str
     sources: tuple[IncomingDocument, ...]
@@ -122,7 +122,7 @@ class ChatJob:
 def chat_job(
     request: ChatRequest, max_images: int, document: Callable[[str, str], IncomingDocument]
 ) -> ChatJob:
-    """`document` makes one of a URL and a name.
+    """`document` makes a document from a URL and a name.
 
     Raises InvalidInput for a prompt that no task has, and Problem for an unknown model.
     """
@@ -162,14 +162,14 @@ def task_of(prompt: str) -> tuple[str, str]:
 
 @dataclass
 class Totals:
-    """Over all pages of an answer. `finish_reason` is `length` when any was not read to its end."""
+    """Sums over all pages of an answer. `finish_reason` is `length` if any page was cut short."""
 
     prompt_tokens: int = 0
     output_tokens: int = 0
     finish_reason: str = "stop"
 
     def text_of(self, page: PageResult, job: Job, raw: bool) -> str:
-        """The page's text, after it has been added."""
+        """Adds a page to the sums and returns its text."""
         self.prompt_tokens += page.usage.prompt_tokens
         self.output_tokens += page.usage.output_tokens
         if page.finish_reason != "stop":
@@ -220,7 +220,7 @@ def models() -> dict[str, Any]:
 
 
 def model(name: str) -> dict[str, Any]:
-    """One of them. Raises Problem."""
+    """One model of the list. Raises Problem."""
     if name not in MODELS:
         names = ", ".join(MODELS)
         raise Problem(404, "model-not-found", f"unknown model; choose one of: {names}")
@@ -229,7 +229,7 @@ def model(name: str) -> dict[str, Any]:
 
 
 def _parts_of(messages: Sequence[Message]) -> list[Part]:
-    """Of the user's last message."""
+    """The parts of the user's last message."""
     for message in reversed(messages):
         if message.role == "user":
             if isinstance(message.content, str):

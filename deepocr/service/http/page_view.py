@@ -13,14 +13,14 @@ from deepocr.types import PageResult
 
 
 def page_json(data_dir: Path, task_id: str, number: int, task: str) -> bytes:
-    """As in the JSON download, with its Markdown and the two halves of the viewer."""
+    """The page as in the JSON download, with its Markdown and the two halves of the viewer."""
     page = _page(data_dir, task_id, number)
     shown = ShownPage(page, f"/api/v1/ocr/results/{task_id}/pages/{number}/image", {})
     return _json(page, render_markdown(page, task=task), picture_html(shown), text_html(shown))
 
 
 def plain_page_json(data_dir: Path, task_id: str, number: int, reason: str) -> bytes:
-    """The same where that fails: the text as the engine wrote it, and why."""
+    """The fallback when that fails: the engine's text, and the reason."""
     page = _page(data_dir, task_id, number)
     text = (
         f'<article class="page-text" data-page="{number}" id="text-{number}">'

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details: JSON that says what is wrong and what would be right."""
+"""Errors as RFC 9457 problem details: JSON that says what is wrong and what to do."""
 
 import logging
 import re
@@ -75,8 +75,8 @@ class Problem(DeepOCRError):
         )
 
 
-# the first class that fits, so the special ones stand before their bases; without a sentence of
-# its own the error's text is told
+# the first match counts, so subclasses come before their bases; without a text of its own the
+# error's message is used
 _PROBLEMS: tuple[tuple[type[DeepOCRError], int, str, str], ...] = (
     (DocumentTooLarge, 413, "document-too-large", ""),
     (UnknownFormat, 415, "unsupported-document", ""),
@@ -102,7 +102,7 @@ _PROBLEMS: tuple[tuple[type[DeepOCRError], int, str, str], ...] = (
 
 
 def problem_of(error: Exception) -> Problem | None:
-    """The problem that an exception means to a client; None for a mistake of our own."""
+    """The Problem for an exception that concerns the client; None for our own bugs."""
     if isinstance(error, Problem):
         return error
     for kind, status, slug, detail in _PROBLEMS:
@@ -116,15 +116,15 @@ def problem_of(error: Exception) -> Problem | None:
 
 
 def refuse_options(options: Mapping[str, Any], refused: Mapping[str, tuple[Any, ...]]) -> None:
-    """Raises InvalidInput for what is not heeded here, unless its value asks for nothing."""
+    """Raises InvalidInput for unsupported options, unless their value means "off"."""
     for name, harmless in refused.items():
         if options.get(name) is not None and options[name] not in harmless:
             raise InvalidInput(f"{name} is not supported here; leave it out")
 
 
 def add_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Make every error response of the app a problem. `routes` are asked which methods a path has:
-    Starlette tells those of the first route alone."""
+    """Make every error response of the app a problem. `routes` tell which methods a path allows:
+    Starlette reports those of the first route only."""
 
     def known(request: Request, error: Exception) -> JSONResponse:
         problem = problem_of(error)
@@ -132,7 +132,7 @@ def add_problem_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     def validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        # not the value itself: it may be a whole document, or a password
+        # without the value: it may be a whole document, or a password
         found = [
             {"where": _where(item["loc"]), "message": _SENTENCES.get(item["type"], item["msg"])}
             for item in error.errors()
@@ -166,10 +166,10 @@ _SENTENCES: Mapping[str, str] = {
     ),
     "list_type": "Input should be a list",
 }
-"""For what pydantic says in the words of Python."""
+"""Replacements for pydantic messages that use Python terms."""
 
 _INNER = re.compile(r"[A-Z\[]|^(str|int|constrained-str)$")
-"""Members of a union, which pydantic names by their classes, between the fields' own names."""
+"""Class names of union members, which pydantic puts between the field names."""
 
 
 def _where(place: Sequence[str | int]) -> str:
@@ -194,7 +194,7 @@ def _openai_error(request: Request, problem: Problem) -> dict[str, Any]:
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses`: which problems it answers with."""
+    """A route's `responses` for OpenAPI: the problems it may return."""
     return {
         status: {
             "description": HTTPStatus(status).phrase,

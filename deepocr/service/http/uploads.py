@@ -26,7 +26,7 @@ from deepocr.types import Dpi, Job
 COPY_BYTES = 1 << 20
 MAX_NAME_CHARS = 200
 PAGE_BYTES = 300_000
-"""What a page's picture and text are counted as, before they are there."""
+"""Estimated size of a page's picture and text in bytes, counted until they exist."""
 
 MAX_KEY_CHARS = 200
 
@@ -42,6 +42,7 @@ class Wanted:
     webhook: str | None = None
     live: bool = False
     check: bool = False
+    repair: bool = False
     idempotency_key: str | None = None
 
 
@@ -55,7 +56,7 @@ async def submit(
     decode: bool = False,
     task_id: str | None = None,
 ) -> TaskRecord:
-    """Save the document, look at it, and queue it; nothing is left behind when that fails.
+    """Save the document, inspect it, and queue it; nothing is left behind when that fails.
 
     `save` writes the document to the path it is given. With `decode` a picture is decoded too, so
     that a damaged one is refused at once. `task_id` is a new one. Raises InvalidInput, Problem,
@@ -87,7 +88,7 @@ def _submit(
             save(path)
         except OSError as error:
             raise NoRoomError(f"the upload cannot be written: {error.strerror}") from error
-        # in a process of its own; pages are the worker's part
+        # in a drawing process; the worker draws the pages
         with service.documents.open(path, password=wanted.password, decode=decode) as document:
             num_pages, numbers = document.num_pages, document.select(wanted.pages)
         record = _record(service, client, task_id, name, wanted, num_pages, numbers)
@@ -145,7 +146,7 @@ def save_bytes(content: bytes) -> Callable[[Path], None]:
 
 
 def clean_name(name: str | None) -> str:
-    """A client's file name for showing only: its last part, one line, not too long."""
+    """A client's file name for display only: the last part, one line, shortened."""
     last = (name or "").replace("\\", "/").rpartition("/")[2]
     shown = "".join(character for character in last if character.isprintable()).strip()
     return shown[:MAX_NAME_CHARS] or "document"
@@ -176,6 +177,7 @@ def _record(
         dpi=wanted.dpi or service.settings.dpi,
         live=wanted.live,
         check=wanted.check,
+        repair=wanted.repair,
         webhook=wanted.webhook,
         idempotency_key=key,
         num_bytes=upload.stat().st_size + PAGE_BYTES * len(numbers),
@@ -184,7 +186,8 @@ def _record(
 
 
 def _accept(service: Service, record: TaskRecord) -> TaskRecord:
-    """Into the store, then into the queue: what is not queued is found and queued later."""
+    """Put the task into the store, then its pages into the queue. Pages that are not queued now are
+    found and queued later."""
     accepted = service.store.create(record, service.settings)
     if accepted.task_id != record.task_id:
         if accepted.digest != record.digest:
@@ -197,7 +200,7 @@ def _accept(service: Service, record: TaskRecord) -> TaskRecord:
     try:
         service.sweeper.submit(record)
     except BaseException:
-        # the client is told that it failed, so nothing of it may run later
+        # the client gets an error, so nothing of the task may run later
         service.store.delete(record.task_id)
         raise
     return accepted
@@ -208,5 +211,5 @@ def _digest(path: Path, wanted: Wanted, numbers: tuple[int, ...]) -> str:
         content = hashlib.file_digest(file, "sha256").hexdigest()
     job = wanted.job
     options = [job.task, job.reference_text, job.preset, job.max_new_tokens, wanted.dpi, numbers]
-    options += ["check"] if wanted.check else []
+    options += [name for name in ("check", "repair") if getattr(wanted, name)]
     return hashlib.sha256(json.dumps([content, options]).encode()).hexdigest()

@@ -46,7 +46,7 @@ async def queued(
             for source, task_id in zip(sources, task_ids, strict=True)
         )
     finally:
-        # shielded: a client that hangs up cancels this request, and the tasks must still end
+        # shielded: a client that hangs up cancels this request, but the tasks must still be ended
         await asyncio.shield(asyncio.to_thread(_discard, service, task_ids))
 
 
@@ -112,7 +112,7 @@ async def _submit(
         return await asyncio.shield(submission)
     finally:
         if not submission.done():
-            # its thread goes on, and what it queues must be there to be deleted
+            # its thread goes on: wait for it, so that what it queues can be deleted
             await asyncio.wait((submission,))
 
 
@@ -122,7 +122,7 @@ async def _wait_until_gone(request: Request) -> None:
 
 
 def _discard(service: Service, task_ids: Sequence[str]) -> None:
-    """Nobody can ask for these tasks again: nothing of them is kept."""
+    """Delete tasks that nobody can ask for again."""
     for snapshot in service.store.tasks(task_ids).values():
         finish_task(service.store, service.files, snapshot.record, "CANCELED")
     for task_id in task_ids:

@@ -1,4 +1,4 @@
-"""Many requests that wait for tasks: the store tells of a change, one look is for all of them."""
+"""Many requests wait for tasks: the store signals a change, and one query serves all of them."""
 
 import asyncio
 import logging
@@ -14,13 +14,13 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 REST_S = 0.05
-"""Between looks, so that a busy service does not look without a pause."""
+"""Pause between queries, so that a busy service does not query without a break."""
 
 WORKERS_S = 2.0
 
 
 class Workers:
-    """Who works, as of a moment ago: every submit asks."""
+    """The current workers, cached for a moment: every submit asks for them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -39,7 +39,7 @@ class Workers:
 
 @dataclass(eq=False)
 class Waiter:
-    """A request that waits for a task to become another than it is `known` to be."""
+    """A request that waits until a task differs from what is `known`."""
 
     task_id: str
     known: TaskProgress
@@ -71,7 +71,7 @@ class Watcher:
     async def changed(
         self, task_id: str, known: TaskProgress, timeout_s: float
     ) -> TaskProgress | None:
-        """The progress as soon as it is another than `known`, or as it is after the time.
+        """The progress as soon as it differs from `known`, or the current one after the timeout.
 
         None when the task is gone. Raises StoreUnavailableError.
         """
@@ -80,7 +80,7 @@ class Watcher:
         progress: TaskProgress | None = known
         try:
             async with asyncio.timeout(timeout_s):
-                # the first look is for what changed before this request began to wait
+                # the first query catches what changed before this request began to wait
                 while progress == known:
                     found = await asyncio.to_thread(self._store.progress, [task_id])
                     progress = found.get(task_id)
@@ -94,7 +94,7 @@ class Watcher:
         return progress
 
     async def final(self, task_id: str, timeout_s: float) -> TaskProgress | None:
-        """The progress once the task is final, or as it is after the time."""
+        """The progress once the task is final, or the current one after the timeout."""
         progress: TaskProgress | None = TaskProgress("PENDING", 0)
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s

@@ -5,7 +5,7 @@
     tasks/ID/page_0001.json  a page's result; written beside and renamed, so it is whole or absent
     tasks/ID/page_0001.jpg   the page as the engine saw it
     tasks/ID/document.*      what the whole document gives, made once
-    temporary/               of single requests; swept, should one of them not clean up
+    temporary/               files of single requests; swept if a request did not clean up
 
 Names are made from task ids of our own making and page numbers, never from a client's file name.
 """
@@ -32,14 +32,14 @@ _TASK_ID = re.compile(r"[0-9a-f]{32}")
 
 PICTURE_QUALITY = 88
 MAX_SIDE_PX = 65_500
-"""What a JPEG can hold."""
+"""Longest side of a JPEG in pixels."""
 
 TEMPORARY_S = 6 * 3600.0
-"""No request takes so long."""
+"""Temporary files older than this, in seconds, belong to no request any more."""
 
 
 class NoRoomError(StorageError):
-    """The data folder cannot take any more: disk full, quota or a read-only file system."""
+    """Nothing can be written to the data folder: disk full, quota or read-only file system."""
 
 
 class TaskFiles:
@@ -107,7 +107,7 @@ class TaskFiles:
         return self.folder(task_id) / f"{_page(number)}.json"
 
     def pages(self, task_id: str, numbers: Iterable[int]) -> Iterator[PageResult]:
-        """Those that are there, in the order asked for."""
+        """The results that exist, in the order asked for."""
         found = (self.page(task_id, number) for number in numbers)
         return (page for page in found if page is not None)
 
@@ -140,14 +140,14 @@ class TaskFiles:
         return _DOCUMENT.validate_json(content)
 
     def write(self, task_id: str, name: str, content: bytes) -> Path:
-        """Whole or not at all, also when the machine stops in between."""
+        """Atomic, also if the machine crashes in between."""
         path = self.folder(task_id) / name
         with _writing(), new_file(path) as file:
             file.write(content)
         return path
 
     def num_bytes(self, task_id: str) -> int:
-        """Of all that is kept of the task."""
+        """Size of all the task's files."""
         found = 0
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder(task_id)) as entries:
             for entry in entries:
@@ -156,13 +156,13 @@ class TaskFiles:
         return found
 
     def adopt(self, task_id: str, part: Path, name: str) -> None:
-        """Make a file that was written elsewhere in the data folder one of the task's."""
+        """Move a file from elsewhere in the data folder into the task's folder."""
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(self.folder(task_id) / name)
 
     def hold_at_most(self, records: Iterable[TaskRecord], most_bytes: int) -> bool:
-        """Whether the pages' results have no more bytes than that."""
+        """Whether the pages' results have at most so many bytes."""
         for record in records:
             for number in record.numbers:
                 try:
@@ -174,11 +174,11 @@ class TaskFiles:
         return True
 
     def temporary(self) -> Path:
-        """A new name for what belongs to one request."""
+        """A new path for a file that belongs to one request."""
         return self._temporary / secrets.token_hex(16)
 
     def sweep_temporary(self, now_s: float) -> None:
-        """Delete what requests left behind whose process was killed."""
+        """Delete what is left of requests whose process was killed."""
         for path in self._temporary.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 if now_s - path.stat().st_mtime > TEMPORARY_S:
@@ -193,7 +193,7 @@ class TaskFiles:
 
 
 def new_task_id() -> str:
-    """128 random bits: whoever does not know it cannot guess it."""
+    """128 random bits, which cannot be guessed."""
     return secrets.token_hex(16)
 
 
@@ -203,7 +203,7 @@ def _page(number: int) -> str:
 
 @contextlib.contextmanager
 def _writing() -> Iterator[None]:
-    """A folder that is gone means a deleted task; other errors of the system, one in trouble."""
+    """A missing folder means that the task was deleted; other system errors become NoRoomError."""
     try:
         yield
     except OSError as error:

@@ -24,10 +24,10 @@ SHORT_PAGES = 4
 class TaskRecord(BaseModel):
     """Written once, when the task is accepted.
 
-    `client` is whose limits count, `owner` whose list it stands in; both are digests. `numbers`
+    `client` is whom limits apply to, `owner` whose list shows the task; both are digests. `numbers`
     are the pages to read, from 1. `live` asks workers to publish text while it is written,
-    `check` to hold pages against a second reader.
-    `num_bytes` is what its files may become; once it is final the store counts what they are.
+    `check` to hold pages against a second reader, `repair` to insert what they lack. `num_bytes` is
+    an estimate of its files' size; once the task is final the store counts the real size.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +43,7 @@ class TaskRecord(BaseModel):
     dpi: Dpi
     live: bool = False
     check: bool = False
+    repair: bool = False
     webhook: str | None = None
     idempotency_key: str | None = None
     digest: str = ""
@@ -70,13 +71,13 @@ class Snapshot:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """Pages that are not settled yet, in order."""
+        """Page numbers that are not settled yet, in order."""
         return tuple(n for n in self.record.numbers if n not in self.settled)
 
 
 @dataclass(frozen=True)
 class TaskProgress:
-    """What changes while a task runs; two equal ones mean that nothing has happened."""
+    """What changes while a task runs; if two are equal, nothing has happened in between."""
 
     state: State
     done: int
@@ -84,9 +85,8 @@ class TaskProgress:
 
 @dataclass(frozen=True)
 class Suspicion:
-    """What is held against a page: a worker was lost `strikes` times while it had it in hand.
-
-    `together` is how many pages it had in hand the last time, `reason` how that worker ended.
+    """Why a page is suspected: `strikes` workers were lost while they were reading it. `together`
+    is how many pages the last of them was reading, `reason` how it ended.
     """
 
     strikes: int = 0
@@ -95,16 +95,16 @@ class Suspicion:
 
 
 class TooManyTasksError(DeepOCRError):
-    """The client has as many unfinished tasks as one may have."""
+    """The client has reached its limit of unfinished tasks."""
 
 
 class TooManyBytesError(DeepOCRError):
-    """The client keeps as many bytes here as one may, finished tasks included."""
+    """The client has reached its limit of stored bytes, finished tasks included."""
 
 
 class NoBytesLeftError(DeepOCRError):
-    """All clients together keep as many bytes as the service may."""
+    """All clients together have reached the limit of stored bytes."""
 
 
 class QueueFullError(DeepOCRError):
-    """All clients together have as many unfinished tasks as the service takes."""
+    """All clients together have reached the limit of unfinished tasks."""

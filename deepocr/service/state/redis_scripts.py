@@ -1,4 +1,4 @@
-"""What Redis runs in one step each. All keys begin with PREFIX.
+"""Lua scripts that Redis runs atomically. All keys begin with PREFIX.
 
 task:ID            hash: record, lane, pages, missing, sent, state, started_s, finished_s, error
 task:ID:settled    hash: page number -> status
@@ -14,12 +14,12 @@ key:O:K            a task by idempotency key
 hand:W, begun:W    sets: the pages (ID:NUMBER) that a worker has taken, that it has begun
 readers            set: workers that have taken some
 webhooks           sorted set of tasks by when their webhook is due; webhooks:tries hash
-changed            channel on which a task's changes are told
+changed            channel that announces a task's changes
 """
 
 PREFIX = "deepocr:2:"
 
-# KEYS[1] the prefix; ARGV as named. Every script checks and changes in one step.
+# KEYS[1] is the prefix; ARGV as named. Every script checks and changes atomically.
 _CREATE = """
 local p, id, owner, client, key = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if key ~= '' then

@@ -65,7 +65,7 @@ def _told(method: Callable[P, R]) -> Callable[P, R]:
 
 
 def _all_told(store: type[S]) -> type[S]:
-    """Every method tells troubles with Redis as StoreUnavailableError."""
+    """Maps Redis errors of every method to StoreUnavailableError."""
     for name, method in [*vars(store).items()]:
         if callable(method) and not name.startswith("__"):
             setattr(store, name, _told(method))
@@ -82,7 +82,7 @@ class RedisStore(Store):
             decode_responses=True,
             socket_timeout=ANSWER_S,
             socket_connect_timeout=ANSWER_S / 2,
-            # once more at once: the first call after a restart of Redis finds a closed connection
+            # retry once: the first call after a restart of Redis finds a closed connection
             retry=Retry(NoBackoff(), 1),
             retry_on_error=[redis.ConnectionError],
         )
@@ -217,7 +217,7 @@ class RedisStore(Store):
 
     def write_live(self, task_id: str, number: int, text: str) -> None:
         self._redis.hset(f"{_task(task_id)}:live", number, text)
-        # a page may have settled in between; nobody would remove what came too late
+        # the page may have been settled in between; text that comes too late would never be removed
         self._redis.expire(f"{_task(task_id)}:live", 3600)
 
     def read_live(self, task_id: str, number: int) -> str:

@@ -11,11 +11,11 @@ from deepocr.service.state.store import ANSWER_S, StoreUnavailableError
 
 
 class SqliteFile:
-    """A connection per thread; writers wait for one another. Raises StoreUnavailableError."""
+    """One connection per thread; writers wait for each other. Raises StoreUnavailableError."""
 
     def __init__(self, path: Path, schema: str) -> None:
         self._path = path
-        # SQLite's own waiting sleeps in steps; among threads a lock wakes the next at once
+        # SQLite waits by sleeping in steps; a lock wakes the next thread at once
         self._writing = threading.Lock()
         self._local = threading.local()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that has the file for itself."""
+        """An exclusive transaction."""
         with self._connected() as connection:
             if not self._writing.acquire(timeout=ANSWER_S):
                 raise StoreUnavailableError("other threads have been writing for too long")
@@ -67,7 +67,7 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        """This thread's connection; its troubles as StoreUnavailableError."""
+        """This thread's connection; its errors become StoreUnavailableError."""
         try:
             connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
             if connection is None:

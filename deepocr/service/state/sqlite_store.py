@@ -147,7 +147,7 @@ class SqliteStore(Store):
     def wait_for_change(self, timeout_s: float) -> None:
         deadline_s = time.monotonic() + timeout_s
         while True:
-            # counts what other connections than this thread's have written
+            # changes when another connection has written
             version = self._file.one("PRAGMA data_version")[0]
             if version != getattr(self._local, "version", None) or time.monotonic() > deadline_s:
                 self._local.version = version
@@ -170,7 +170,7 @@ class SqliteStore(Store):
             return first[0] if first else None
 
     def take_page(self, task_id: str, number: int, worker_id: str) -> Suspicion | None:  # noqa: ARG002
-        # not kept who has it: the embedded queue itself gives back what a lost worker had taken
+        # the worker is not recorded: the embedded queue itself returns what a lost worker had taken
         row = self._file.one(
             "SELECT state, status, strikes, together, reason FROM tasks LEFT JOIN pages "
             "ON pages.task_id = tasks.task_id AND number = ? WHERE tasks.task_id = ?",

@@ -1,4 +1,4 @@
-"""Where tasks' states are kept: one contract for a file and for Redis, and what they share."""
+"""The interface of the task store, and what its implementations in SQLite and Redis share."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +16,10 @@ from deepocr.service.state.records import (
 )
 
 WORKER_TTL_S = 30.0
-"""A worker that has not been heard of for so long is gone."""
+"""A worker that gave no sign of life for this long, in seconds, is lost."""
 
 ANSWER_S = 2.0
-"""A store that has not answered after so long is told as unavailable."""
+"""A store that does not answer within this time, in seconds, is unavailable."""
 
 
 class StoreUnavailableError(StorageError):
@@ -27,7 +27,7 @@ class StoreUnavailableError(StorageError):
 
 
 class Store(Protocol):
-    """Every change is atomic and may be asked for twice. Blocking, safe from any thread.
+    """Every change is atomic and idempotent. Blocking, thread-safe.
 
     All methods raise StoreUnavailableError when the store cannot be reached.
     """
@@ -37,30 +37,29 @@ class Store(Protocol):
     def create(self, record: TaskRecord, settings: ServiceSettings) -> TaskRecord:
         """Keep a new task, or return the owner's earlier one with the same idempotency key.
 
-        The settings' limits on tasks count those that are not final, limits on bytes all that
-        are not deleted. Raises TooManyTasksError,
-        QueueFullError, TooManyBytesError or NoBytesLeftError.
+        Limits on tasks count unfinished tasks, limits on bytes all tasks that are not deleted.
+        Raises TooManyTasksError, QueueFullError, TooManyBytesError or NoBytesLeftError.
         """
 
     def task(self, task_id: str) -> Snapshot | None:
         return self.tasks([task_id]).get(task_id)
 
     def tasks(self, task_ids: Sequence[str]) -> dict[str, Snapshot]:
-        """Of many tasks; those that are gone are left out."""
+        """Snapshots of many tasks; deleted ones are left out."""
 
     def tasks_of(self, owner: str, limit: int) -> list[Snapshot]:
         """The newest first."""
 
     def finish(self, task_id: str, state: State, error: str | None = None) -> bool:
-        """Make the task final, and its webhook due. False when it was final already, or is gone."""
+        """Make the task final and its webhook due. False if it was final already or is deleted."""
 
     def delete(self, task_id: str) -> None: ...
 
     def weigh(self, task_id: str, num_bytes: int) -> None:
-        """From now on the task counts as so many bytes that are kept for its client."""
+        """Set how many bytes the task counts for in its client's limit."""
 
     def ahead(self, task_id: str) -> int:
-        """How many waiting tasks of the same lane come before this one."""
+        """How many waiting tasks of the same lane are ahead of this one."""
 
     def pending(self) -> Mapping[str, int]:
         """Waiting tasks by lane."""
@@ -70,10 +69,10 @@ class Store(Protocol):
     def expired(self, now_s: float) -> list[str]: ...
 
     def progress(self, task_ids: Iterable[str]) -> dict[str, TaskProgress]:
-        """Of many tasks at once; those that are gone are left out."""
+        """Progress of many tasks at once; deleted ones are left out."""
 
     def wait_for_change(self, timeout_s: float) -> None:
-        """Return when a task may have changed since this thread's last call, or after the time."""
+        """Wait until a task may have changed since this thread's last call, or the timeout."""
 
     # sending pages to the queue
 
@@ -81,87 +80,91 @@ class Store(Protocol):
         """Unfinished tasks with pages that were never sent to the queue."""
 
     def take_unsent(self, task_id: str, count: int) -> int | None:
-        """Claim the next `count` places of the task's `numbers` for sending; the first of them.
+        """Claim the next `count` places in the task's `numbers` for sending; returns the first of
+        them.
 
-        None when all are sent, or the task is final or gone.
+        None if all are sent, or the task is final or deleted.
         """
 
     # pages
 
     def take_page(self, task_id: str, number: int, worker_id: str) -> Suspicion | None:
-        """The page was delivered to the worker, which may have it wait: what is held against it.
+        """The page was delivered to the worker, which may let it wait. Returns why it is suspected.
 
-        None when it is settled, or the task is final or gone.
+        None if it is settled, or the task is final or deleted.
         """
 
     def begin_page(self, task_id: str, number: int, worker_id: str) -> bool:
-        """The page is being read, and the task is started. False: nothing to do."""
+        """Mark the page as being read and the task as started. False if there is nothing to do."""
 
     def settle_page(
         self, task_id: str, number: int, status: str, counts: Sequence[tuple[str, float]] = ()
     ) -> int | None:
-        """The page is done, and `counts` are added to the counters: how many pages are missing.
+        """Mark the page as done and add `counts` to the counters. Returns how many pages are
+        missing.
 
-        None, and nothing is counted, when it was done already, or the task is final or gone.
+        None, and nothing is counted, if it was done already, or the task is final or deleted.
         """
 
     def release(self, worker_id: str, reason: str | None) -> list[tuple[str, int]]:
-        """The worker is gone; pages that it had taken are nobody's again and returned.
+        """Take back the pages of a lost worker; returns them.
 
-        With a reason those that it had begun get a strike: one of them may have ended the worker.
+        With a reason, the pages that it had begun get a strike: one of them may have ended the
+        worker.
         """
 
     def readers(self) -> set[str]:
         """Workers that have taken pages."""
 
     def write_live(self, task_id: str, number: int, text: str) -> None:
-        """What has been written of a page so far."""
+        """Keep the text of a page so far."""
 
     def read_live(self, task_id: str, number: int) -> str: ...
 
     # webhooks
 
     def take_webhook(self, now_s: float, again_s: float) -> tuple[str, int] | None:
-        """A task whose webhook is due, and its tries with this one; due again at `again_s`."""
+        """A task whose webhook is due, and the number of tries including this one; due again at
+        `again_s`."""
 
     def put_webhook(self, task_id: str, due_s: float | None) -> None:
-        """When a webhook that was taken is due again; None: never."""
+        """Set when a taken webhook is due again; None for never."""
 
     # workers
 
     def beat(self, worker_id: str, info: Mapping[str, Any]) -> None:
-        """A sign of life with what a worker tells about itself; `trouble`: why there is none."""
+        """A worker's sign of life with facts about it; `trouble`: why there is no worker."""
 
     def _beats(self) -> Iterable[tuple[str, str]]:
-        """Signs of life within WORKER_TTL_S: ids and JSON."""
+        """Ids and JSON of the signs of life within WORKER_TTL_S."""
 
     def forget_worker(self, worker_id: str) -> None: ...
 
     def workers(self) -> dict[str, dict[str, Any]]:
-        """Those that have given a sign of life lately."""
+        """Workers that gave a sign of life recently."""
         infos = ((name, json.loads(info)) for name, info in self._beats())
         return {name: info for name, info in infos if "trouble" not in info}
 
     def troubles(self) -> dict[str, str]:
-        """Workers that are being started again, and why."""
+        """Workers that are being restarted, and why."""
         infos = ((name, json.loads(info)) for name, info in self._beats())
         return {name: info["trouble"] for name, info in infos if "trouble" in info}
 
     # the rest
 
     def count(self, amounts: Sequence[tuple[str, float]]) -> None:
-        """Add to counters that all processes share."""
+        """Add to the counters that all processes share."""
 
     def counters(self) -> dict[str, float]: ...
 
     def once(self, name: str, seconds: float) -> bool:
-        """True for the first who asks within so many seconds, among all processes."""
+        """True for the first caller within so many seconds, among all processes."""
 
     def close(self) -> None: ...
 
 
 def snapshot_of(fields: Mapping[str, Any], settled: Mapping[Any, str]) -> Snapshot:
-    """From what a store keeps under the names of Snapshot's fields."""
+    """A Snapshot from fields that a store keeps under the same names."""
     started_s, finished_s = fields.get("started_s"), fields.get("finished_s")
     return Snapshot(
         record=TaskRecord.model_validate_json(fields["record"]),
@@ -174,5 +177,5 @@ def snapshot_of(fields: Mapping[str, Any], settled: Mapping[Any, str]) -> Snapsh
 
 
 def is_open(state: Any, status: Any) -> bool:
-    """Whether there is anything left to do for a page of a task."""
+    """Whether a page of a task is still to be done."""
     return state is not None and state not in FINAL and status is None

@@ -48,7 +48,7 @@ STOP_LOOK_S = 0.5
 
 @functools.cache
 def _file(path: Path) -> SqliteFile:
-    """One for all channels of this process: its lock is fairer than SQLite's."""
+    """One file object for all channels of this process: its lock is fairer than SQLite's."""
     return SqliteFile(path, _SCHEMA)
 
 
@@ -58,7 +58,7 @@ class QoS(virtual.QoS):
     restore_at_shutdown = False
 
     def ack(self, delivery_tag: str) -> None:
-        # first, or a full disk would cost a place among those that may be delivered
+        # first: otherwise a full disk would cost a prefetch slot
         super().ack(delivery_tag)
         self.channel.forget(delivery_tag)
 
@@ -91,13 +91,13 @@ class Channel(virtual.Channel):
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002
         try:
-            # most polls find nothing: ask without the write lock first
+            # most polls find nothing: look without the write lock first
             if not self._file.all(f"SELECT 1 {_WAITING} LIMIT 1", queue):
                 raise Empty
             with self._file.write() as rows:
                 row = rows.execute(_TAKE, (queue,)).fetchone()
         except StoreUnavailableError as error:
-            # a full disk or a lock: asked again with the next poll
+            # a full disk or a lock: the next poll tries again
             log.warning("the queue cannot be read just now: %s", error)
             time.sleep(STOP_LOOK_S)
             raise Empty from error
@@ -116,12 +116,12 @@ class Channel(virtual.Channel):
         return size
 
     def forget(self, tag: str) -> None:
-        """The message is done with."""
+        """Delete an acknowledged message."""
         with self._file.write() as rows:
             rows.execute("DELETE FROM messages WHERE tag = ?", (tag,))
 
     def give_back(self, tag: str) -> None:
-        """The message waits again, in its old place."""
+        """Put a message back into its old place in the queue."""
         with self._file.write() as rows:
             rows.execute("UPDATE messages SET delivered = 0 WHERE tag = ?", (tag,))
 
@@ -138,7 +138,7 @@ class Transport(virtual.Transport):
     channel_errors = (*virtual.Transport.channel_errors, sqlite3.DatabaseError)
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        # Celery looks whether it should stop only in between
+        # Celery checks for a stop only between polls
         super().drain_events(connection, timeout=min(timeout or STOP_LOOK_S, STOP_LOOK_S))
 
     @property
@@ -160,7 +160,7 @@ def url_of(path: Path) -> str:
 
 
 def restore_delivered(path: Path) -> int:
-    """Make what a worker that is gone had taken visible again; returns how many messages.
+    """Make messages visible again that a lost worker had taken; returns how many.
 
     Raises StoreUnavailableError.
     """

@@ -1,4 +1,4 @@
-"""Documents of the tasks in work, open from page to page."""
+"""Documents that stay open between the pages of a task."""
 
 import contextlib
 import threading
@@ -10,7 +10,7 @@ from deepocr.service.state.files import TaskFiles
 from deepocr.service.state.records import TaskRecord
 
 KEPT_OPEN = 16
-"""Documents that stay open though no page of theirs is in work just now."""
+"""Most documents that stay open while none of their pages is being read."""
 
 
 @dataclass
@@ -31,9 +31,9 @@ class OpenDocuments:
 
     @contextlib.contextmanager
     def open(self, record: TaskRecord) -> Iterator[Document]:
-        """The task's document, which nobody closes meanwhile. Raises InvalidInput."""
+        """The task's document, kept open while it is in use. Raises InvalidInput."""
         with self._lock:
-            # last in the order of use
+            # the most recently used is last
             entry = self._entries.pop(record.task_id, None) or _Entry()
             self._entries[record.task_id] = entry
             entry.users += 1
@@ -52,7 +52,7 @@ class OpenDocuments:
                 document.close()
 
     def _leave(self, entry: _Entry) -> list[Document]:
-        """Those to close: they were used longest ago."""
+        """The least recently used documents, to be closed."""
         with self._lock:
             entry.users -= 1
             idle = [task_id for task_id, found in self._entries.items() if not found.users]

@@ -1,7 +1,7 @@
-"""Who may read beside whom in one worker process.
+"""Which pages may be read at the same time in one worker process.
 
-Pages that a lost worker had in hand are suspected. They are read among themselves, half as many at
-once as were lost together: each loss halves the suspects, until the page that did it is alone.
+Pages that a lost worker was reading are suspected. They are read apart from the others, half as
+many at once as were lost together: each loss halves the suspects, until the page at fault is alone.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 
 class Gate:
-    """Pages that nothing is held against, any number at once; or suspected ones, a few."""
+    """Lets in either any number of unsuspected pages, or a few suspected ones."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -20,10 +20,11 @@ class Gate:
 
     @contextlib.contextmanager
     def enter(self, most: int | None) -> Iterator[None]:
-        """Wait until there is room. `most` is how many a suspected page may be among; else None."""
+        """Wait until there is room. `most` is how many suspected pages may be read at once; None
+        for an unsuspected page."""
         with self._changed:
             if most is None:
-                # suspects go first, or they would wait for ever
+                # suspects go first, or they would wait forever
                 self._changed.wait_for(lambda: not self._suspects and not self._suspects_waiting)
                 self._others += 1
             else:

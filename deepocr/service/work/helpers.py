@@ -1,4 +1,4 @@
-"""Work that would keep the interpreter's lock for long, in processes of its own."""
+"""Processes for work that would hold the interpreter's lock for long."""
 
 import asyncio
 import logging
@@ -16,10 +16,10 @@ from deepocr.errors import DeepOCRError
 log = logging.getLogger(__name__)
 
 MEMORY_BYTES = 2 << 30
-"""Beyond this an allocation of a helper fails."""
+"""Memory limit of a helper in bytes; allocations beyond it fail."""
 
 NICENESS = 5
-"""Who asks for little comes first."""
+"""Small requests come first."""
 
 MAX_LOGGED = 20
 
@@ -58,7 +58,7 @@ class Helpers:
 
 
 class _Told(logging.Handler):
-    """What is logged goes back with the answer: nobody reads the standard error of a helper."""
+    """Sends log records back with the answer: nobody reads a helper's standard error."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -73,7 +73,7 @@ def _limited(work: Callable[[*A], R], args: tuple[*A]) -> tuple[R, list[str]]:
     os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, most))
-    # a pipe that nobody reads would stop whoever writes much into it
+    # a pipe that nobody reads would block whoever writes much into it
     os.dup2(sys.stdout.fileno(), 2)
     told = _Told()
     logging.getLogger().handlers = [told]
@@ -82,6 +82,6 @@ def _limited(work: Callable[[*A], R], args: tuple[*A]) -> tuple[R, list[str]]:
     except MemoryError as error:
         raise HelperFailed(f"it took more than {MEMORY_BYTES:,} bytes of memory") from error
     except Exception as error:
-        # a traceback does not travel with its exception, a note does
+        # an exception loses its traceback when it is pickled, but keeps its notes
         error.add_note(traceback.format_exc())
         raise

@@ -1,4 +1,4 @@
-"""Celery: its configuration, and how pages get into its queue. It carries page jobs, no more."""
+"""Celery's configuration, and how pages get into its queue. It carries page jobs only."""
 
 import contextlib
 import sqlite3
@@ -20,14 +20,14 @@ PAGE = "deepocr.page"
 LANES = ("short", "long")
 
 EMBEDDED_POLL_S = 0.05
-"""How often the embedded broker is asked for messages."""
+"""Pause between polls of the embedded broker in seconds."""
 
 SEND_PAGES = 50
 """Pages of a book that are queued at a time, so that other tasks come in between."""
 
 
 def make_celery(settings: ServiceSettings) -> Celery:
-    """An app of its own on Redis or, without it, on files in the data folder."""
+    """A Celery app on Redis or, without it, on files in the data folder."""
     app = Celery("deepocr", set_as_current=False)
     app.conf.update(
         task_queues=[Lane(name, Exchange(name), routing_key=name) for name in LANES],
@@ -69,7 +69,7 @@ def _use_redis(app: Celery, settings: ServiceSettings, url: str) -> None:
         broker_url=url,
         broker_transport_options={
             "visibility_timeout": settings.redelivery_s(),
-            # how often workers look for what is overdue; Kombu's own is every 100 s
+            # pause between checks for overdue messages; Kombu's default is 100 s
             "unacked_restore_interval": min(10.0, settings.redelivery_s() / 4),
             "unacked_restore_throttle": 1,
             "global_keyprefix": "deepocr:queue:",
@@ -83,7 +83,7 @@ def _use_redis(app: Celery, settings: ServiceSettings, url: str) -> None:
 def send_unsent(app: Celery, store: Store, record: TaskRecord) -> bool:
     """Queue the task's next SEND_PAGES pages; False when all are queued already.
 
-    Raises StoreUnavailableError. Pages that were claimed and did not reach the queue are sent
+    Raises StoreUnavailableError. Pages that were claimed but did not reach the queue are sent again
     when the task makes no progress.
     """
     first = store.take_unsent(record.task_id, SEND_PAGES)
@@ -104,10 +104,7 @@ def send_pages(app: Celery, lane: str, pages: list[tuple[str, int]]) -> None:
 
 
 def send_again(app: Celery, store: Store, pages: list[tuple[str, int]]) -> None:
-    """Queue pages that were given back, unless their tasks are over.
-
-    Raises StoreUnavailableError.
-    """
+    """Queue returned pages again, unless their tasks are over. Raises StoreUnavailableError."""
     tasks = store.tasks(sorted({task_id for task_id, _ in pages}))
     for task_id, snapshot in tasks.items():
         if not snapshot.final:

@@ -1,4 +1,4 @@
-"""One page in a worker: draw it, have the engine read it, keep the result. Once and no more."""
+"""One page in a worker: draw it, have the engine read it, store the result. Exactly once."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from deepocr.allowance import Allowance
 from deepocr.check.beside import Checking
+from deepocr.check.repair import repaired
 from deepocr.engines.base import Engine
 from deepocr.errors import EngineBroken, InvalidInput, StorageError
 from deepocr.pipeline import failed_page, read_page, with_stage
@@ -27,10 +28,10 @@ from deepocr.types import Event, Page, PageResult, TextDelta
 log = logging.getLogger(__name__)
 
 WAIT_S = 0.5
-"""Between tries to use a store that is away or a disk that is full."""
+"""Pause between tries while the store is unavailable or the disk is full."""
 
 PICTURE_BYTES = 1 << 30
-"""Memory for the pictures of pages in work; a page larger than that is worked on alone."""
+"""Memory for the pictures of pages being read; a larger page is read alone."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,7 +39,7 @@ R = TypeVar("R")
 
 @dataclass
 class PageInWork:
-    """A page that is in hand. `begun_s` is when its reading began; None: it is not being read."""
+    """A page in this worker's hands. `begun_s` is when reading began, None before that."""
 
     task_id: str
     number: int
@@ -49,7 +50,7 @@ class PageInWork:
     future: Future[PageResult] | None = None
     canceled: bool = False
     hopeless: bool = False
-    """Reading again would end the same way."""
+    """Errors for which another try would end the same way."""
 
     def cancel(self) -> None:
         self.canceled = True
@@ -58,7 +59,7 @@ class PageInWork:
 
 
 class PagesInWork:
-    """Those that are in hand now, for whoever watches over them."""
+    """The pages in this worker's hands, for the threads that watch over them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -70,7 +71,7 @@ class PagesInWork:
 
     @contextlib.contextmanager
     def add(self, page: PageInWork) -> Iterator[bool]:
-        """False: it is in hand already."""
+        """False if the page is in hand already."""
         key = page.task_id, page.number
         with self._lock:
             new = self._pages.setdefault(key, page) is page
@@ -134,7 +135,7 @@ class PageReader:
             self._settle(page, self._result(page, snapshot.record))
 
     def _result(self, page: PageInWork, record: TaskRecord) -> PageResult:
-        """After as many tries as it takes. Raises CancelledError."""
+        """Read the page, with retries. Raises CancelledError."""
         tries = self.settings.page_tries
         for tries_left in reversed(range(tries)):
             try:
@@ -159,7 +160,7 @@ class PageReader:
             if page.number > document.num_pages:
                 raise InvalidInput(f"page {page.number} is not in the document")
             width_px, height_px = document.size_px(page.number)
-            # a page that is too large to be drawn must not wait for all memory to say so
+            # a page that is too large to be drawn must fail at once, not wait for memory
             num_bytes = 3 * min(width_px * height_px, self.settings.max_pixels)
             self._call(self.memory.take(num_bytes)).result()
             try:
@@ -192,7 +193,10 @@ class PageReader:
         self, drawn: Page, page: PageInWork, record: TaskRecord
     ) -> PageResult:
         reading = self._read_in_time(drawn, page, record)
-        return await (self.checking.checked(drawn, reading) if record.check else reading)
+        if not record.check:
+            return await reading
+        result = await self.checking.checked(drawn, reading)
+        return repaired(result) if record.repair else result
 
     async def _read_in_time(self, drawn: Page, page: PageInWork, record: TaskRecord) -> PageResult:
         def listen(_number: int, event: Event) -> None:
@@ -212,10 +216,10 @@ class PageReader:
                 size_px=drawn.size_px,
             )
         finally:
-            page.begun_s = None  # its witness has a limit of its own
+            page.begun_s = None  # the check has its own time limit
 
     def _settle(self, page: PageInWork, result: PageResult) -> None:
-        """The result first, then the state: a settled page always has its result."""
+        """Store the result first, then the state: a settled page always has its result."""
         try:
             self._patiently(page, self.files.write_page, page.task_id, result)
         except FileNotFoundError:
@@ -237,9 +241,8 @@ class PageReader:
     def _patiently(
         self, page: PageInWork, ask: Callable[P, R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """A worker holds on to what it has while the store is away or the disk is full.
-
-        Until the task is over: then CancelledError is raised.
+        """Retry while the store is unavailable or the disk is full. Raises CancelledError once the
+        task is over.
         """
         told = False
         while True:
@@ -259,7 +262,7 @@ def _gave_up(number: int, reason: str) -> PageResult:
 
 
 def _counts(result: PageResult) -> list[tuple[str, float]]:
-    """Counters of one page, by the names that `metrics` takes apart again."""
+    """Counters of one page, named in the form that `metrics` parses."""
     stages: Mapping[str, float] = result.seconds
     return [
         (f"pages:{result.status}", 1),

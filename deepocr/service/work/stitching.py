@@ -1,4 +1,4 @@
-"""The end of a task: its pages put together, or why there is no more to come."""
+"""The end of a task: its pages stitched together, or the reason why it ended early."""
 
 import logging
 
@@ -12,9 +12,8 @@ log = logging.getLogger(__name__)
 
 
 def stitch(store: Store, files: TaskFiles, task_id: str, engine_name: str) -> None:
-    """Put the pages together and make the task final, if all are there. May be done twice.
-
-    Raises StorageError: nothing was changed, and it may be done again.
+    """Stitch the pages and make the task final if all are there. Idempotent. Raises StorageError if
+    nothing was changed, so that it can be tried again.
     """
     snapshot = store.task(task_id)
     if snapshot is None or snapshot.final or snapshot.missing:
@@ -38,7 +37,7 @@ def stitch(store: Store, files: TaskFiles, task_id: str, engine_name: str) -> No
 def finish_task(
     store: Store, files: TaskFiles, record: TaskRecord, state: State, error: str | None = None
 ) -> bool:
-    """Make a task final, and do what comes with it. False when it was final already."""
+    """Make a task final, with everything that this involves. False if it was final already."""
     if not store.finish(record.task_id, state, error):
         return False
     files.drop_password(record.task_id)

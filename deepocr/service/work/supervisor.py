@@ -25,15 +25,15 @@ log = logging.getLogger(__name__)
 
 NOT_OURS = -1
 LOCK_WAIT_S = 10.0
-"""A worker whose supervisor was killed notices it within a second and ends."""
+"""Time in which a worker notices that its supervisor was killed, and ends."""
 
 FIRST_BEAT_S = 60.0
-"""Until its first sign of life a worker may import what it needs."""
+"""Time a worker may take until its first sign of life: it imports libraries."""
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
-"""A worker that lived for so long is started again at once."""
+"""A worker that ran for this long is restarted without a pause."""
 
 TELL_S = 5.0
 STORE_PAUSE_S = 1.0
@@ -80,7 +80,7 @@ class Supervisor:
             lost = code != 0
             steady = time.monotonic() - started_s > STEADY_S
             pause_s = FIRST_PAUSE_S if steady else min(pause_s * 2, LONGEST_PAUSE_S)
-            # an end that was asked for is no page's fault
+            # no page is to blame for a requested stop
             reason = None if stopping or code in (0, EXIT_CANNOT_START) else _reason(code)
             self._patiently(self._give_back, store, reason)
             self._pause(store, reason, time.monotonic() + pause_s)
@@ -90,18 +90,18 @@ class Supervisor:
     def _give_back(self, store: Store, reason: str | None) -> None:
         pages = store.release(self._worker_id, reason)
         if self._settings.redis_url is not None:
-            # what the queue gave to the lost worker it would give again much later
+            # otherwise the queue would redeliver the lost worker's pages much later
             send_again(make_celery(self._settings), store, pages)
 
     def _pause(self, store: Store, reason: str | None, until_s: float) -> None:
-        """Tell meanwhile why there is no worker."""
+        """Wait before a restart, and report why there is no worker."""
         while (left_s := until_s - time.monotonic()) > 0 and not self._stopping.is_set():
             if reason is not None:
                 self._patiently(store.beat, self._worker_id, {"trouble": reason})
             self._stopping.wait(min(TELL_S, left_s))
 
     def _patiently(self, change: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """A store that is away is waited for: no page may be taken for nobody's fault."""
+        """Wait while the store is unavailable: the lost worker's pages must get their strikes."""
         while True:
             try:
                 change(*args, **kwargs)
@@ -112,7 +112,7 @@ class Supervisor:
                 return
 
     def stop(self) -> None:
-        """Let the worker finish its pages; it is killed when they take longer than they may."""
+        """Let the worker finish its pages; it is killed if that takes too long."""
         self._stopping.set()
         child = self._child
         if child is not None and child.poll() is None:
@@ -124,9 +124,9 @@ class Supervisor:
         try:
             self._child = subprocess.Popen(
                 [*command, str(writing_end), *(["--probe"] if probe else [])],
-                # the lock goes along: it is free only when both processes are gone
+                # the child inherits the lock: it is free only when both processes are gone
                 pass_fds=(writing_end,) if lock_fd is None else (writing_end, lock_fd),
-                # Ctrl-C reaches this process only, which then stops the worker gently
+                # Ctrl-C reaches only this process, which then stops the worker gracefully
                 start_new_session=True,
             )
             os.close(writing_end)
@@ -137,7 +137,7 @@ class Supervisor:
             os.close(reading_end)
 
     def _watch(self, child: subprocess.Popen[bytes], alive_fd: int) -> int:
-        """Wait for the worker's end, and bring it about when it gives no sign of life."""
+        """Wait until the worker ends; kill it if it gives no sign of life."""
         silent_s = time.monotonic() + FIRST_BEAT_S
         stop_s: float | None = None
         looked_s = time.monotonic()
@@ -145,7 +145,7 @@ class Supervisor:
             ready, _, _ = select.select([alive_fd], [], [], LOOK_S)
             now_s = time.monotonic()
             if now_s - looked_s > 2 * LOOK_S:
-                silent_s += now_s - looked_s  # the whole machine stood still, not the worker
+                silent_s += now_s - looked_s  # the whole machine was suspended, not just the worker
             looked_s = now_s
             if ready:
                 if not os.read(alive_fd, 4096):
@@ -162,7 +162,8 @@ class Supervisor:
         return child.returncode
 
     def _own_queue(self) -> int:
-        """A descriptor that locks the embedded queue, or NOT_OURS: another worker keeps it."""
+        """A file descriptor that locks the embedded queue, or NOT_OURS if another worker holds the
+        lock."""
         folder = self._settings.data_dir
         lock_fd = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o600)
         deadline_s = time.monotonic() + LOCK_WAIT_S
@@ -179,7 +180,7 @@ class Supervisor:
 
 
 def _release_all(store: Store) -> None:
-    """No other worker is there: whoever had pages in hand was killed with its supervisor."""
+    """There is no other worker: a worker that still has pages was killed with its supervisor."""
     for worker_id in store.readers():
         store.release(worker_id, "it ended together with its supervisor")
 

@@ -1,4 +1,4 @@
-"""What must happen though nobody asks: books' pages into the queue, limits, and what got lost."""
+"""Background work: queueing books' pages, enforcing limits, and recovering what got lost."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 SEND_S = 1.0
 SWEEP_S = 10.0
 STUCK_S = 15.0
-"""A task whose pages are all there may stay so for this long."""
+"""Time in seconds that a task may stay unfinished after its last page is done."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Seen:
 
 
 class Sweeper:
-    """Runs in every API process; the store gives each turn to one of them."""
+    """Runs in every API process; for each turn the store picks one of them."""
 
     def __init__(
         self, app: Celery, settings: ServiceSettings, store: Store, files: TaskFiles
@@ -52,7 +52,7 @@ class Sweeper:
         self._wake.set()
 
     def run(self, stop: threading.Event) -> None:
-        """Send and sweep until told to stop. Blocking."""
+        """Send and sweep until stopped. Blocking."""
         while not stop.is_set():
             self._wake.wait(SEND_S)
             self._wake.clear()
@@ -64,13 +64,13 @@ class Sweeper:
                 self._silent_since_s.clear()
 
     def send(self) -> None:
-        """Queue what is not queued yet, a few pages of each task in turn."""
+        """Queue pages that are not queued yet, a few of each task in turn."""
         while waiting := self._store.tasks(self._store.unsent()):
             for snapshot in waiting.values():
                 send_unsent(self._app, self._store, snapshot.record)
 
     def sweep(self, now_s: float) -> None:
-        """One turn. All of it may be done twice."""
+        """One turn. Everything in it is idempotent."""
         if not self._store.once("sweep", SWEEP_S * 0.9):
             return
         for task_id in self._store.expired(now_s):
@@ -102,7 +102,7 @@ class Sweeper:
             return
         elif not snapshot.missing:
             log.warning("task %s has all its pages and is stitched now", record.task_id)
-            # a worker that finds a page settled looks whether its task can be stitched
+            # a worker that finds its page settled checks whether the task can be stitched
             send_pages(self._app, "short", [(record.task_id, record.numbers[0])])
         elif still_s > self._settings.redelivery_s() and not waiting_messages(self._app):
             log.warning("task %s lost its place in the queue and is queued again", record.task_id)
@@ -111,7 +111,7 @@ class Sweeper:
             )
 
     def _release_lost(self, now_s: float) -> None:
-        """Give back the pages of workers that have not been heard of, supervisor and all."""
+        """Return the pages of workers that were lost together with their supervisor."""
         silent = self._store.readers() - self._store.workers().keys()
         silent -= self._store.troubles().keys()
         since_s = {worker: self._silent_since_s.get(worker, now_s) for worker in silent}
@@ -127,7 +127,7 @@ class Sweeper:
         self._store.delete(task_id)
 
     def _delete_orphans(self, now_s: float) -> None:
-        """Folders of uploads that never became tasks."""
+        """Delete folders of uploads that never became tasks."""
         for task_id in self._files.task_ids():
             old = self._files.age_s(task_id, now_s) > self._settings.result_ttl_s
             if old and self._store.task(task_id) is None:

@@ -18,7 +18,7 @@ from deepocr.service.state.store import Store
 log = logging.getLogger(__name__)
 
 PAUSES_S = (2, 10, 60, 300, 1800)
-"""After each try that failed; there is one try more."""
+"""Pauses after failed tries in seconds; there is one more try than pauses."""
 
 AT_ONCE = 16
 TRY_S = 30.0
@@ -26,7 +26,7 @@ LOOK_S = 0.5
 
 
 def headers_of(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Standard Webhooks' headers, and the service's own of before.
+    """Standard Webhooks' headers, and the service's own older one.
 
     Libraries take the key in base64 after `whsec_`; any other secret is the key itself.
     """
@@ -53,7 +53,7 @@ async def check_webhook(settings: ServiceSettings, url: str) -> None:
 
 
 class WebhookSender:
-    """Sends what is due. When that is, is in the store: a restart loses none."""
+    """Sends due webhooks. The store keeps the due times, so a restart loses none."""
 
     def __init__(self, settings: ServiceSettings, store: Store) -> None:
         self._settings = settings
@@ -61,7 +61,7 @@ class WebhookSender:
         self._sending: set[asyncio.Task[None]] = set()
 
     def run(self, stop: threading.Event) -> None:
-        """Until told to stop. Blocking, with an event loop of its own."""
+        """Send until stopped. Blocking, with its own event loop."""
         asyncio.run(self._send_until(stop))
 
     async def _send_until(self, stop: threading.Event) -> None:
@@ -82,7 +82,7 @@ class WebhookSender:
             await asyncio.sleep(LOOK_S)
 
     async def _try(self, task_id: str, tries: int) -> None:
-        """One try; without an answer from the store it is tried again when its lease ends."""
+        """One try; if the store is unavailable, it is tried again when the lease ends."""
         try:
             snapshot = await asyncio.to_thread(self._store.task, task_id)
             due_s = None
@@ -93,7 +93,7 @@ class WebhookSender:
             log.warning("a webhook is put off: %s", error)
 
     async def _sent(self, snapshot: Snapshot) -> bool:
-        """What became of the task, without its text. False when it should be sent again."""
+        """Send the task's final state, without its text. False if it should be sent again."""
         record = snapshot.record
         if record.webhook is None:
             return True

@@ -27,7 +27,7 @@ from deepocr.service.work.threads import EXIT_ENGINE_BROKEN, EXIT_HUNG, start_th
 log = logging.getLogger(__name__)
 
 EXTRA_THREADS = 2
-"""Beside one for each page that the engine reads: to draw the next ones."""
+"""Threads besides one for each page that the engine reads: they draw the next pages."""
 
 BEAT_S = 0.5
 STORE_BEAT_S = 5.0
@@ -36,12 +36,11 @@ CLOSE_S = 10.0
 
 
 def run_worker(settings: ServiceSettings, worker_id: str, alive_fd: int, *, probe: bool) -> int:
-    """Load the engine and work until told to stop. Blocking; wants the main thread.
+    """Load the engine and work until stopped. Blocking; must run in the main thread.
 
     A byte is written to `alive_fd` twice a second while no page is over its hard limit, so that
-    the supervisor can tell a worker that hangs. With `probe` a small page is read before any
-    page is taken: the last worker was lost, and an engine that still reads nothing must not
-    take pages.
+    the supervisor can tell a worker that hangs. With `probe` a small page is read before any page
+    is taken: the last worker was lost, and an engine that is still broken must not take pages.
     """
     pages = PagesInWork()
     start_thread(lambda: watch(pages, settings.page_limit_s(), alive_fd), "watchdog")
@@ -99,7 +98,7 @@ def _job(reader: PageReader) -> Any:
         try:
             reader.read(task_id, number)
         except EngineBroken as error:
-            # the supervisor gives back every page in hand and starts the engine again
+            # the supervisor returns every page in hand and restarts the worker
             log.critical("the engine is broken: %s", error)
             os._exit(EXIT_ENGINE_BROKEN)
 
@@ -107,7 +106,7 @@ def _job(reader: PageReader) -> Any:
 
 
 def watch(pages: PagesInWork, limit_s: float, alive_fd: int) -> NoReturn:
-    """End the process when a page does not, and tell the parent that all is well otherwise."""
+    """End the process if a page does not stop; otherwise tell the parent that all is well."""
     while True:
         now_s = time.monotonic()
         for page in pages.now():
@@ -122,7 +121,7 @@ def watch(pages: PagesInWork, limit_s: float, alive_fd: int) -> NoReturn:
         try:
             os.write(alive_fd, b".")
         except OSError:
-            os._exit(EXIT_HUNG)  # nobody supervises this process any more
+            os._exit(EXIT_HUNG)  # the supervisor is gone
         time.sleep(BEAT_S)
 
 
@@ -186,7 +185,7 @@ class Keeper:
 
 
 def _device_memory_bytes() -> int:
-    """Memory held on the GPU; 0 without one. Never imports torch by itself."""
+    """Memory held on the GPU in bytes; 0 without a GPU. Never imports torch itself."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return 0

@@ -28,7 +28,8 @@ STRIDES_PX = (8, 16, 32, 64)
 BINS = 8
 """The distance from a point to a side of its box is told as shares of 0, 1 ... 7 strides."""
 
-MEAN, DEVIATION = np.float32([123.675, 116.28, 103.53]), np.float32([58.395, 57.12, 57.375])
+MEAN = np.array([123.675, 116.28, 103.53], np.float32)
+DEVIATION = np.array([58.395, 57.12, 57.375], np.float32)
 MIN_SCORE = 0.5
 MAX_SHARED = 0.5
 """Of two boxes of one label that share more of their union, only the surer one is kept."""

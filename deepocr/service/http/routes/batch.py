@@ -51,7 +51,7 @@ async def ocr_batch(
 
 
 def texts_json(files: TaskFiles, records: list[TaskRecord]) -> Iterator[str]:
-    """The answer, page by page."""
+    """The response as JSON, piece by piece."""
     yield '{"texts":['
     for index, record in enumerate(records):
         yield "," if index else ""

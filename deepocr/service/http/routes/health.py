@@ -61,7 +61,7 @@ class Options(BaseModel):
 
 @router.get("/health/live", summary="Does the process answer?")
 async def live() -> Live:
-    """Restart it when this does not answer. Costs no thread, no store and no disk."""
+    """Liveness: restart the process when this does not answer. Uses no thread, store or disk."""
     return Live()
 
 
@@ -71,7 +71,7 @@ async def live() -> Live:
     responses={503: {"model": Health, "description": "Not now"}},
 )
 async def ready(service: TheService, response: Response) -> Health:
-    """Send nothing here while this answers 503."""
+    """Readiness: send no requests while this answers 503."""
     health = await _look(service)
     response.status_code = 200 if health.ready else 503
     return health

@@ -56,7 +56,7 @@ class PictureUrl(BaseModel):
     image_url: str | ImageUrl
 
 
-# what changes nothing when it stands beside each
+# default values that change nothing
 _REFUSED: Mapping[str, tuple[Any, ...]] = {
     "table_format": (),
     "bbox_annotation_format": (),
@@ -150,7 +150,7 @@ class Dimensions(BaseModel):
 
 
 class MistralPage(BaseModel):
-    """`index` counts from 0. The last three are there when they are asked for."""
+    """`index` counts from 0. The last three fields are present on request."""
 
     index: int
     markdown: str
@@ -162,7 +162,7 @@ class MistralPage(BaseModel):
 
 
 class UsageInfo(BaseModel):
-    """What was worked on."""
+    """Pages and bytes that were processed."""
 
     pages_processed: int
     doc_size_bytes: int | None = None
@@ -203,7 +203,7 @@ async def ocr(
 
 
 def _from_one(pages: list[int] | str | None) -> str:
-    """A page range of ours: theirs counts from 0."""
+    """Mistral's page range, which counts from 0, as ours, which counts from 1."""
     if pages is None:
         return ""
     if not pages:
@@ -259,7 +259,7 @@ def _image_id(index: int) -> str:
 
 
 def _furniture(page: PageResult, *labels: str) -> str | None:
-    """What stands around the text; Markdown is without it in any case."""
+    """Headers and footers of the page; the Markdown never contains them."""
     texts = (region.text.strip() for region in page.regions if region.label in labels)
     return "\n".join(filter(None, texts)) or None
 

@@ -102,7 +102,7 @@ async def _events(
 async def _pieces(
     service: Service, request: Request, job: ChatJob, record: TaskRecord, totals: Totals
 ) -> AsyncIterator[str]:
-    """Text of one document: of a single page as it is written, of many page by page."""
+    """Text of one document: of a single page while it is written, of several pages page by page."""
     reading = asyncio.ensure_future(until_read(service, request, [record]))
     sent = ""
     try:
@@ -133,10 +133,10 @@ async def _pieces(
 
 
 def _sure(live: str, job: ChatJob) -> str:
-    """The part of a text so far that the final answer begins with for certain."""
+    """The part of the text so far that is certain to start the final answer."""
     if job.raw:
         return live
-    # tagged text is rendered when it is whole; white space around text may go
+    # tagged text is rendered when it is complete; surrounding white space may be stripped
     return "" if "<" in live else live.strip()
 
 

@@ -69,7 +69,7 @@ async def ocr_system(
     request: JsonRequest, service: Annotated[Service, Depends(service_of)], client: KnownClient
 ) -> PaddleAnswer | Response:
     """Reads with the task "OCR with Boxes"."""
-    # read by hand: what is not JSON must be answered in this API's own way
+    # parsed by hand: invalid JSON must be answered in this API's own format
     try:
         content = json.loads(await request.body())
     except (ValueError, RecursionError):
@@ -93,7 +93,7 @@ async def ocr_system(
 async def _read_one(
     stack: AsyncExitStack, request: JsonRequest, service: Service, client: Client, image: str
 ) -> TaskRecord | str:
-    """Its task, read and kept as long as the stack, or why it cannot be read."""
+    """The picture's task, kept until the stack is closed, or why it cannot be read."""
     wanted = Wanted(make_job("OCR with Boxes"))
     try:
         source = request.document(image, "image")

@@ -41,11 +41,14 @@ async def wanted_of(
     webhook_url: Annotated[str, Form(description="told when the task is final")] = "",
     live: Annotated[bool, Form(description="publish text while it is written")] = False,
     check: Annotated[bool, Form(description="hold every page against a second reader")] = False,
+    repair: Annotated[
+        bool, Form(description="check, and insert what the text lacks, marked <ins>")
+    ] = False,
     idempotency_key: Annotated[
         str | None, Header(description="the same key and request give the same task")
     ] = None,
 ) -> Wanted:
-    """The form's fields beside the document, checked."""
+    """The form's other fields, validated."""
     return Wanted(
         job=make_job(task, reference_text, preset, max_new_tokens),
         pages=pages,
@@ -53,13 +56,14 @@ async def wanted_of(
         dpi=parse_dpi(dpi, MOST_DPI) if dpi else None,
         webhook=webhook_url or None,
         live=live,
-        check=check,
+        check=check or repair,
+        repair=repair,
         idempotency_key=idempotency_key,
     )
 
 
 async def own_task(task_id: str, service: TheService, client: KnownClient) -> Snapshot:
-    """The task, or 404: one that is another's looks like one that is not there."""
+    """The task, or 404: another client's task looks like a missing one."""
     found = None
     if task_id.isalnum() and task_id.isascii():
         found = await service.ask(service.store.task, task_id)
@@ -85,7 +89,7 @@ async def process(
     file: Annotated[UploadFile | None, File(description="a picture, TIFF or PDF")] = None,
     url: Annotated[str, Form(description="where to fetch it instead, if that is allowed")] = "",
 ) -> answers.Accepted:
-    """Queue a picture or PDF. The answer's `task_id` is what results are asked for with."""
+    """Queue a picture or PDF. Use the answer's `task_id` to ask for results."""
     if (file is None) == (not url):
         raise InvalidInput("send either a file or a url")
     if wanted.webhook:
@@ -172,7 +176,7 @@ async def download_file(
         str, Query(alias="format", description=f"one of: {', '.join(FORMS)}")
     ] = "markdown",
 ) -> Response:
-    """Of a task that is final; 202 with Retry-After while a large file is made."""
+    """A final task as a file; 202 with Retry-After while a large file is made."""
     return await download_of(service, task, kind)
 
 
@@ -210,7 +214,7 @@ async def list_tasks(
     client: KnownClient,
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
 ) -> Response:
-    """Those of the API key; without keys those of X-Client-Token, or else of the address."""
+    """The tasks of the API key; without keys, those of X-Client-Token or of the address."""
     return _json(await service.ask(answers.task_list, service, client.owner, limit))
 
 

@@ -1,0 +1,1 @@
+"""What `import deepocr` offers to programs: readers and their results."""

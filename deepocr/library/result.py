@@ -1,0 +1,111 @@
+"""What a reader answers: pages and everything that can be made of them."""
+
+from dataclasses import dataclass, field, fields
+from os import PathLike
+from pathlib import Path
+from typing import Self
+
+from deepocr.render.forms import render_document
+from deepocr.render.json import render_json
+from deepocr.render.markdown import render_markdown
+from deepocr.settings import Settings
+from deepocr.types import DocumentResult, PageResult
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of text as the engine writes it, tags and all; `page` counts from 1."""
+
+    page: int
+    text: str
+
+
+@dataclass(frozen=True)
+class ResultPage(PageResult):
+    """A page that was read: `status`, `regions` with their boxes in pixels, `raw`, `error`."""
+
+    task: str = ""
+
+    @classmethod
+    def of(cls, page: PageResult, task: str) -> Self:
+        return cls(**{part.name: getattr(page, part.name) for part in fields(page)}, task=task)
+
+    @property
+    def markdown(self) -> str:
+        """The page without tags; a failed one is a comment with the reason."""
+        return render_markdown(self, task=self.task)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a result came from; what is drawn for an output is drawn from it once more."""
+
+    document: bytes | Path
+    password: str
+    settings: Settings
+    is_paged: bool
+
+
+@dataclass(frozen=True)
+class Result(DocumentResult):
+    """A document that was read. `pages` are in order; a page that failed stands in its place."""
+
+    pages: tuple[ResultPage, ...]
+    source: Source = field(repr=False)
+
+    @property
+    def markdown(self) -> str:
+        """The text without tags; each page of a PDF or TIFF is followed by the page separator."""
+        return self._text("Markdown")
+
+    @property
+    def raw(self) -> str:
+        """As the engine wrote it, boxes in tags."""
+        return self._text("Raw")
+
+    @property
+    def hocr(self) -> str:
+        """hOCR, as archives ask for: boxes of blocks and, where the engine knows them, lines."""
+        return self._text("hOCR")
+
+    @property
+    def alto(self) -> str:
+        """ALTO 4, as libraries ask for."""
+        return self._text("ALTO")
+
+    @property
+    def chunks(self) -> str:
+        """Pieces for retrieval, a JSON object a line (docs/forms.md)."""
+        return self._text("Chunks")
+
+    def json(self, *, indent: int | None = 2) -> str:
+        """Everything that is known, in the form of docs/json.md."""
+        return render_json(self, indent=indent)
+
+    def save_searchable_pdf(self, path: str | PathLike[str]) -> None:
+        """The pages as they were, with text that is found but not seen.
+
+        These methods draw the document once more: one that was given as a file must still be
+        there. They raise StorageError, and what reading the document raises.
+        """
+        self._save("searchable.pdf", path)
+
+    def save_html(self, path: str | PathLike[str]) -> None:
+        """One file that shows pages beside their text; needs deepocr[books]."""
+        self._save("document.html", path)
+
+    def save_docx(self, path: str | PathLike[str]) -> None:
+        """For word processors; needs deepocr[books]."""
+        self._save("document.docx", path)
+
+    def save_overlay(self, path: str | PathLike[str]) -> None:
+        """A PDF of the pages with their regions drawn on them."""
+        self._save("overlay.pdf", path)
+
+    def _text(self, form: str) -> str:
+        return render_document(self, form, paged=self.source.is_paged)
+
+    def _save(self, name: str, path: str | PathLike[str]) -> None:
+        from deepocr.library.saving import save
+
+        save(self, name, Path(path))
