@@ -101,9 +101,7 @@ class BookDocument(FormDocument):
 
     def pages(self) -> Iterator[FormPage]:
         material = self.material
-        return self._pages(
-            shown_result(record, material.options) for record in material.records()
-        )
+        return self._pages(shown_result(record, material.options) for record in material.records())
 
     def flowing_pages(self) -> Iterator[FormPage]:
         material = self.material

@@ -5,9 +5,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Self
 
-from deepocr.render.forms import render_document
 from deepocr.render.json import render_json
 from deepocr.render.markdown import render_markdown
+from deepocr.render.text_forms import render_document
 from deepocr.settings import Settings
 from deepocr.types import DocumentResult, PageResult
 
@@ -88,24 +88,26 @@ class Result(DocumentResult):
         These methods draw the document once more: one that was given as a file must still be
         there. They raise StorageError, and what reading the document raises.
         """
-        self._save("searchable.pdf", path)
+        self._save("pdf", path)
 
     def save_html(self, path: str | PathLike[str]) -> None:
         """One file that shows pages beside their text; needs deepocr[books]."""
-        self._save("document.html", path)
+        self._save("html", path)
 
     def save_docx(self, path: str | PathLike[str]) -> None:
         """For word processors; needs deepocr[books]."""
-        self._save("document.docx", path)
+        self._save("docx", path)
 
     def save_overlay(self, path: str | PathLike[str]) -> None:
         """A PDF of the pages with their regions drawn on them."""
-        self._save("overlay.pdf", path)
+        from deepocr.library.saving import save_overlay
+
+        save_overlay(self, Path(path))
 
     def _text(self, form: str) -> str:
         return render_document(self, form, paged=self.source.is_paged)
 
-    def _save(self, name: str, path: str | PathLike[str]) -> None:
+    def _save(self, form: str, path: str | PathLike[str]) -> None:
         from deepocr.library.saving import save
 
-        save(self, name, Path(path))
+        save(self, form, Path(path))

@@ -1,37 +1,37 @@
 """Outputs of a result that need the document itself: they are made as a book's are."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from deepocr.book import outputs
+from deepocr.book.book_document import BookDocument, Material
 from deepocr.book.files import new_file, write_file
 from deepocr.book.options import Options, ReadingOptions
-from deepocr.book.outputs import Material
+from deepocr.book.outputs import write_overlay_pdf
 from deepocr.book.pictures import cut_figures
 from deepocr.book.records import PageRecord
 from deepocr.book.stitch import survey
 from deepocr.book.workspace import Identity, Workspace
 from deepocr.documents import Document, DocumentProcesses
 from deepocr.library.result import Result
+from deepocr.render.forms import FORMS
 from deepocr.render.markdown import figures_of
 from deepocr.types import PageResult
 
-WRITERS: Mapping[str, Callable[[Material], None]] = {
-    "searchable.pdf": outputs.write_searchable_pdf,
-    "document.html": outputs.write_viewer,
-    "document.docx": outputs.write_word,
-    "overlay.pdf": outputs.write_overlay_pdf,
-}
 
-
-def save(result: Result, name: str, path: Path) -> None:
-    """Make the output `name` and put it to `path`, whole or not at all. Raises DeepOCRError."""
+def save(result: Result, form: str, path: Path) -> None:
+    """The form `form` of FORMS as a file, whole or not at all. Raises DeepOCRError."""
     with _material(result) as material, new_file(path) as file:
-        WRITERS[name](material)
-        with (material.workspace.folder / name).open("rb") as made:
+        FORMS[form].write(BookDocument.of(material), file)
+
+
+def save_overlay(result: Result, path: Path) -> None:
+    """overlay.pdf of a book. Raises DeepOCRError."""
+    with _material(result) as material, new_file(path) as file:
+        write_overlay_pdf(material)
+        with (material.workspace.folder / "overlay.pdf").open("rb") as made:
             shutil.copyfileobj(made, file)
 
 
