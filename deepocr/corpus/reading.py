@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,7 @@ class PartReader:
         self._processes = processes
         self._copies = copies
         self._checking = checking
+        self._alone = asyncio.Lock()  # before it is noted: no two parts have a suspect in hand
 
     async def read(self, shard: int, number: int) -> Outcome:
         """Read a part, commit it, and finish its shard if it was the last.
@@ -125,8 +126,10 @@ class PartReader:
 
             jobs = self._keeper.engine.capabilities.concurrency
             for group in tries.groups(range(len(places))):
-                with tries.in_hand(group):
-                    await read_drawn([places[place] for place in group], draw, read, jobs=jobs)
+                alone = self._alone if tries.lost and len(group) == 1 else nullcontext()
+                async with alone:
+                    with tries.in_hand(group):
+                        await read_drawn([places[place] for place in group], draw, read, jobs=jobs)
         return [rows[place.place] for place in places]
 
     async def _read_page(self, place: Place, prepared: Prepared, suspect: bool) -> dict[str, Any]:
