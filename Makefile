@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONTAINER_VENV := .venv-container
 ENGINE ?= deepseek
 
-.PHONY: help demo test test-slow test-gpu test-container check-requirements lint types verify serve clean
+.PHONY: help demo test test-slow test-gpu test-container gpu-report gpu-wheels check-requirements lint types verify serve clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -57,6 +57,25 @@ $(CONTAINER_VENV)/.dev: requirements.txt pyproject.toml
 
 test-container: $(CONTAINER_VENV)/.dev  ## the CPU tests on the container's own versions
 	$(CONTAINER_VENV)/bin/python -m pytest -m "not slow and not gpu"
+
+GPU_PYTHON := 3.11 3.12
+GPU_PACKAGES := 'pydantic-settings>=2.6,<3' 'pillow>=11,<14' 'numpy>=1.26,<3' \
+  'safetensors>=0.5,<1' 'pytest>=8,<10' 'pytest-asyncio>=1,<2' 'pytest-timeout>=2.3,<3'
+GPU_PLATFORMS := manylinux_2_28_x86_64 manylinux_2_17_x86_64 manylinux2014_x86_64
+
+gpu-report:  ## what a GPU shows, in 8 minutes; PYTHON with a torch of its own; needs no network
+	$(PYTHON) scripts/gpu_report.py
+
+# tokenizers asks for huggingface-hub, which fetches weights: not needed for reading a file
+gpu-wheels: | $(BIN)/python  ## what gpu-report needs beside torch, for machines without a network
+	rm -rf gpu-wheels
+	for version in $(GPU_PYTHON); do \
+	  set -e -- --quiet --only-binary=:all: --python-version $$version \
+	    $(GPU_PLATFORMS:%=--platform %) -d gpu-wheels; \
+	  $(BIN)/pip download "$$@" $(GPU_PACKAGES); \
+	  $(BIN)/pip download "$$@" --no-deps 'tokenizers>=0.21,<1'; \
+	done
+	du -sh --apparent-size gpu-wheels
 
 lint: $(VENV)/.dev  ## ruff and spelling
 	$(BIN)/ruff check .

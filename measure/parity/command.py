@@ -53,7 +53,7 @@ def main() -> int:
     return 1 if misses or not checks else 0
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -88,7 +88,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--preset", default="base", help="with --witness (base)")
     parser.add_argument("--tokens", type=int, default=16, help="with --witness (16)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if (options.folder is None) == (options.full is None):
         parser.error("give a FOLDER, or --full CONFIG with --cases FOLDER")
     if options.full and not (options.cases or options.witness):

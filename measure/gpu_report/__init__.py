@@ -1,0 +1,1 @@
+"""All that one day, or eight minutes, with a GPU can tell: scripts/gpu_report.py."""
