@@ -122,6 +122,9 @@ def modules_of(path: Path) -> set[str]:
     """Everything a file imports, in functions as well, without its type-checking blocks."""
     tree = ast.parse(path.read_text())
     names: set[str] = set()
+    for block in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
+        if ast.unparse(block.test) == "TYPE_CHECKING":
+            block.body = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
