@@ -23,7 +23,7 @@ PAGE_TIMEOUT_S = 3600.0
 
 def add_arguments(group: argparse._ArgumentGroup) -> None:
     where, add = group.add_mutually_exclusive_group().add_argument, group.add_argument
-    text = "in this process; else DEEPOCR_ENGINE decides"
+    text = "in this process; else DEEPOCR_ENGINE, else what suits this machine"
     where("--engine", choices=sorted(ENGINES), help=text)
     text = "a Cog server; may be given several times"
     where("--url", action="append", metavar="URL", help=text)
@@ -46,8 +46,12 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
 
 def page_timeout_s(chosen: argparse.Namespace) -> float | None:
     """For one reading of a page; None where only the servers' own limit counts."""
-    remote = chosen.url or chosen.service or chosen.replicate
-    return chosen.page_timeout or (None if remote else PAGE_TIMEOUT_S)
+    return chosen.page_timeout or (None if is_elsewhere(chosen) else PAGE_TIMEOUT_S)
+
+
+def is_elsewhere(chosen: argparse.Namespace) -> bool:
+    """Whether servers read, and not this process."""
+    return bool(chosen.url or chosen.service or chosen.replicate)
 
 
 async def start(chosen: argparse.Namespace, settings: Settings) -> tuple[Engine, int]:
@@ -56,9 +60,7 @@ async def start(chosen: argparse.Namespace, settings: Settings) -> tuple[Engine,
     Servers are given a few more than --jobs: these wait, ready to be sent. Raises EngineError
     when the engine cannot be had.
     """
-    if not (chosen.url or chosen.service or chosen.replicate):
-        if chosen.engine:
-            settings = settings.model_copy(update={"engine": chosen.engine})
+    if not is_elsewhere(chosen):
         local = await asyncio.to_thread(create_engine, settings)
         return local, chosen.jobs or local.capabilities.concurrency
     try:

@@ -6,10 +6,12 @@ one that is asked for is imported.
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
 from deepocr import __version__
+from deepocr.errors import DeepOCRError
 
 COMMANDS: Mapping[str, str] = {
     "read": "read PDFs and pictures into Markdown, page by page, and lose none",
@@ -29,6 +31,8 @@ EXTRAS: Mapping[str, str] = {
 }
 """What to install for a command, where the package alone does not do."""
 
+EXIT_PIPE = 141
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command's exit status; argparse ends the program where the command line is wrong."""
@@ -47,6 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 command.set_defaults(run=module.run)
         options = parser.parse_args(given)
         status: int = options.run(options)
+    except BrokenPipeError:
+        # who reads our output has seen enough; Python would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    except DeepOCRError as error:  # where a command does not tell it itself
+        parser.exit(2, f"deepocr: {error}\n")
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(given[0])
         if extra is None or (error.name or "").startswith("deepocr"):

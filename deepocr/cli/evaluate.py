@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepocr.engines.registry import ENGINES, create_engine
+from deepocr.cli.engines import add_engine_argument, with_engine
+from deepocr.engines.registry import create_engine
 from deepocr.errors import DeepOCRError
 from deepocr.evaluation.report import score_json, score_table
 from deepocr.evaluation.run import LabeledSet, Score, evaluate, load_set
@@ -21,9 +22,7 @@ from deepocr.tasks import PRESETS, TASKS, find_task, make_job
 def run(options: argparse.Namespace) -> int:
     """0 when every page was read, 1 when some failed, 2 when nothing could be tried."""
     try:
-        settings = load_settings()
-        if options.engine:
-            settings = settings.model_copy(update={"engine": options.engine})
+        settings = with_engine(load_settings(), options.engine)
         labeled = load_set(options.checks, options.documents, options.references)
         scores = asyncio.run(_evaluate_all(settings, labeled, options.task, options.resolution))
     except DeepOCRError as error:
@@ -54,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checks", nargs="+", type=Path, help="JSONL files of checks")
     parser.add_argument("--documents", type=Path, help="folder (default: that of the checks)")
     parser.add_argument("--references", type=Path, help="folder of NAME.txt reference texts")
-    parser.add_argument("--engine", choices=sorted(ENGINES), help="default: DEEPOCR_ENGINE")
+    add_engine_argument(parser)
     tasks = [task.slug for task in TASKS.values() if not task.needs_reference]
     parser.add_argument("--task", nargs="+", choices=tasks, default=[find_task("markdown").slug])
     presets = [preset.slug for preset in PRESETS.values()]

@@ -1,4 +1,4 @@
-"""`deepocr read`: documents into folders, page by page."""
+"""`deepocr read`: documents, page by page, into folders or to standard output."""
 
 import argparse
 import asyncio
@@ -6,9 +6,10 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from deepocr.book import engine_choice
 from deepocr.book.engine_keeper import EngineKeeper
@@ -18,10 +19,12 @@ from deepocr.book.options import Options, ReadingOptions, WritingOptions
 from deepocr.book.progress import describe, describe_verdicts, pages, say
 from deepocr.book.run import SOURCE_NAME, read_documents
 from deepocr.book.stopping import STOPPED, cancel_on_signals
+from deepocr.cli.engines import with_engine
+from deepocr.cli.pipes import STANDARD_INPUT, keep_input, print_document, refuse_files
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine
 from deepocr.engines.registry import create_engine
-from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput
+from deepocr.errors import DeepOCRError, EngineBroken, InvalidInput, SettingsError
 from deepocr.render.forms import FORMS
 from deepocr.settings import Settings, load_settings
 from deepocr.tasks import DEFAULT_NEW_TOKENS, PRESETS, TASKS, make_job, parse_dpi
@@ -44,14 +47,23 @@ def run(chosen: argparse.Namespace) -> int:
         if chosen.text_layer:
             settings = settings.model_copy(update={"ppocr_text_layer": True})
         options = options_of(chosen)
-        sources = find_sources(chosen.inputs)
-    except DeepOCRError as error:
-        return _complain(error, EXIT_BAD_INPUT)
-    try:
-        with locked(chosen.out):
-            return asyncio.run(_run(chosen, settings, options, sources))
+        with ExitStack() as stack:
+
+            def new_folder() -> Path:
+                return Path(stack.enter_context(TemporaryDirectory(prefix="deepocr-")))
+
+            inputs = chosen.inputs
+            if STANDARD_INPUT in inputs:
+                kept = keep_input(new_folder(), settings.max_bytes)
+                inputs = [str(kept) if text == STANDARD_INPUT else text for text in inputs]
+            sources = find_sources(inputs)
+            if not engine_choice.is_elsewhere(chosen):
+                settings = with_engine(settings, chosen.engine)
+            out = chosen.out or new_folder()
+            stack.enter_context(locked(out))
+            return asyncio.run(_run(chosen, settings, options, sources, out))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        say(STOPPED, sys.stderr)
+        say(STOPPED if chosen.out else "stopped", sys.stderr)
         return EXIT_INTERRUPTED
     except DeepOCRError as error:
         return _complain(error, _code_for(error))
@@ -73,7 +85,7 @@ def _log_with_names() -> None:
 def _code_for(error: DeepOCRError) -> int:
     if isinstance(error, EngineBroken):
         return EXIT_ENGINE_BROKEN
-    return EXIT_BAD_INPUT if isinstance(error, InvalidInput) else EXIT_ERROR
+    return EXIT_BAD_INPUT if isinstance(error, InvalidInput | SettingsError) else EXIT_ERROR
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,10 +98,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "engine broke and starting it again did not help, 5 some are doubted (--fail-on), 130 "
         "stopped."
     )
-    parser.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="PDFs, pictures, folders of them, patterns"
-    )
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
+    text = "PDFs, pictures, folders of them, patterns; - is standard input"
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=text)
+    text = "folder for the results; without it the text goes to standard output"
+    parser.add_argument("-o", "--out", type=Path, help=text)
     engine_choice.add_arguments(parser.add_argument_group("where it reads"))
     _add_reading_arguments(parser.add_argument_group("what is read, and how"))
     _add_writing_arguments(parser.add_argument_group("what is written"))
@@ -166,6 +178,8 @@ def options_of(chosen: argparse.Namespace) -> Options:
     """Raises InvalidInput."""
     if chosen.repair and chosen.check == "none":
         raise InvalidInput("--repair inserts what a check finds; leave --no-check out")
+    if chosen.out is None:
+        refuse_files(chosen.forms, overlay=chosen.overlay, restart=chosen.restart)
     job = make_job(chosen.task, chosen.reference, chosen.resolution, chosen.max_new_tokens)
     return Options(
         reading=ReadingOptions(
@@ -191,7 +205,11 @@ def options_of(chosen: argparse.Namespace) -> Options:
 
 
 async def _run(
-    chosen: argparse.Namespace, settings: Settings, options: Options, sources: Sequence[InputFile]
+    chosen: argparse.Namespace,
+    settings: Settings,
+    options: Options,
+    sources: Sequence[InputFile],
+    out: Path,
 ) -> int:
     async def start_again() -> Engine:
         engine, _ = await engine_choice.start(chosen, settings)
@@ -205,7 +223,7 @@ async def _run(
         try:
             reader = await _start_reader(settings, options, engine)
             options = replace(options, jobs=jobs)
-            return await _read_all(keeper, processes, options, sources, chosen, reader)
+            return await _read_all(keeper, processes, options, sources, out, chosen, reader)
         finally:
             if reader is not None:
                 await reader.close()
@@ -227,6 +245,7 @@ async def _read_all(
     processes: DocumentProcesses,
     options: Options,
     sources: Sequence[InputFile],
+    out: Path,
     chosen: argparse.Namespace,
     reader: Engine | None,
 ) -> int:
@@ -234,7 +253,8 @@ async def _read_all(
     counts: Counter[PageStatus] = Counter()
     verdicts: Counter[Verdict] = Counter()
     worst = EXIT_OK
-    outcomes = read_documents(keeper, sources, chosen.out, options, processes, reader)
+    news = sys.stdout if chosen.out else sys.stderr
+    outcomes = read_documents(keeper, sources, out, options, processes, reader)
     try:
         async with aclosing(outcomes):
             async for outcome in outcomes:
@@ -245,11 +265,14 @@ async def _read_all(
                 if outcome.error is not None:
                     worst = _complain(outcome.error, _code_for(outcome.error), outcome.source)
                     continue
-                say(f"{outcome.source.path} -> {outcome.folder}/document.mmd")
+                if chosen.out is None and outcome.folder is not None:
+                    print_document(outcome.folder, chosen.forms)
+                else:
+                    say(f"{outcome.source.path} -> {outcome.folder}/document.mmd")
     except DeepOCRError:
-        say(_last_line(counts, verdicts))
+        say(_last_line(counts, verdicts), news)
         raise
-    say(_last_line(counts, verdicts))
+    say(_last_line(counts, verdicts), news)
     doubted = verdicts["contradicted"]
     if chosen.fail_on == "doubtful":
         doubted += verdicts["doubtful"]

@@ -1,5 +1,20 @@
-"""`deepocr serve`: the same as `python -m deepocr.service`."""
+"""`deepocr serve`: `python -m deepocr.service`, with the engine that suits this machine."""
 
-from deepocr.service.__main__ import add_arguments, run
+import argparse
+import os
 
-__all__ = ["add_arguments", "run"]
+from deepocr.cli.engines import with_engine
+from deepocr.service import __main__ as service
+from deepocr.service.settings import ServiceSettings
+from deepocr.settings import PREFIX, load_settings_as
+
+add_arguments = service.add_arguments
+
+
+def run(options: argparse.Namespace) -> int:
+    """The service's exit code."""
+    if options.part in ("all", "worker"):
+        # for the worker, which is a process of its own
+        engine = with_engine(load_settings_as(ServiceSettings), None).engine
+        os.environ[f"{PREFIX}ENGINE"] = engine
+    return service.run(options)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from deepocr.cli.engines import add_engine_argument, with_engine
 from deepocr.engines.base import Engine
-from deepocr.engines.registry import ENGINES, create_engine
+from deepocr.engines.registry import create_engine
 from deepocr.errors import DeepOCRError
 from deepocr.pipeline import warm_up
 from deepocr.settings import Settings, load_settings
@@ -33,9 +34,7 @@ def run(chosen: argparse.Namespace) -> int:
     """0 sound, 1 not, 2 when nothing could be read at all."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
-        settings = load_settings()
-        if chosen.engine:
-            settings = settings.model_copy(update={"engine": chosen.engine})
+        settings = with_engine(load_settings(), chosen.engine)
         return asyncio.run(verify(settings, chosen))
     except DeepOCRError as error:
         print(f"verify: {error}", file=sys.stderr)
@@ -50,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit code: 0 sound, 1 not sound, 2 the engine or samples cannot be had."
     slugs = ", ".join(task.slug for task in TASKS.values())
     presets = ", ".join(preset.slug for preset in PRESETS.values())
-    parser.add_argument("--engine", choices=list(ENGINES), help="default: DEEPOCR_ENGINE")
+    add_engine_argument(parser)
     parser.add_argument("--samples", type=Path, default=SAMPLES, help="documents with NAME.txt")
     parser.add_argument("--task", action="append", default=[], help=f"only these: {slugs}")
     parser.add_argument("--resolution", action="append", default=[], help=f"only: {presets}")
