@@ -1,5 +1,6 @@
 """The web page in a browser: hand in, watch, click, download; nothing from other hosts."""
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from deepocr.render.forms import FORMS
 from tests.needs import bring_into_sight, need_binary
 from tests.service.stack import Stack, book, eventually, picture, running
 
@@ -64,9 +66,15 @@ def state(browser: Any) -> str:
     return str(find(browser, "#document-state").text)
 
 
-def hand_in(browser: Any, path: Path) -> None:
-    find(browser, "#file").send_keys(str(path))
+def hand_in(browser: Any, *paths: Path) -> None:
+    find(browser, "#file").send_keys("\n".join(map(str, paths)))
     find(browser, "#send").click()
+
+
+def press_download(browser: Any, kind: str) -> None:
+    menu = find(browser, ".menu")
+    browser.execute_script("arguments[0].open = true", menu)
+    find(browser, f'[data-download="{kind}"]').click()
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +133,16 @@ def test_keyboard_alone_selects_a_region(page: Any) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "suffix", "begins"),
-    [("markdown", ".md", b"# Page 1"), ("json", ".json", b"{"), ("pdf", ".pdf", b"%PDF-")],
+    [
+        ("markdown", ".md", b"# Page 1"),
+        ("json", ".json", b"{"),
+        ("pdf", ".pdf", b"%PDF-"),
+        ("docx", ".docx", b"PK"),
+        ("alto", ".alto.xml", b"<?xml"),
+    ],
 )
 def test_downloads(page: Any, downloads: Path, kind: str, suffix: str, begins: bytes) -> None:
-    find(page, f'[data-download="{kind}"]').click()
+    press_download(page, kind)
     path = downloads / f"three pages.pdf{suffix}"
     eventually(path.exists, 40, f"the {kind} download")
     assert path.read_bytes().startswith(begins)
@@ -141,6 +155,14 @@ def test_searchable_pdf_is_found_by_pdftotext(page: Any, downloads: Path) -> Non
     pdftotext = need_binary("pdftotext")
     text = subprocess.run([pdftotext, str(path), "-"], capture_output=True, check=True).stdout
     assert b"Page 2 of the book" in text
+
+
+def test_every_form_is_offered(page: Any) -> None:
+    offered = [
+        (button.get_attribute("data-download"), button.get_attribute("textContent"))
+        for button in page.find_elements("css selector", "[data-download]")
+    ]
+    assert offered == [(name, form.title) for name, form in FORMS.items()]
 
 
 def test_history_and_labels(page: Any, tmp_path: Path) -> None:
@@ -176,14 +198,112 @@ def test_a_request_that_fails_is_told(page: Any, button: str) -> None:
     assert find(page, "#document").is_displayed()
 
 
-def test_phone_sized(page: Any) -> None:
-    page.set_window_size(390, 844)
+@contextlib.contextmanager
+def phone(browser: Any) -> Iterator[None]:
+    """390 pixels wide; windows of browsers are not made so narrow."""
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        overflow = "return document.documentElement.scrollWidth <= window.innerWidth"
-        assert page.execute_script(overflow)
-        assert find(page, "#send").is_displayed()
+        yield
     finally:
-        page.set_window_size(1400, 900)
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_phone_sized(page: Any) -> None:
+    with phone(page):
+        wide = "return [...document.querySelectorAll('body *')].filter(e => e.offsetParent && "
+        wide += "!e.closest('.viewer, details:not([open])') && "
+        wide += "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.id || e.tagName)"
+        assert page.execute_script("return innerWidth") == 390
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+        assert page.execute_script(wide) == []
+        assert find(page, "#send").is_displayed()
+        page.execute_script("document.querySelector('.menu').open = true")
+        assert page.execute_script(wide) == []
+        page.execute_script("document.querySelector('.menu').open = false")
+
+
+def write_pictures(folder: Path, count: int) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"picture {number:03d}.png" for number in range(count)]
+    for path in paths:
+        path.write_bytes(picture(size=(60, 40)))
+    return paths
+
+
+COUNT_POSTS = """
+window.most = window.now = 0; window.longest = 0;
+const fetched = window.fetch;
+window.fetch = async (path, options) => {
+  const post = options?.method === "POST";
+  if (post) window.most = Math.max(window.most, ++window.now);
+  try { return await fetched(path, options); } finally { if (post) window.now--; }
+};
+new PerformanceObserver((list) => {
+  for (const task of list.getEntries()) window.longest = Math.max(window.longest, task.duration);
+}).observe({ type: "longtask" });
+"""
+
+
+def hand_in_many(page: Any, folder: Path, count: int) -> None:
+    """With a file beside them that is no document; wait for the end of all."""
+    page.refresh()
+    eventually(lambda: count_options(page) > 0, 10, "the form")
+    page.execute_script(COUNT_POSTS)
+    (folder / "notes.txt").write_text("no document")
+    hand_in(page, *write_pictures(folder, count), folder / "notes.txt")
+    done = f"{count} of {count} done"
+    eventually(lambda: find(page, "#batch-state").text == done, 30 + count, "the end of all")
+    names = [name.text for name in page.find_elements("css selector", "#history .name")]
+    assert names.count("notes.txt") == 0
+    assert {f"picture {number:03d}.png" for number in range(count)} <= set(names)
+    assert page.execute_script("return window.most") == 3
+
+
+def count_options(page: Any) -> int:
+    return count(page, "#task option")
+
+
+def test_many_files_at_once(page: Any, tmp_path: Path) -> None:
+    hand_in_many(page, tmp_path, 12)
+
+
+@pytest.mark.slow
+def test_a_folder_of_200_files_does_not_freeze_the_page(page: Any, tmp_path: Path) -> None:
+    hand_in_many(page, tmp_path, 200)
+    # milliseconds: nothing that the page does may keep a click waiting
+    assert page.execute_script("return window.longest") < 500
+
+
+def test_a_folder_is_gone_through(page: Any, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "scans" / "below", 2)
+    write_pictures(tmp_path / "scans", 1)
+    find(page, "#folder").send_keys(str(tmp_path / "scans"))
+    eventually(lambda: find(page, "#file-name").text == "3 documents", 10, "the folder's files")
+    page.execute_script("document.getElementById('folder').value = ''")
+
+
+def test_a_file_that_is_refused_is_told_and_can_be_sent_again(page: Any, tmp_path: Path) -> None:
+    path = tmp_path / "broken.pdf"
+    path.write_bytes(b"no document")
+    hand_in(page, path)
+    entry = eventually(lambda: refused_entry(page), 10, "the refusal")
+    assert "broken.pdf" in find(page, "#form-message").text
+    entry.click()
+    eventually(lambda: refused_entry(page), 10, "the second refusal")
+
+
+def refused_entry(page: Any) -> Any:
+    found = page.find_elements("css selector", "#history li:first-child button")
+    return found[0] if found and "Press to try again" in found[0].text else None
+
+
+def test_an_example_when_there_is_nothing_to_see(page: Any) -> None:
+    page.refresh()
+    eventually(lambda: count_options(page) > 0, 10, "the form")
+    find(page, "#example").click()
+    eventually(lambda: find(page, "#document-name").text == "example.pdf", 10, "the example")
+    eventually(lambda: count(page, ".page-text") >= 2, 20, "its pages")
 
 
 def test_nothing_comes_from_other_hosts(stack: Stack, page: Any) -> None:

@@ -51,6 +51,7 @@ class Options(BaseModel):
     tasks: list[str]
     presets: list[str]
     formats: list[str]
+    forms: dict[str, str] = Field(description="the formats' names and what people call them")
     can: list[str] = Field(description="tasks that workers can do now")
     max_upload_bytes: int
     max_pages: int
@@ -97,6 +98,7 @@ async def options(service: TheService, _: KnownClient) -> Options:
         tasks=list(TASKS),
         presets=list(PRESETS),
         formats=list(FORMS),
+        forms={name: form.title for name, form in FORMS.items()},
         can=sorted({task for worker in workers for task in worker["tasks"]}),
         max_upload_bytes=settings.max_upload_bytes,
         max_pages=settings.max_pages,

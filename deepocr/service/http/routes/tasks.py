@@ -22,7 +22,7 @@ from deepocr.tasks import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, PRESETS, TASKS, ma
 router = APIRouter(prefix="/api/v1/ocr", tags=["tasks"], route_class=ClientRoute)
 
 MAX_WAIT_S = 60.0
-MAX_LISTED = 200
+MAX_LISTED = 1000
 MOST_DPI = 600
 
 TheService = Annotated[Service, Depends(service_of)]

@@ -22,18 +22,21 @@ HEADERS = {
 
 _TYPES = {
     "app.js": "text/javascript",
+    "api.js": "text/javascript",
+    "uploads.js": "text/javascript",
     "app.css": "text/css",
     "icon.svg": "image/svg+xml",
     "viewer.js": "text/javascript",
     "viewer.css": "text/css",
+    "example.pdf": "application/pdf",
 }
 
 
-def _load() -> Mapping[str, str]:
+def _load() -> Mapping[str, bytes]:
     folder = resources.files("deepocr.service.http") / "web"
-    own = ("app.js", "app.css", "icon.svg")
-    files = {name: (folder / name).read_text(encoding="utf-8") for name in (*own, "index.html")}
-    return {**files, **{name: viewer_asset(name) for name in ("viewer.js", "viewer.css")}}
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    files["example.pdf"] = (resources.files("deepocr") / "samples/report.pdf").read_bytes()
+    return {**files, **{name: viewer_asset(name).encode() for name in ("viewer.js", "viewer.css")}}
 
 
 _FILES = _load()
