@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
         if options.alone:
             del base
         if not on_cuda:
-            pack_for_cpu(model, quantize)
+            pack_for_cpu(model, ops.products, quantize)
         engine = Bench(model, ops, quantize, pages, tokens, report["read_gb_s"] * 1e9, written)
         entry = engine.measure(batches)
         if not options.alone:

@@ -147,7 +147,7 @@ def build(options: argparse.Namespace, cases: Sequence[Case]) -> Implementation:
     if fast is None:
         return PlainImplementation(model)
     if device.type == "cpu" and dtype == torch.bfloat16:
-        pack_for_cpu(model)
+        pack_for_cpu(model, fast.products)
     return BatchedImplementation(model, fast, cases)
 
 

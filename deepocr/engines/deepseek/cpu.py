@@ -6,6 +6,7 @@ weights are never in memory twice.
 
 import logging
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,13 @@ from deepocr.engines.deepseek.model.moe import DenseMlp, Experts
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.model.sam import SamMlp
 from deepocr.engines.deepseek.ops.experts import plain_swiglu
-from deepocr.engines.deepseek.ops.packed import MATRICES, Matrix, Quantize
+from deepocr.engines.deepseek.ops.packed import (
+    Matrix,
+    Quantize,
+    decoder_matrix,
+    encoder_matrix,
+)
+from deepocr.engines.deepseek.ops.processor import Products
 
 log = logging.getLogger(__name__)
 
@@ -22,18 +29,14 @@ log = logging.getLogger(__name__)
 class PackedLinear(nn.Module):
     """In place of a Linear: (..., in) -> (..., out)."""
 
-    def __init__(self, matrix: Matrix, bias: Tensor | None) -> None:
+    def __init__(self, matrix: Matrix) -> None:
         super().__init__()
         self.matrix = matrix
-        self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() != 2:
-            return self.forward(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
-        out = self.matrix(x)
-        if self.bias is not None:
-            out += self.bias
-        return out
+        if x.dim() == 2:
+            return self.matrix(x)
+        return self.matrix(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
 
 
 class PackedExperts(nn.Module):
@@ -93,44 +96,50 @@ MLP_ROWS = 1024
 then stays in the processor's cache."""
 
 
-class ByRows(nn.Module):
-    """A block that treats every row alone, some rows at a time: (..., C) -> (..., C)."""
+class PackedMlp(nn.Module):
+    """In place of SamMlp, whose GELU belongs to the first product: (..., C) -> (..., C)."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, first: Matrix, second: Matrix) -> None:
         super().__init__()
-        self.block = block
+        self.first = first
+        self.second = second
 
     def forward(self, x: Tensor) -> Tensor:
         pieces = torch.split(x.reshape(-1, x.shape[-1]), MLP_ROWS)
-        return torch.cat([self.block(rows) for rows in pieces]).view_as(x)
+        return torch.cat([self.second(self.first(rows)) for rows in pieces]).view_as(x)
 
 
 @torch.inference_mode()
-def pack_for_cpu(model: OcrModel, quantize: Quantize = "none") -> None:
+def pack_for_cpu(model: OcrModel, products: Products, quantize: Quantize = "none") -> None:
     """Replace the weights of a bf16 model on the CPU in place. `quantize` is for the decoder;
-    the encoder, which runs once a page, keeps bf16."""
+    the encoder, which runs once a page, keeps its weights."""
     started_s = time.perf_counter()
-    _pack_children(model.decoder, quantize)
-    model.lm_head = PackedLinear(MATRICES[quantize](model.lm_head.weight), None)  # type: ignore[assignment]
+    pack = decoder_matrix(products, quantize)
+    _pack_decoder(model.decoder, pack)
+    model.lm_head = PackedLinear(pack(model.lm_head.weight))  # type: ignore[assignment]
     for encoder in (model.sam_model, model.encoder, model.projector):
-        _pack_children(encoder, "none")
+        _pack_encoder(encoder, encoder_matrix(products))
     log.info("weights packed for the CPU (%s) in %.1f s", quantize, time.perf_counter() - started_s)
 
 
-def _pack_children(module: nn.Module, quantize: Quantize) -> None:
+def _pack_decoder(module: nn.Module, pack: Callable[[Tensor], Matrix]) -> None:
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Linear):
-            setattr(module, name, PackedLinear(MATRICES[quantize](child.weight), child.bias))
+            setattr(module, name, PackedLinear(pack(child.weight)))
         elif isinstance(child, Experts):
-            setattr(module, name, _pack_experts(child, quantize))
+            parts = (child.gate_up_proj.detach(), child.down_proj.detach())
+            gate_up, down = ([pack(weight) for weight in part.unbind(0)] for part in parts)
+            setattr(module, name, PackedExperts(gate_up, down))
         else:
-            _pack_children(child, quantize)
-            if isinstance(child, SamMlp):
-                setattr(module, name, ByRows(child))
+            _pack_decoder(child, pack)
 
 
-def _pack_experts(experts: Experts, quantize: Quantize) -> PackedExperts:
-    pack = MATRICES[quantize]
-    gate_up = [pack(weight) for weight in experts.gate_up_proj.detach().unbind(0)]
-    down = [pack(weight) for weight in experts.down_proj.detach().unbind(0)]
-    return PackedExperts(gate_up, down)
+def _pack_encoder(module: nn.Module, pack: Callable[..., Matrix]) -> None:
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.Linear):
+            setattr(module, name, PackedLinear(pack(child.weight, child.bias)))
+        elif isinstance(child, SamMlp):
+            first = pack(child.lin1.weight, child.lin1.bias, gelu=True)
+            setattr(module, name, PackedMlp(first, pack(child.lin2.weight, child.lin2.bias)))
+        else:
+            _pack_encoder(child, pack)

@@ -185,7 +185,7 @@ def create(settings: Settings) -> DeepSeekEngine:
         config, SafetensorsFolder(folder), ops.network, device=device, dtype=dtype
     )  # fmt: skip
     if for_cpu:
-        pack_for_cpu(model, settings.quantize)
+        pack_for_cpu(model, ops.products, settings.quantize)
     return start(model, ops, tokens, settings, ban)
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 @dataclass
 class StartReport:
     """`versions` of the operations that run; `notes` for those that are not the best there are,
-    with the reason; `seconds` by stage, in the order in which they came."""
+    with the reason, and for what a processor decided; `seconds` by stage, in the order in which
+    they came."""
 
     versions: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)

@@ -2,19 +2,23 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from deepocr.engines.deepseek.cpu import MLP_ROWS, ByRows, PackedExperts, PackedLinear
+from deepocr.engines.deepseek.cpu import MLP_ROWS, PackedExperts, PackedLinear, PackedMlp
 from deepocr.engines.deepseek.model.moe import DenseMlp
+from deepocr.engines.deepseek.ops import choice, packed
 from deepocr.engines.deepseek.ops.attention import SdpaAttention
-from deepocr.engines.deepseek.ops.cpu_attention import CpuAttention, CpuPagedAttention
+from deepocr.engines.deepseek.ops.cpu_attention import CPU_ATTENTION, CpuPagedAttention
 from deepocr.engines.deepseek.ops.experts import ExpertWeights, plain_experts
-from deepocr.engines.deepseek.ops.packed import MATRICES, Quantize
+from deepocr.engines.deepseek.ops.packed import Quantize, decoder_matrix, encoder_matrix
 from deepocr.engines.deepseek.ops.paged_attention import (
     PagedAttentionOp,
     PlainPagedAttention,
     windowed_causal,
 )
+from deepocr.engines.deepseek.ops.processor import PRODUCTS, Products, fast_products
+from deepocr.errors import SettingsError
 from tests.unit.deepseek.paged_samples import paged_batch
 
 ERRORS: dict[Quantize, float] = {"none": 0.004, "int8": 0.015, "int4": 0.12}
@@ -26,36 +30,67 @@ def error(found: Tensor, wanted: Tensor) -> float:
     return ((found.float() - wanted.float()).norm() / wanted.float().norm()).item()
 
 
+@pytest.mark.parametrize("products", PRODUCTS)
 @pytest.mark.parametrize("kind", ERRORS)
 @pytest.mark.parametrize("rows", [1, 5, 40])
 @pytest.mark.parametrize("shape", [(96, 64), (128, 224), (64, 32)])
-def test_packed_weights(kind: Quantize, rows: int, shape: tuple[int, int]) -> None:
+def test_packed_weights(
+    products: Products, kind: Quantize, rows: int, shape: tuple[int, int]
+) -> None:
     torch.manual_seed(0)
     weight = (torch.randn(shape) / shape[1] ** 0.5).bfloat16()
     x = torch.randn(rows, shape[1]).bfloat16()
     wanted = x.float() @ weight.float().t()
-    assert error(MATRICES[kind](weight)(x), wanted) < ERRORS[kind]
+    assert error(decoder_matrix(products, kind)(weight)(x), wanted) < ERRORS[kind]
 
 
-def test_a_packed_linear_keeps_shape_and_bias() -> None:
+@pytest.mark.parametrize("products", PRODUCTS)
+def test_a_packed_linear_keeps_shape_and_bias(products: Products) -> None:
     linear = torch.nn.Linear(64, 96).bfloat16()
-    packed = PackedLinear(MATRICES["none"](linear.weight.detach()), linear.bias.detach())
+    linear_packed = PackedLinear(
+        encoder_matrix(products)(linear.weight.detach(), linear.bias.detach())
+    )
     x = torch.randn(2, 3, 64).bfloat16()
-    assert error(packed(x), linear(x)) < 0.01
+    assert error(linear_packed(x), linear(x)) < 0.01
 
 
+@pytest.mark.parametrize("products", PRODUCTS)
+def test_sam_mlp_with_its_gelu_in_the_product(products: Products) -> None:
+    torch.manual_seed(0)
+    first, second = (torch.nn.Linear(*shape).bfloat16() for shape in ((8, 32), (32, 8)))
+    x = torch.randn(3, 2 * MLP_ROWS // 3 + 5, 8).bfloat16()
+    pack = encoder_matrix(products)
+    mlp = PackedMlp(
+        pack(first.weight.detach(), first.bias.detach(), gelu=True),
+        pack(second.weight.detach(), second.bias.detach()),
+    )
+    wanted = second.float()(F.gelu(first.float()(x.float())))
+    assert error(mlp(x), wanted) < 0.01
+
+
+def test_without_bf16_in_onednn_weights_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN raises for bf16 on a processor without AVX-512."""
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(64, 96).bfloat16().requires_grad_(False)
+    monkeypatch.setattr(packed, "onednn_multiplies", lambda _dtype: False)
+    x = torch.randn(5, 64).bfloat16()
+    matrix = packed.PackedMatrix(linear.weight, linear.bias, gelu=True)
+    assert torch.equal(matrix(x), F.gelu(linear(x)))
+
+
+@pytest.mark.parametrize("products", PRODUCTS)
 @pytest.mark.parametrize("tokens", [1, 2, 30, 300])
-def test_packed_experts(tokens: int) -> None:
+def test_packed_experts(products: Products, tokens: int) -> None:
     torch.manual_seed(tokens)
     weights, ids = torch.randn(tokens, 8).softmax(dim=-1).topk(3, dim=-1)
     gate_up = (torch.randn(8, 2 * 48, 64) / 8).bfloat16()
     down = (torch.randn(8, 64, 48) / 7).bfloat16()
     x = torch.randn(tokens, 64).bfloat16()
-    pack = MATRICES["none"]
-    packed = PackedExperts([pack(w) for w in gate_up], [pack(w) for w in down])
+    pack = decoder_matrix(products, "none")
+    experts = PackedExperts([pack(w) for w in gate_up], [pack(w) for w in down])
     shared = DenseMlp(64, 96).bfloat16().requires_grad_(False)
     layer = ExpertWeights(gate_up, down, shared.gate_up_proj.weight, shared.down_proj.weight)
-    assert error(packed(x, ids, weights, shared), plain_experts(x, ids, weights, layer)) < 0.01
+    assert error(experts(x, ids, weights, shared), plain_experts(x, ids, weights, layer)) < 0.01
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -101,20 +136,53 @@ def test_prefill_of_written_tokens_under_a_window(length: int) -> None:
         assert error(found[row - 28], wanted[0]) < 1e-5
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("count", "rows", "columns"), [(2, 20, 55), (19, 5, 7)])
-def test_sam_attention(dtype: torch.dtype, count: int, rows: int, columns: int) -> None:
+@pytest.mark.parametrize("products", PRODUCTS)
+@pytest.mark.parametrize(("count", "rows", "columns"), [(2, 20, 55), (19, 15, 17)])
+def test_sam_attention(products: Products, count: int, rows: int, columns: int) -> None:
     torch.manual_seed(0)
-    q, k, v = torch.randn(count, rows * columns, 3, 2, 16).to(dtype).unbind(2)
-    rel_h = torch.randn(count, rows * columns, 2, rows).to(dtype)
-    rel_w = torch.randn(count, rows * columns, 2, columns).to(dtype)
+    q, k, v = torch.randn(count, rows * columns, 3, 2, 16).bfloat16().unbind(2)
+    rel_h = torch.randn(count, rows * columns, 2, rows).bfloat16()
+    rel_w = torch.randn(count, rows * columns, 2, columns).bfloat16()
     wanted = SdpaAttention().relative(*(x.float() for x in (q, k, v, rel_h, rel_w)))
-    limit = 1e-5 if dtype == torch.float32 else 0.006
-    assert error(CpuAttention().relative(q, k, v, rel_h, rel_w), wanted) < limit
+    found = CPU_ATTENTION[products].relative(q, k, v, rel_h, rel_w)
+    assert error(found, wanted) < 0.006
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_a_block_by_rows_is_the_same_block() -> None:
+def test_sam_attention_in_float32() -> None:
     torch.manual_seed(0)
-    block = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.GELU(), torch.nn.Linear(32, 8))
-    x = torch.randn(3, 2 * MLP_ROWS // 3 + 5, 8)
-    torch.testing.assert_close(ByRows(block)(x), block(x))
+    q, k, v, rel_h, rel_w = torch.randn(5, 2, 1100, 2, 64)
+    operands = (q, k, v, rel_h[..., :20], rel_w[..., :55])
+    found = CPU_ATTENTION["float32"].relative(*operands)
+    assert error(found, SdpaAttention().relative(*operands)) < 1e-5
+
+
+# which of them
+
+
+@pytest.mark.parametrize(
+    ("flags", "products"),
+    [
+        ("flags : avx512f avx512_bf16 amx_bf16 amx_tile", "amx"),
+        ("flags : avx2 avx512f avx512_bf16 avx512_vnni", "avx512_bf16"),
+        ("flags : avx2 avx512f avx512_vnni", "float32"),
+        ("", "float32"),
+    ],
+)
+def test_what_a_processor_multiplies(flags: str, products: Products) -> None:
+    assert fast_products(f"processor : 0\n{flags}\n\nprocessor : 1\n{flags}\n") == products
+
+
+def test_the_processor_decides_unless_a_setting_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "own_products", lambda: "avx512_bf16")
+    own = choice.cpu_ops(torch.bfloat16)
+    assert own.products == own.report.notes["products"] == "avx512_bf16"
+    assert own.network.attention is CPU_ATTENTION["avx512_bf16"]
+    forced = choice.cpu_ops(torch.bfloat16, "products=amx")
+    assert forced.products == "amx"
+    assert forced.report.notes["products"] == "amx, as DEEPOCR_OPS wants"
+    assert choice.cpu_ops(torch.float32).products == "float32"
+    with pytest.raises(SettingsError, match="for bf16"):
+        choice.cpu_ops(torch.float32, "products=amx")
+    with pytest.raises(SettingsError, match="it has: amx, avx512_bf16, float32"):
+        choice.cpu_ops(torch.bfloat16, "products=sse")

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from deepocr.engines.deepseek.config import OcrConfig
 from deepocr.engines.deepseek.ops import AttentionOps, Ops
-from deepocr.engines.deepseek.ops.cpu_attention import CpuAttention, CpuPagedAttention
-from deepocr.engines.deepseek.ops.experts import experts_by_tokens, plain_experts
+from deepocr.engines.deepseek.ops.cpu_attention import CPU_ATTENTION, CpuPagedAttention
+from deepocr.engines.deepseek.ops.experts import experts_by_tokens
 from deepocr.engines.deepseek.ops.operations import BIAS_IN_KERNEL_FROM, OPERATIONS
 from deepocr.engines.deepseek.ops.paged_attention import (
     PagedAttentionOp,
@@ -27,6 +27,7 @@ from deepocr.engines.deepseek.ops.probes import (
     read_forced,
     tell,
 )
+from deepocr.engines.deepseek.ops.processor import PRODUCTS, Products, own_products
 from deepocr.engines.deepseek.ops.rotary import RotaryWriteOp, plain_rotary_write
 from deepocr.engines.deepseek.start_report import StartReport
 from deepocr.errors import EngineUnavailable, SettingsError
@@ -35,13 +36,15 @@ log = logging.getLogger(__name__)
 
 GRAPHS = "graphs"
 CUDA_GRAPHS = "cuda"
+PRODUCTS_OPERATION = "products"
 
 
 @dataclass(frozen=True)
 class FastOps:
     """`network` for the model, the others for the runner. `graphs` says whether a decode step
     can be captured in a CUDA graph: nothing in it looks at a value on the host; with
-    `must_capture` a capture that fails is an error."""
+    `must_capture` a capture that fails is an error. `products` is what weights on a CPU are
+    packed for."""
 
     network: Ops
     paged: PagedAttentionOp
@@ -50,6 +53,7 @@ class FastOps:
     rotary_write: RotaryWriteOp = plain_rotary_write
     pick: PickOp = plain_pick
     must_capture: bool = False
+    products: Products = "float32"
     report: StartReport = field(default_factory=StartReport, compare=False)
 
 
@@ -74,16 +78,34 @@ def choose_ops(
     Raises SettingsError for names that are unknown, EngineUnavailable when a forced version fails.
     """
     if device.type != "cuda":
-        if forced:
-            raise SettingsError(f"DEEPOCR_OPS is for CUDA, and this is {device}; leave it empty")
-        own = CpuAttention()
-        log.info("attention=%s, experts=plain, no graphs: the device is %s", own.name, device.type)
-        network = Ops(own, plain_experts)
-        return FastOps(network, CpuPagedAttention(), PlainPrefillAttention(own), False)
+        return cpu_ops(dtype, forced)
     with torch.cuda.device(device):
         ops = probed_ops(Scene(config, device, dtype), forced)
         torch.cuda.empty_cache()
     return ops
+
+
+def cpu_ops(dtype: torch.dtype, forced: str = "") -> FastOps:
+    """What suits the processor; nothing is tried, as every version runs on every processor."""
+    wanted = read_forced(forced, {PRODUCTS_OPERATION: PRODUCTS}).get(PRODUCTS_OPERATION)
+    if dtype != torch.bfloat16 and wanted not in (None, "float32"):
+        raise SettingsError(
+            f"DEEPOCR_OPS={forced} is for bf16, and this is {dtype}; leave it empty"
+        )
+    own = own_products() if dtype == torch.bfloat16 else "float32"
+    products = next((version for version in PRODUCTS if version == wanted), own)
+    attention = CPU_ATTENTION[products]
+    told = products if wanted is None else f"{products}, as DEEPOCR_OPS wants"
+    log.info("products on the CPU=%s; attention=%s, no graphs", told, attention.name)
+    report = StartReport({PRODUCTS_OPERATION: products}, {PRODUCTS_OPERATION: told})
+    return FastOps(
+        network=Ops(attention),
+        paged=CpuPagedAttention(),
+        prefill=PlainPrefillAttention(attention),
+        graphs=False,
+        products=products,
+        report=report,
+    )
 
 
 @torch.inference_mode()
