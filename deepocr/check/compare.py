@@ -8,11 +8,11 @@ from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
-from rapidfuzz import fuzz
-from rapidfuzz.distance import Levenshtein
 
-from deepocr.check.align import Alignment, Mismatch, align
+from deepocr.check.align import align
+from deepocr.check.alignment import Alignment, Mismatch
 from deepocr.check.furniture import furniture_lines
+from deepocr.check.misread import reads_otherwise
 from deepocr.check.order import jumps
 from deepocr.check.places import Places
 from deepocr.check.reading import Reading
@@ -248,19 +248,11 @@ class _Sheet:
         for mismatch in self._alignment.mismatches:
             seen = [self._seen.pieces[index] for index in mismatch.witness]
             text = [self._text.pieces[index] for index in mismatch.text]
-            if any(piece.formula for piece in text) or _one_more(seen, text):
-                continue
             formula = (
                 self._seen.optional[mismatch.witness.start : mismatch.witness.stop].any()
                 or self._text.optional[mismatch.text.start : mismatch.text.stop].any()
             )
-            if formula:
-                differs = self._limits.formula_digits and _other_digits(seen, text)
-            else:
-                differs = _other_number(seen, text, self._limits) or _other_name(
-                    seen, text, self._limits
-                )
-            if differs:
+            if reads_otherwise(seen, text, self._limits, formula=bool(formula)):
                 texts = _text(seen), _text(text)
                 region = self._region(text[0])
                 yield mismatch, Finding("differs", self._page, _box(seen), *texts, region)
@@ -278,53 +270,12 @@ class _Sheet:
         return self._reading.region_of_block[piece.line]
 
 
-def _one_more(seen: Sequence[Piece], text: Sequence[Piece]) -> bool:
-    """The same words, and some on one side only: that is missing or added, not misread."""
-    few, many = sorted((seen, text), key=len)
-    return len(few) < len(many) and {p.letters for p in few} <= {p.letters for p in many}
-
-
 def _foreign(reading: Reading, witness: Witness) -> float:
     letters = "".join(piece.letters for piece in reading.pieces)
     return sum(not witness.can_read(letter) for letter in letters) / max(1, len(letters))
 
 
 _WIDE_SPACE = re.compile(f"(?<=[{WIDE}]) (?=[{WIDE}])")
-_LOOKALIKES = str.maketrans("lio", "110")
-
-
-def _other_number(seen: Sequence[Piece], text: Sequence[Piece], limits: Thresholds) -> bool:
-    """Other digits, also when letters that look like digits are taken for them."""
-    one, two = ("".join(piece.letters for piece in pieces) for pieces in (seen, text))
-    counts = len(_digits(one)), len(_digits(two))
-    if not all(counts) or (counts[0] != counts[1] and min(counts) < limits.short_number):
-        return False
-    alike = _digits(one.translate(_LOOKALIKES)) == _digits(two.translate(_LOOKALIKES))
-    return _digits(one) != _digits(two) and not alike
-
-
-def _other_digits(seen: Sequence[Piece], text: Sequence[Piece]) -> bool:
-    """The same but for one digit or two."""
-    one, two = ("".join(piece.letters for piece in pieces) for pieces in (seen, text))
-    other = [pair for pair in zip(one, two, strict=False) if pair[0] != pair[1]]
-    digits = all(a.isdecimal() and b.isdecimal() for a, b in other)
-    return len(one) == len(two) and 1 <= len(other) <= 2 and digits
-
-
-def _digits(letters: str) -> str:
-    return "".join(character for character in letters if character.isdecimal())
-
-
-def _other_name(seen: Sequence[Piece], text: Sequence[Piece], limits: Thresholds) -> bool:
-    if abs(len(seen) - len(text)) > 1:
-        return False
-    if not any(piece.text.lstrip("([\"'“‘")[:1].isupper() for piece in (*seen, *text)):
-        return False
-    one, two = ("".join(piece.letters for piece in pieces) for pieces in (seen, text))
-    if min(len(one), len(two)) < 3:
-        return False
-    edits = Levenshtein.distance(one, two)
-    return edits >= limits.name_edits and fuzz.ratio(one, two) < 100 * limits.name_alike
 
 
 def _found(stream: Stream, partners: npt.NDArray[np.int64]) -> Flags:

@@ -5,7 +5,7 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
-from deepocr.check.align import Alignment
+from deepocr.check.alignment import Alignment
 from deepocr.check.witness import SeenLine
 
 MIN_LETTERS = 15

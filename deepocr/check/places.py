@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepocr.check.align import Alignment
+from deepocr.check.alignment import Alignment
 from deepocr.check.order import is_below
 from deepocr.check.reading import Reading
 from deepocr.check.witness import SeenLine

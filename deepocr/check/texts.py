@@ -9,25 +9,33 @@ from deepocr.render.raw import PAGE_SPLIT
 MAX_BYTES = 64 << 20
 """Of a text file; no document that is read has so much text."""
 
-_PAGE_FILE = re.compile(r"page_?0*(\d{1,6})\.(?:raw\.)?(?:mmd|md|txt)")
+UNDIVIDED = 0
+"""Stands for a page where one text is that of many pages and nothing in it parts them."""
+
+_SUFFIXES = ("mmd", "md", "markdown", "txt", "raw.mmd", "raw.md", "raw.txt")
+_PAGE_FILE = re.compile(rf"(.*?)(\d{{1,6}})\.({'|'.join(_SUFFIXES)})", re.IGNORECASE)
+# this project's mark, pdftotext's, and that of Marker
+_SPLIT = re.compile(rf"{re.escape(PAGE_SPLIT)}|\f|^\{{\d+\}}-{{48}}$", re.MULTILINE)
 
 
 def load_texts(place: Path, num_pages: int, page: int | None = None) -> dict[int, str]:
-    """Texts by page number, from a folder of `page_NNNN.mmd` or from one file.
+    """Texts by page number, from a folder of numbered files or from one file.
 
-    A file with page splits has a text for every page; one without is the text of `page`, or of a
-    document of one page. Raises InvalidInput for texts that do not fit the document.
+    A file with page splits has a text for every page; one without is the text of `page`, of a
+    document of one page, or it is UNDIVIDED. Raises InvalidInput for texts that do not fit the
+    document.
     """
+    if page is not None and not 1 <= page <= num_pages:
+        raise InvalidInput(f"the document has no page {page}, only 1 to {num_pages}")
     if place.is_dir():
         texts = _from_folder(place)
-        if page is not None:
-            if page not in texts:
-                raise InvalidInput(f"{place.name!r} has no text of page {page}; check the number")
-            texts = {page: texts[page]}
     else:
         texts = _from_file(_read(place), place.name, num_pages, page)
-    beyond = [number for number in texts if not 1 <= number <= num_pages]
-    if beyond:
+    if page is not None:
+        if page not in texts:
+            raise InvalidInput(f"{place.name!r} has no text of page {page}; check the number")
+        return {page: texts[page]}
+    if beyond := [number for number in texts if number > num_pages]:
         raise InvalidInput(
             f"there is a text of page {beyond[0]}, and the document has {num_pages}: give the "
             "document that the texts were read from"
@@ -36,36 +44,39 @@ def load_texts(place: Path, num_pages: int, page: int | None = None) -> dict[int
 
 
 def _from_folder(folder: Path) -> dict[int, str]:
-    texts: dict[int, str] = {}
+    """`page_0001.mmd`, `0001.txt`, `report-p1.md`: names that differ by their last number. Tools
+    that count from 0 have a page 0; of two texts of a page the one with less markup is left."""
+    files: dict[int, tuple[int, Path]] = {}
+    beginnings = set()
     for file in sorted(folder.iterdir()):
         match = _PAGE_FILE.fullmatch(file.name)
-        if not match:
+        if not match or not file.is_file():
             continue
-        number = int(match[1])
-        if number in texts:
-            raise InvalidInput(f"{folder.name!r} has two texts of page {number}; leave one there")
-        texts[number] = _read(file)
-    if not texts:
+        number, rank = int(match[2]), _SUFFIXES.index(match[3].lower())
+        beginnings.add(match[1])
+        files[number] = min(files.get(number, (rank, file)), (rank, file))
+    if len(beginnings) > 1:
+        one, other = sorted(beginnings)[:2]
+        raise InvalidInput(
+            f"{folder.name!r} has texts whose names begin with {one!r} and with {other!r}; leave "
+            "one text of each page there"
+        )
+    if not files:
         raise InvalidInput(f"{folder.name!r} holds no page_NNNN.mmd, .md or .txt; check the folder")
-    return texts
+    first = 1 if 0 in files else 0
+    return {number + first: _read(file) for number, (_, file) in files.items()}
 
 
 def _from_file(text: str, name: str, num_pages: int, page: int | None) -> dict[int, str]:
-    if PAGE_SPLIT not in text:
-        if page is None and num_pages > 1:
-            raise InvalidInput(
-                f"{name!r} has no page splits ({PAGE_SPLIT!r}) and the document {num_pages} "
-                "pages: say with --page of which one it is"
-            )
-        return {page or 1: text}
-    pages = text.split(PAGE_SPLIT)
+    pages = _SPLIT.split(text)
+    if len(pages) == 1:
+        return {page or (1 if num_pages == 1 else UNDIVIDED): text}
+    # a split stands behind every page, or before it
     if not pages[-1].strip():
         pages.pop()
-    if page is not None:
-        if not 1 <= page <= len(pages):
-            raise InvalidInput(f"{name!r} has {len(pages)} pages and no page {page}")
-        return {page: pages[page - 1]}
-    if len(pages) != num_pages:
+    elif not pages[0].strip():
+        pages.pop(0)
+    if len(pages) != num_pages and page is None:
         raise InvalidInput(
             f"{name!r} has {len(pages)} pages and the document {num_pages}: give the text of "
             "every page, or of one with --page"
@@ -77,7 +88,7 @@ def _read(file: Path) -> str:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise InvalidInput(f"{file.name!r} has more than {MAX_BYTES:,} bytes; split it")
-        return file.read_text("utf-8")
+        return file.read_text("utf-8-sig")
     except OSError as error:
         raise InvalidInput(f"{file.name!r} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -81,6 +82,16 @@ def _write(file: Path, checks: Sequence[PageCheck]) -> None:
         raise InvalidInput(f"{file.name!r} cannot be written: {error.strerror}") from error
 
 
+def _strictness(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.1 <= value <= 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0.1 to 10")
+    return value
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit code: 0 confirmed, 3 findings, 2 bad input or nothing could be checked."
     parser.add_argument("document", type=Path, help="PDF or picture")
@@ -88,9 +99,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--text",
         type=Path,
         required=True,
-        help="Markdown, plain text or raw output with tags; or a folder of page_NNNN.mmd",
+        help="Markdown, plain text or raw output with tags; or a folder with a file a page",
     )
     parser.add_argument("--page", type=int, help="check this page only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings there")
-    parser.add_argument("--strict", type=float, default=1.0, help="2 tells of half as much")
+    text = "2 tells of half as much (0.1 to 10)"
+    parser.add_argument("--strict", type=_strictness, default=1.0, help=text)
     parser.add_argument("--no-reader", action="store_true", help="only the PDF's own text layer")

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import pymupdf
 import pytest
 from PIL import Image
 
 from deepocr.check.checker import check_page
 from deepocr.check.compare import compare
+from deepocr.check.dividing import divide
 from deepocr.check.reading import read_regions
 from deepocr.check.texts import load_texts
 from deepocr.check.witness import layer_witness, reader_witness
@@ -267,6 +269,37 @@ def test_the_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(text), "--text", str(text), "--no-reader"]) == 2
 
 
+@pytest.mark.parametrize("strict", ["0", "-1", "nan", "inf", "much"])
+def test_a_strictness_that_cannot_be_is_refused(
+    strict: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = str(LABELED / "footnotes.pdf")
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", document, "--text", document, "--strict", strict])
+    assert "--strict" in capsys.readouterr().err
+
+
+def test_one_file_for_a_whole_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document, text = tmp_path / "book.pdf", tmp_path / "book.md"
+    with pymupdf.open() as pdf:
+        for lines in (SALT, BEES):
+            page = pdf.new_page(width=500, height=300)
+            for number, line in enumerate(lines):
+                page.insert_text((40, 60 + 16 * number), line)
+        pdf.save(document)
+    call = ["check", str(document), "--text", str(text), "--no-reader"]
+    text.write_text("\n".join((*SALT, *BEES)), "utf-8")
+    assert main(call) == 0
+    assert "2 confirmed" in capsys.readouterr().out
+    text.write_text("\n".join((*SALT, *BEES[:3])), "utf-8")
+    assert main(call) == 3
+    assert "page 2: contradicted" in capsys.readouterr().out
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "1.txt").write_text("\n".join(SALT), "utf-8")
+    assert main([*call[:-2], str(tmp_path / "pages"), "--no-reader"]) == 3
+    assert "page 2: contradicted (none: there is no text of this page)" in capsys.readouterr().out
+
+
 def test_texts_by_page(tmp_path: Path) -> None:
     (tmp_path / "page_0002.raw.txt").write_text("two", "utf-8")
     (tmp_path / "page_0001.mmd").write_text("one", "utf-8")
@@ -278,11 +311,47 @@ def test_texts_by_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "names",
+    [
+        ("0001.txt", "0002.txt"),
+        ("page-0.md", "page-1.md"),
+        ("report_page_1.md", "report_page_2.md"),
+        ("page_1.mmd", "page_2.mmd", "page_1.raw.txt", "page_2.raw.txt", "README.md"),
+        ("Page 01.MD", "Page 02.MD"),
+    ],
+)
+def test_names_that_tools_give_to_texts(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for number, name in enumerate(names):
+        (tmp_path / name).write_text(f"{['one', 'two'][number] if number < 2 else name}", "utf-8")
+    assert load_texts(tmp_path, 2) == {1: "one", 2: "two"}
+
+
+@pytest.mark.parametrize(
+    "text", ["one\ftwo\f", "one\ftwo", f"{{0}}{48 * '-'}\none\n{{1}}{48 * '-'}\ntwo"]
+)
+def test_marks_that_tools_put_between_pages(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.md").write_text(text, "utf-8")
+    texts = load_texts(tmp_path / "a.md", 2)
+    assert {number: page.strip() for number, page in texts.items()} == {1: "one", 2: "two"}
+
+
+def test_one_text_of_many_pages_is_divided() -> None:
+    """A paragraph runs over the first page's end; the second page has a line that is on all."""
+    pages = ((*SALT, "Market roads"), (), ("Market roads", *BEES))
+    witnesses = [layer_witness(page_of(words_of(lines))) for lines in pages]
+    salt, bees = " ".join(SALT), " ".join(BEES)
+    parts = divide(f"{salt} {bees}", witnesses)
+    assert [part.strip() for part in parts] == [salt, "", bees]
+    assert divide("", witnesses) == ["", "", ""]
+    assert "".join(divide(f"{bees} {salt}", witnesses)) == f"{bees} {salt}"
+
+
+@pytest.mark.parametrize(
     ("name", "num_pages", "page", "why"),
     [
-        ("page_0001.mmd", 3, None, "--page"),
         ("document.mmd", 3, None, "2 pages and the document 3"),
         (".", 1, None, "page 2"),
+        ("mixed", 2, None, "'a' and with 'b'"),
         ("page_0001.mmd", 2, 5, "page 5"),
         ("nothing.md", 1, None, "cannot be read"),
     ],
@@ -293,5 +362,8 @@ def test_texts_that_do_not_fit(
     for number in (1, 2):
         (tmp_path / f"page_000{number}.mmd").write_text("text", "utf-8")
     (tmp_path / "document.mmd").write_text("a<--- Page Split --->b<--- Page Split --->", "utf-8")
+    (tmp_path / "mixed").mkdir()
+    for other in ("a1.md", "b2.md"):
+        (tmp_path / "mixed" / other).write_text("text", "utf-8")
     with pytest.raises(InvalidInput, match=why):
         load_texts(tmp_path / name, num_pages, page)
