@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "read": "read PDFs and pictures into Markdown, page by page, and lose none",
     "corpus": "any number of documents, on a Ray cluster, into Parquet: one row a page",
     "serve": "the HTTP service: API, web page, queue and workers",
+    "mcp": "documents for agents, over the Model Context Protocol",
     "check": "hold any text against the document that it was read from",
     "evaluate": "which engine, task and preset reads your documents best",
     "verify": "is this installation sound? reads samples in every way that the engine can",
@@ -26,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
 EXTRAS: Mapping[str, str] = {
     "corpus": "corpus",
     "serve": "service",
+    "mcp": "mcp",
     "check": "ppocr",
     "evaluate": "ppocr",
 }

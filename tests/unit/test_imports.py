@@ -18,6 +18,7 @@ LAYERS: list[set[str]] = [
     {"check"},
     {"book", "service", "evaluation"},
     {"verification", "library", "corpus"},
+    {"mcp_server"},
     {"cli"},
     {"__main__"},
     {"predict", "measure"},
