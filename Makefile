@@ -96,4 +96,4 @@ serve: $(VENV)/.service  ## API, web page, queue and one worker on port 8000; EN
 	DEEPOCR_ENGINE=$(ENGINE) $(BIN)/python -m deepocr.service
 
 clean:  ## remove what make made
-	rm -rf $(VENV) $(CONTAINER_VENV) demo-output
+	rm -rf $(VENV) $(CONTAINER_VENV) demo-output gpu-report gpu-wheels

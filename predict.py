@@ -11,6 +11,7 @@ import os
 import pathlib
 import signal
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -57,8 +58,11 @@ class Predictor(BaseRunner):
         self.engine = await asyncio.to_thread(create_engine, self.settings)
         self.checking = Checking(self.engine, self.settings)
         self.processes = DocumentProcesses.of(self.settings)
+        self.start_s = dict(self.engine.capabilities.start_s)
         if self.settings.warm_up:
+            began_s = time.perf_counter()
             await warm_up(self.engine)
+            self.start_s["first page"] = time.perf_counter() - began_s
 
     def healthcheck(self) -> bool:
         """For the server's /health-check: false once the engine can read nothing any more, or
@@ -185,7 +189,10 @@ class Predictor(BaseRunner):
 
     def record(self, result: DocumentResult) -> None:
         """Figures into the answer's `metrics`: pages, tokens, seconds by stage, statuses,
-        verdicts."""
+        verdicts; into the first one also the seconds of the start."""
+        while self.start_s:
+            stage, seconds = self.start_s.popitem()
+            self.record_metric(f"start_s.{stage.replace(' ', '_')}", round(seconds, 3))
         self.record_metric("pages", len(result.pages))
         tokens_in = sum(page.usage.prompt_tokens for page in result.pages)
         tokens_out = sum(page.usage.output_tokens for page in result.pages)

@@ -17,6 +17,7 @@ from deepocr.engines.deepseek.checkpoint import Shape, published_places
 from deepocr.engines.deepseek.config import OcrConfig
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import plain_ops
+from deepocr.engines.deepseek.start_report import StartReport
 
 TABLES = ("embed_tokens", "position_embedding", "pos_embed", "rel_pos")
 """Looked up rather than multiplied: their spread does not depend on their size."""
@@ -37,6 +38,11 @@ class StandInWeights:
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         for name, shape in self.places.items():
             yield name, stand_in(name, shape, self.gain)
+
+    def fill(self, slots: Mapping[str, Tensor], report: StartReport) -> None:
+        with report.stage("read"):
+            for name, tensor in self.tensors():
+                slots[name].copy_(tensor)
 
 
 def stand_in_weights(config: OcrConfig, gain: float = 1.0) -> StandInWeights:

@@ -89,13 +89,13 @@ def read_weight_map(index: Path) -> Mapping[str, str]:
 
 
 @contextmanager
-def open_weights(path: Path, framework: str = "np") -> Iterator[Any]:
+def open_weights(path: Path) -> Iterator[Any]:
     """A memory-mapped safetensors file. Raises CheckpointError when it is missing, damaged, or
     shorter or longer than its header says."""
     if not path.is_file():
         raise CheckpointError(f"{path.name} is missing")
     try:
-        with safe_open(path, framework=framework) as file:
+        with safe_open(path, framework="np") as file:
             yield file
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
@@ -111,6 +111,15 @@ def tensors_in(path: Path) -> dict[str, Tensor]:
         return {
             name: (str(part.get_dtype()), tuple(part.get_shape())) for name, part in slices.items()
         }
+
+
+def stored_tensors(path: Path) -> dict[str, tuple[str, tuple[int, ...], int]]:
+    """The same, and the byte of the file at which each begins."""
+    found = tensors_in(path)  # which holds the header against the file
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    return {name: (*found[name], 8 + size + header[name]["data_offsets"][0]) for name in found}
 
 
 def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:

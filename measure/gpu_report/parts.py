@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 
-from deepocr.engines.deepseek.build import on_device
 from deepocr.engines.deepseek.config import OcrConfig, read_config
 from deepocr.engines.deepseek.family import member_of
 from deepocr.engines.deepseek.ops import plain_ops
-from deepocr.engines.deepseek.ops.choice import probed_ops
+from deepocr.engines.deepseek.ops.choice import FastOps, choose_ops, probed_ops
 from deepocr.engines.deepseek.ops.probes import MAX_ERROR, Scene, difference
 from deepocr.engines.deepseek.page_in_batch import PageInBatch, Token
 from deepocr.engines.deepseek.sampling import NO_BAN
@@ -109,14 +108,20 @@ def probes(setup: Setup) -> dict[str, Any]:
     """Which version of each operation runs here, and why no better one does, for each type."""
     found = {}
     for dtype in MAX_ERROR:
-        with on_device(setup.device):
-            report = probed_ops(Scene(setup.config, setup.device, dtype)).report
+        report = _ops(setup, dtype).report
         found[str(dtype).removeprefix("torch.")] = {
             "versions": report.versions,
             "notes": report.notes,
             "seconds": round(report.seconds["probe"], 2),
         }
     return found
+
+
+def _ops(setup: Setup, dtype: torch.dtype) -> FastOps:
+    """Probed even where there is nothing to be found."""
+    if setup.on_cuda:
+        return choose_ops(setup.config, setup.device, dtype)
+    return probed_ops(Scene(setup.config, setup.device, dtype))
 
 
 def parity_tiny(setup: Setup) -> dict[str, Any]:
@@ -137,8 +142,7 @@ def parity_full(setup: Setup) -> dict[str, Any]:
     """The fast path against the plain one at full size: features, logits, tokens in a batch."""
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
-        with on_device(setup.device):
-            ops = probed_ops(Scene(setup.config, setup.device, dtype))
+        ops = _ops(setup, dtype)
         plain = random_model(setup.config, plain_ops(), device=setup.device, dtype=dtype)
         fast = with_other_ops(plain, ops.network)
         pages = bench.make_pages(_presets(setup.config), "gundam", 3)
@@ -190,8 +194,7 @@ def _bench(setup: Setup, preset: str, *more: str) -> dict[str, Any]:
 @torch.inference_mode()
 def steps(setup: Setup) -> dict[str, Any]:
     """What a decode step launches, and how long each kernel takes."""
-    with on_device(setup.device):
-        ops = probed_ops(Scene(setup.config, setup.device, torch.bfloat16))
+    ops = _ops(setup, torch.bfloat16)
     model = random_model(setup.config, ops.network, device=setup.device, dtype=torch.bfloat16)
     tokens = 6 * PROFILED_STEPS
     launches = _launches(setup)

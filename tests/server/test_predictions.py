@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from rapidfuzz.distance import Levenshtein
 
+from deepocr.types import DocumentResult, Job, PageResult
+from predict import Predictor
 from tests.server.cog_server import CogServer
 from tests.server.inputs import data_url
 
@@ -116,3 +118,16 @@ def test_eight_at_once_get_their_own_answers(
         )
     assert together == alone * 4
     assert alone[0] != alone[1]
+
+
+def test_the_first_answer_tells_what_the_start_took() -> None:
+    told: dict[str, float] = {}
+    predictor = Predictor()
+    predictor.record_metric = told.__setitem__
+    predictor.start_s = {"read": 2.5, "first page": 0.25}
+    result = DocumentResult("", "scripted", Job(), (PageResult(1, "ok", (8, 8)),))
+    predictor.record(result)
+    assert (told["start_s.read"], told["start_s.first_page"]) == (2.5, 0.25)
+    told.clear()
+    predictor.record(result)
+    assert not any(name.startswith("start_s") for name in told)

@@ -257,3 +257,5 @@ def test_health_tells_how_each_engine_came_up(embedded: Stack) -> None:
         "notes": {"graphs": "plain, as their capture fails"},
         "start_s": {"read": 2.5},
     }
+    metrics = embedded.http.get("/metrics").text
+    assert 'deepocr_start_seconds{engine="scripted",stage="read"' in metrics

@@ -1,6 +1,7 @@
 """Weights into the network, and every way in which they can be wrong."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from deepocr.engines.deepseek import checkpoint, memory
+from deepocr.engines.deepseek import checkpoint, loading, memory
 from deepocr.engines.deepseek.checkpoint import (
     SafetensorsFolder,
     load_model,
@@ -19,6 +20,7 @@ from deepocr.engines.deepseek.checkpoint import (
 from deepocr.engines.deepseek.config import read_config
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import plain_ops
+from deepocr.engines.deepseek.start_report import StartReport
 from deepocr.errors import CheckpointError
 from deepocr.weights.folder import MAX_LISTED
 from measure.stand_in_weights import stand_in, stand_in_weights
@@ -35,9 +37,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load(folder: Path, dtype: torch.dtype = torch.float32) -> OcrModel:
+def load(
+    folder: Path, dtype: torch.dtype = torch.float32, report: StartReport | None = None
+) -> OcrModel:
     config, source = read_config(folder), SafetensorsFolder(folder)
-    return load_model(config, source, plain_ops(), device=torch.device("cpu"), dtype=dtype)
+    device = torch.device("cpu")
+    return load_model(config, source, plain_ops(), device=device, dtype=dtype, report=report)
 
 
 def change(folder: Path, edit: Callable[[Tensors], None]) -> None:
@@ -211,3 +216,48 @@ def test_stand_in_weights_are_the_tiny_models() -> None:
     for name, tensor in source.tensors():
         assert torch.equal(tensor, raw[name]), name
     assert torch.equal(stand_in("a.b", (3,), 1.0), stand_in("a.b", (3,), 2.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensors_larger_than_a_buffer_arrive_in_parts(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loading, "BUFFER_BYTES", 1000)
+    monkeypatch.setattr(loading, "TELL_EVERY_S", 0.0)
+    raw = load_file(TINY / "model.safetensors")
+    report = StartReport()
+    with caplog.at_level(logging.INFO):
+        model = load(TINY, dtype, report)
+    parameters = dict(model.named_parameters())
+    for name, place in published_places(model).items():
+        slot = place.slot(parameters[place.parameter])
+        assert torch.equal(slot, raw[name].to(slot.dtype)), name
+    assert {"read", "position tables"} <= set(report.seconds)
+    assert any("GB/s" in record.message for record in caplog.records)
+
+
+def test_values_of_the_same_type_need_no_memory_on_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The file is in bf16; in the network the routers alone are not."""
+    carried = []
+    carry = loading.Buffer.carry
+
+    def note(self: loading.Buffer, file: int, part: loading.Part, report: StartReport) -> None:
+        carried.append(part.values.dtype)
+        carry(self, file, part, report)
+
+    monkeypatch.setattr(loading.Buffer, "carry", note)
+    load(TINY, torch.bfloat16)
+    assert carried == [torch.float32] * 2
+
+
+def test_a_file_that_shrinks_while_it_is_read(folder: Path) -> None:
+    source = SafetensorsFolder(folder)
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.truncate(2_000_000)
+    with pytest.raises(CheckpointError, match="became shorter while it was read"):
+        load_model(
+            read_config(folder), source, plain_ops(),
+            device=torch.device("cpu"), dtype=torch.bfloat16,
+        )  # fmt: skip

@@ -1,8 +1,8 @@
 """Published weights into the network, in one pass.
 
-Names and shapes are those of the published checkpoints. Tensors are read from memory-mapped
-safetensors files, one at a time, and copied straight to their place on the device: experts into
-stacks, q, k, v and gate, up into one matrix each. Nothing is ever unpickled.
+Names and shapes are those of the published checkpoints. Each tensor goes from its safetensors file
+straight to its place on the device (see `loading`): experts into stacks, q, k, v and gate, up into
+one matrix each. Nothing is ever unpickled.
 """
 
 import logging
@@ -16,19 +16,21 @@ import torch
 from torch import Tensor
 
 from deepocr.engines.deepseek.config import OcrConfig
+from deepocr.engines.deepseek.loading import Loader, Stored
 from deepocr.engines.deepseek.memory import free_bytes
 from deepocr.engines.deepseek.model.moe import Router
 from deepocr.engines.deepseek.model.ocr import OcrModel
 from deepocr.engines.deepseek.ops import Ops
+from deepocr.engines.deepseek.start_report import StartReport
 from deepocr.errors import CheckpointError
-from deepocr.weights.folder import differences, listed, open_weights, tensors_in, weight_files
+from deepocr.weights.folder import differences, listed, stored_tensors, weight_files
 
 log = logging.getLogger(__name__)
 
 UNUSED = frozenset({"model.vision_model.embeddings.patch_embedding.weight"})
 """Published, read by nothing: CLIP gets its patches from SAM."""
 
-FLOATS = ("BF16", "F16", "F32")
+FLOATS = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 Shape = tuple[int, ...]
 
@@ -38,8 +40,8 @@ class TensorSource(Protocol):
 
     def shapes(self) -> Mapping[str, Shape]: ...
 
-    def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor once, in the order that is quickest to read."""
+    def fill(self, slots: Mapping[str, Tensor], report: StartReport) -> None:
+        """Writes tensors to where they belong, in the slots' types, on the slots' devices."""
         ...
 
 
@@ -122,9 +124,16 @@ class SafetensorsFolder:
 
     def __init__(self, folder: Path) -> None:
         self.files = list(weight_files(folder))
-        found = {name: what for file in self.files for name, what in tensors_in(file).items()}
-        self._shapes = {name: shape for name, (_, shape) in found.items()}
-        others = [f"{name} is {dtype}" for name, (dtype, _) in found.items() if dtype not in FLOATS]
+        self._shapes: dict[str, Shape] = {}
+        self._stored: dict[str, Stored] = {}
+        others = []
+        for file in self.files:
+            for name, (dtype, shape, offset) in stored_tensors(file).items():
+                self._shapes[name] = shape
+                if dtype in FLOATS:
+                    self._stored[name] = Stored(file, offset, FLOATS[dtype])
+                else:
+                    others.append(f"{name} is {dtype}")
         if others:
             raise CheckpointError(
                 f"{folder} holds {len(others)} tensors that are not plain floating point: "
@@ -134,17 +143,21 @@ class SafetensorsFolder:
     def shapes(self) -> Mapping[str, Shape]:
         return self._shapes
 
-    def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for file in self.files:
-            with open_weights(file, "pt") as handle:
-                for name in handle.offset_keys():
-                    yield name, handle.get_tensor(name)
+    def fill(self, slots: Mapping[str, Tensor], report: StartReport) -> None:
+        Loader(slots, {name: self._stored[name] for name in slots}).run(report)
 
 
 def load_model(
-    config: OcrConfig, source: TensorSource, ops: Ops, *, device: torch.device, dtype: torch.dtype
+    config: OcrConfig,
+    source: TensorSource,
+    ops: Ops,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    report: StartReport | None = None,
 ) -> OcrModel:
-    """The network with all its weights on the device, ready to be called.
+    """The network with all its weights on the device, ready to be called. `report` gets the
+    seconds of reading, of the way to the device, and of what is computed from the weights once.
 
     Raises CheckpointError naming every tensor that is missing, unexpected or misshapen, or saying
     how much memory is needed where there is too little; both before anything is loaded.
@@ -159,13 +172,14 @@ def load_model(
     need = sum(p.numel() * p.element_size() for p in model.parameters())
     check_memory(need, device)
     log.info("loading %.2f GB to %s as %s", need / 1e9, device, dtype)
+    report = report or StartReport()
     started_s = time.perf_counter()
     model.to_empty(device=device)
     parameters = dict(model.named_parameters())
-    for name, tensor in source.tensors():
-        if place := places.get(name):
-            place.slot(parameters[place.parameter]).copy_(tensor)
-    model.eval().prepare()
+    slots = {name: place.slot(parameters[place.parameter]) for name, place in places.items()}
+    source.fill(slots, report)
+    with report.stage("position tables"):
+        model.eval().prepare()
     log.info("loaded in %.1f s", time.perf_counter() - started_s)
     return model
 

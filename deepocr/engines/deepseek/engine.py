@@ -177,15 +177,17 @@ def create(settings: Settings) -> DeepSeekEngine:
             f"{settings.dtype} on {device}; set it to none"
         )
     folder = ensure_weights(settings)
-    config = read_config(folder)
-    tokens = read_tokens(folder, config.decoder.vocab_size)
+    report = StartReport()
+    with report.stage("open"):
+        config = read_config(folder)
+        tokens = read_tokens(folder, config.decoder.vocab_size)
+        source = SafetensorsFolder(folder)
     ban = choose_ban(settings, member_of(config), tokens.table_cell_ids)
-    ops = choose_ops(config, device, dtype, settings.ops)
-    model = load_model(
-        config, SafetensorsFolder(folder), ops.network, device=device, dtype=dtype
-    )  # fmt: skip
+    ops = choose_ops(config, device, dtype, settings.ops, report)
+    model = load_model(config, source, ops.network, device=device, dtype=dtype, report=report)
     if for_cpu:
-        pack_for_cpu(model, ops.products, settings.quantize)
+        with report.stage("pack"):
+            pack_for_cpu(model, ops.products, settings.quantize)
     return start(model, ops, tokens, settings, ban)
 
 

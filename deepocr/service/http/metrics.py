@@ -73,6 +73,13 @@ def _gauges(store: Store) -> Iterator[Metric]:
         for worker_id, info in workers.items():
             gauge.add_metric([worker_id, info["engine"]], info[key])
         yield gauge
+    start = GaugeMetricFamily(
+        "deepocr_start_seconds", "Of the engine's start", labels=["worker", "engine", "stage"]
+    )
+    for worker_id, info in workers.items():
+        for stage, seconds in info["start_s"].items():
+            start.add_metric([worker_id, info["engine"], stage], seconds)
+    yield start
 
 
 class RequestFigures:

@@ -71,21 +71,26 @@ class RelativeInKernel:
 
 
 def choose_ops(
-    config: OcrConfig, device: torch.device, dtype: torch.dtype, forced: str = ""
+    config: OcrConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    forced: str = "",
+    report: StartReport | None = None,
 ) -> FastOps:
-    """The fastest versions that work on a device, in a type. `forced` is DEEPOCR_OPS.
+    """The fastest versions that work on a device, in a type. `forced` is DEEPOCR_OPS; what is
+    found goes to the `report`, here and later.
 
     Raises SettingsError for names that are unknown, EngineUnavailable when a forced version fails.
     """
     if device.type != "cuda":
-        return cpu_ops(dtype, forced)
+        return cpu_ops(dtype, forced, report)
     with torch.cuda.device(device):
-        ops = probed_ops(Scene(config, device, dtype), forced)
+        ops = probed_ops(Scene(config, device, dtype), forced, report=report)
         torch.cuda.empty_cache()
     return ops
 
 
-def cpu_ops(dtype: torch.dtype, forced: str = "") -> FastOps:
+def cpu_ops(dtype: torch.dtype, forced: str = "", report: StartReport | None = None) -> FastOps:
     """What suits the processor; nothing is tried, as every version runs on every processor."""
     wanted = read_forced(forced, {PRODUCTS_OPERATION: PRODUCTS}).get(PRODUCTS_OPERATION)
     if dtype != torch.bfloat16 and wanted not in (None, "float32"):
@@ -97,7 +102,9 @@ def cpu_ops(dtype: torch.dtype, forced: str = "") -> FastOps:
     attention = CPU_ATTENTION[products]
     told = products if wanted is None else f"{products}, as DEEPOCR_OPS wants"
     log.info("products on the CPU=%s; attention=%s, no graphs", told, attention.name)
-    report = StartReport({PRODUCTS_OPERATION: products}, {PRODUCTS_OPERATION: told})
+    report = report or StartReport()
+    report.versions[PRODUCTS_OPERATION] = products
+    report.notes[PRODUCTS_OPERATION] = told
     return FastOps(
         network=Ops(attention),
         paged=CpuPagedAttention(),
@@ -110,12 +117,15 @@ def cpu_ops(dtype: torch.dtype, forced: str = "") -> FastOps:
 
 @torch.inference_mode()
 def probed_ops(
-    scene: Scene, forced: str = "", operations: Sequence[Operation] = OPERATIONS
+    scene: Scene,
+    forced: str = "",
+    operations: Sequence[Operation] = OPERATIONS,
+    report: StartReport | None = None,
 ) -> FastOps:
     """As `choose_ops` for CUDA, on any device."""
     known = {o.name: [version.name for version in (*o.fast, o.plain)] for o in operations}
     wanted = read_forced(forced, {**known, GRAPHS: [CUDA_GRAPHS, PLAIN]})
-    report = StartReport()
+    report = report or StartReport()
     with report.stage("probe"):
         chosen = choose(operations, scene, wanted, report)
     run: dict[str, Any] = {name: one.run for name, one in chosen.items()}
