@@ -148,12 +148,12 @@ def hold_against_witness(
     for what, limit in (("features", limits.encoder), ("logits", limits.decoder)):
         error = relative_error(getattr(found, what), getattr(wanted, what))
         yield Check(case, what, f"{error:.1e}", f"<= {limit:.0e}", error <= limit)
-    same = sum(a == b for a, b in zip(found.tokens, wanted.tokens, strict=True))
-    total = len(wanted.tokens)
-    ok = same == total or not limits.same_tokens
-    yield Check(
-        case, "greedy", f"{same} of {total} same", "all" if limits.same_tokens else "told", ok
-    )
+    equal = [a == b for a, b in zip(found.tokens, wanted.tokens, strict=True)]
+    told = f"{sum(equal)} of {len(equal)} same"
+    if not all(equal):
+        told += f", {equal.index(False)} before the first other"
+    required = "all" if limits.same_tokens else "told"
+    yield Check(case, "greedy", told, required, all(equal) or not limits.same_tokens)
 
 
 @torch.inference_mode()
