@@ -90,12 +90,12 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
             parts = func.decompose(*args, **kwargs)
         if parts is not NotImplemented:
             return parts
-        if not _is_view(func) and not func.__name__.startswith(("empty", "new_empty")):
+        if not is_view(func) and not func.__name__.startswith(("empty", "new_empty")):
             self.found.names.append(func.__name__.removesuffix(".default"))
         return func(*args, **kwargs)
 
 
-def _is_view(func: Any) -> bool:
+def is_view(func: Any) -> bool:
     aliases = [result.alias_info for result in func._schema.returns]
     return any(alias is not None and not alias.is_write for alias in aliases)
 

@@ -1,6 +1,7 @@
 """The batched engine on CUDA, graphs and overlap included, against the plain path."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -109,6 +110,42 @@ def test_graphs_write_what_each_page_writes_alone(
         readings = [reader.submit(*case) for case in cases]
         written = run(reader)
         assert [written[reading] for reading in readings] == alone
+
+
+def test_no_page_compiles_a_kernel_and_no_step_waits(
+    cases: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = reader_with(
+        choose_ops(read_config(DATA / "tiny"), torch.device("cuda"), torch.float32), 3
+    )
+    for case in cases:
+        # libraries set themselves up
+        reader.submit(*case)
+    run(reader)
+    compiled = []
+
+    def note(**about: Any) -> bool:
+        compiled.append(about["repr"])
+        return False
+
+    monkeypatch.setattr(*compilation_hook(), note)
+    for case in (*cases, *reversed(cases)):
+        reader.submit(*case)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        run(reader)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert compiled == []
+
+
+def compilation_hook() -> tuple[Any, str]:
+    """Where Triton calls before it compiles; newer ones have it among their knobs."""
+    import triton
+
+    if knobs := getattr(triton, "knobs", None):
+        return knobs.runtime, "jit_cache_hook"
+    return triton.runtime.jit.JITFunction, "cache_hook"
 
 
 def test_without_graphs_it_writes_the_same(cases: list[Case], alone: list[list[int]]) -> None:

@@ -10,12 +10,19 @@ the device can compute nothing any more, or memory stays short, no page is at fa
 import logging
 import math
 from collections.abc import Sequence as Row
-from typing import TypeVar
 
 import torch
 
 from deepocr.engines.deepseek.memory import is_out_of_memory
-from deepocr.engines.deepseek.page_in_batch import Failed, Finished, PageInBatch, Token, Update
+from deepocr.engines.deepseek.page_in_batch import (
+    Failed,
+    Finished,
+    PageInBatch,
+    Token,
+    Update,
+    halves,
+)
+from deepocr.engines.deepseek.pictures import Pictures
 from deepocr.engines.deepseek.runner import Launched, Runner
 from deepocr.engines.deepseek.scheduler import Scheduler, Step
 from deepocr.engines.deepseek.sequence import Sequence, State
@@ -25,9 +32,9 @@ from deepocr.errors import EngineBroken, EngineError, reason
 from deepocr.parsing.loops import Alphabet, LoopRule, LoopWatch
 from deepocr.types import FinishReason
 
-AnyPage = TypeVar("AnyPage")
-
 log = logging.getLogger(__name__)
+
+PICTURE_WAIT_S = 0.01
 
 MAX_FAULTS = 2
 """How often a page may fail alone for want of memory before it is given up."""
@@ -51,6 +58,12 @@ class BatchedReader:
         self.runner = runner
         self.scheduler = scheduler
         self.vision = vision
+        self.pictures = Pictures(
+            vision,
+            failed=self._fail,
+            out_of_memory=self._encode_with_less,
+            check_device=self._check_device,
+        )
         self.end_id = end_id
         self.alphabet = alphabet or Alphabet()
         self.loop_rule = loop_rule or LoopRule()
@@ -135,7 +148,7 @@ class BatchedReader:
     def _launch_ahead(self) -> None:
         """Launch the next step if it needs nothing that is still unknown. One that cannot be
         launched is planned again when all values are there."""
-        if self.scheduler.unready():
+        if self.scheduler.unready() and not self.pictures.busy:
             return
         if step := self.scheduler.schedule_ahead():
             try:
@@ -198,41 +211,13 @@ class BatchedReader:
     # pictures
 
     def _encode(self) -> None:
-        """Features for pages next in line, as many as one batch of views takes."""
-        chosen: list[PageInBatch] = []
-        pixels = 0
-        for sequence in self.scheduler.unready():
-            reading = self._readings[sequence]
-            assert reading.page is not None
-            pixels += reading.page.num_pixels
-            if chosen and pixels > self.vision.max_pixels:
-                break
-            chosen.append(reading)
-        if chosen:
-            self._encode_together(chosen)
-
-    def _encode_together(self, readings: Row[PageInBatch]) -> None:
-        for reading in readings:
-            reading.mark("encoding")
-        try:
-            pages = [reading.page for reading in readings if reading.page is not None]
-            features = self.vision.encode(pages)
-        except Exception as error:
-            if is_out_of_memory(error):
-                self._encode_with_less(readings, error)
-                return
-            self._check_device(error)
-            if len(readings) == 1:
-                self._fail(readings[0], error)
-                return
-            log.error("encoding %d pages failed: %s", len(readings), error)
-            for half in _halves(readings):
-                self._encode_together(half)
-        else:
-            for reading, slots in zip(readings, features, strict=True):
-                reading.features, reading.page = slots, None
-                reading.sequence.ready = True
-                reading.mark("encoded")
+        """Take in what is encoded, and begin with pages next in line. With nothing else to do,
+        wait a little: a cancel may come in meanwhile."""
+        self.pictures.take_in()
+        self.pictures.start([self._readings[sequence] for sequence in self.scheduler.unready()])
+        if not self.scheduler.running:
+            self.pictures.wait(PICTURE_WAIT_S)
+        self.pictures.take_in()
 
     def _encode_with_less(self, readings: Row[PageInBatch], error: Exception) -> None:
         """Fewer views at a time from now on; a page that fails alone twice is given up."""
@@ -296,7 +281,7 @@ class BatchedReader:
                 self._fail(reading, error)
             return
         log.error("a %s of %d pages failed: %s", step.kind, len(step.sequences), error)
-        for half in _halves(step.sequences):
+        for half in halves(step.sequences):
             # canceled while the step ran, or back in line for want of memory
             part = Step(step.kind, tuple(s for s in half if s.state is State.RUNNING))
             if not part.sequences:
@@ -307,8 +292,3 @@ class BatchedReader:
                 self._mend(part, fault)
             else:
                 self._take_in(part, values)
-
-
-def _halves(pages: Row[AnyPage]) -> tuple[Row[AnyPage], Row[AnyPage]]:
-    middle = len(pages) // 2
-    return pages[:middle], pages[middle:]

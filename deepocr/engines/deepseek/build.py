@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from deepocr.engines.deepseek.batching import BatchedReader
+from deepocr.engines.deepseek.family import member_of
 from deepocr.engines.deepseek.graphs import GraphRunner
 from deepocr.engines.deepseek.kv_blocks import BlockPool
 from deepocr.engines.deepseek.kv_cache import BLOCK_TOKENS, BlockCache, block_bytes
@@ -74,6 +75,11 @@ def make_reader(
         pick=ops.pick,
     )
     runner = _captured(make, ops) or Runner(*make.args, **make.keywords)
+    vision = VisionBatcher(model, VISION_BYTES[kind])
+    if kind == "cuda":
+        with runner.on_stream(), ops.report.stage("warm-up"):
+            warm_up(runner, vision)
+            torch.cuda.synchronize()
     return BatchedReader(
         runner,
         Scheduler(
@@ -82,11 +88,18 @@ def make_reader(
             MAX_PREFILL_TOKENS[kind],
             model.config.decoder.sliding_window,
         ),
-        VisionBatcher(model, VISION_BYTES[kind]),
+        vision,
         end_id=end_id,
         alphabet=alphabet,
         overlap=kind == "cuda",
     )
+
+
+def warm_up(runner: Runner, vision: VisionBatcher) -> None:
+    """What is done once is done before the first page: kernels compiled, libraries set up, host
+    memory pinned."""
+    runner.warm_up()
+    vision.warm_up(member_of(runner.model.config).view_sides_px)
 
 
 def _captured(make: Callable[[], Runner], ops: FastOps) -> Runner | None:
@@ -95,7 +108,7 @@ def _captured(make: Callable[[], Runner], ops: FastOps) -> Runner | None:
     if not isinstance(runner, GraphRunner):
         return runner
     try:
-        with on_device(runner.device), ops.report.stage("capture"):
+        with runner.on_stream(), ops.report.stage("capture"):
             runner.capture()
     except Exception as error:
         told = reason(error)
@@ -145,7 +158,7 @@ def plan_blocks(model: OcrModel, max_sequences: int, cache_gb: float) -> int:
 
 
 def on_device(device: torch.device) -> AbstractContextManager[object]:
-    """Graphs and Triton run on the current device, which each thread has its own of."""
+    """Triton runs on the current device, which each thread has its own of."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 

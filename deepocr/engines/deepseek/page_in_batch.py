@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Mapping
+from collections.abc import Sequence as Row
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -55,9 +57,16 @@ class PageInBatch:
         self.times.setdefault(moment, time.perf_counter())
 
     def seconds(self) -> dict[str, float]:
-        """Time spent in each stage. On CUDA the encoder runs on while its launch has returned,
-        so part of `vision` is seen in `prefill`."""
+        """Time spent in each stage."""
         ends = ("submitted", "encoding", "encoded", "first token", "done")
         stages = ("queue", "vision", "prefill", "decode")
         at = [self.times.get(moment, self.times["done"]) for moment in ends]
         return {name: at[i + 1] - at[i] for i, name in enumerate(stages)}
+
+
+AnyPage = TypeVar("AnyPage")
+
+
+def halves(pages: Row[AnyPage]) -> tuple[Row[AnyPage], Row[AnyPage]]:
+    middle = len(pages) // 2
+    return pages[:middle], pages[middle:]

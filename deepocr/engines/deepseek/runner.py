@@ -6,7 +6,9 @@ looks at) stays in `history` on the device, so the next step can be launched bef
 this one are known.
 """
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Row
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +31,10 @@ from deepocr.engines.deepseek.ops.rotary import RotaryWriteOp, plain_rotary_writ
 from deepocr.engines.deepseek.sampling import NGramBan
 from deepocr.engines.deepseek.sequence import Sequence
 from deepocr.engines.deepseek.staging import Part, Returned, Staging
+
+WARM_UP_SEQUENCES = (1, 4)
+WARM_UP_TOKENS = (16, 150, 300, 1000)
+"""Sequences of a step and tokens of a prompt for which experts run by other kernels or tiles."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class Runner:
         self.cache = cache
         self.device = model.device
         self.max_sequences = max_sequences
+        self.context = context
         self.table_width = -(-context // cache.block_tokens)
         self.window = model.config.decoder.sliding_window
         self.ban = ban
@@ -94,17 +101,46 @@ class Runner:
         self.prefill_attention = prefill_attention
         self.rotary_write = rotary_write
         self.pick = pick
+        # before all else on the device: a picture that is being encoded lets a step through
+        self.stream: torch.cuda.Stream | None = None
+        if self.device.type == "cuda":
+            self.stream = torch.cuda.Stream(self.device, priority=-1)  # type: ignore[no-untyped-call]
         self.staging = Staging(self.device)
         self.returned = Returned(self.device, max_sequences)
         # tokens written by the sequence in each slot; the last row is for padding
         self.history = torch.zeros(
             max_sequences + 1, context + 1, dtype=torch.int64, device=self.device
         )
+        if self.stream is not None:
+            # the cache and all this were filled on another stream
+            torch.cuda.synchronize(self.device)
 
     def probe(self) -> None:
         """Raises what the device throws when it can compute nothing any more: a CUDA context does
         not get over the fault of a kernel."""
         torch.zeros(1, device=self.device).add_(1).item()
+
+    @contextmanager
+    def on_stream(self) -> Iterator[None]:
+        """Graphs and Triton run on the current device and stream, which each thread has its own
+        of."""
+        if self.stream is None:
+            yield
+            return
+        with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
+            yield
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Steps with each kind of kernel, so that none is compiled for the first page. They use
+        block 0 and the slot of padding."""
+        for size in WARM_UP_SEQUENCES:
+            parts = self.decode_parts([], self.table_width, padding=size)
+            self.decode_step(DecodeInputs(*self.staging.upload(parts)))
+        for tokens in (min(tokens, self.context) for tokens in WARM_UP_TOKENS):
+            blocks = [0] * -(-tokens // self.cache.block_tokens)
+            sequence = Sequence(0, [0] * tokens, 1, blocks=blocks, slot=self.max_sequences)
+            self.prefill([sequence], [self.model.view_seperator.new_empty(0, 1)])
 
     def clear(self, blocks: Row[int]) -> None:
         """Zeros into cache blocks."""
@@ -139,6 +175,9 @@ class Runner:
             self.history[sequence.slot, : len(sequence.output)] = output
         hidden = self.model.embed(ids)
         for sequence, filled, start in zip(sequences, features, starts, strict=False):
+            if filled.is_cuda:
+                # made on another stream, whose memory it is
+                filled.record_stream(torch.cuda.current_stream())
             first = start + sequence.first_slot
             hidden[first : first + filled.shape[0]] = filled
         each = zip(prompts, rest[len(restored) :], strict=bool(windowed))

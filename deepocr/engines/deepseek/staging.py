@@ -16,7 +16,8 @@ from torch import Tensor
 BUFFERS = 4
 """Steps are launched one ahead of what the host has seen, so two are in use at most."""
 
-WORDS = 1 << 14
+WORDS = 1 << 17
+"""1 MiB: three numbers a token of the longest context that there is."""
 
 Part = np.ndarray[tuple[int, ...], np.dtype[np.int64] | np.dtype[np.int32]]
 
@@ -95,6 +96,36 @@ def _starts(parts: Sequence[Part]) -> list[int]:
         starts.append(at)
         at += _room(part)
     return starts
+
+
+class Pixels:
+    """Views on their way to the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.pinned = device.type == "cuda"
+        self._values = torch.empty(0, dtype=torch.bfloat16)
+        self._copied: torch.cuda.Event | None = None
+
+    def reserve(self, count: int) -> None:
+        """Host memory for so many values at a time."""
+        if self._values.numel() < count:
+            self._values = torch.empty(count, dtype=torch.bfloat16, pin_memory=self.pinned)
+
+    def upload(self, views: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """Views of one shape, (3, S, S) bf16 each -> (N, 3, S, S) on the device."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        count = sum(view.numel() for view in views)
+        self.reserve(count)
+        host = self._values[:count].view(len(views), *views[0].shape)
+        torch.stack(list(views), out=host)
+        on_device = torch.empty_like(host, device=self.device)
+        on_device.copy_(host, non_blocking=True)
+        if self.pinned:
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied.record()
+        return on_device.to(dtype)
 
 
 class Returned:

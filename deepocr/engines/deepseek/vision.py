@@ -1,11 +1,13 @@
 """Pictures to slot features, many pages at once.
 
 Decoding and resizing run in threads (`prepare`), views of one side go through the encoder
-together, as many at a time as a budget of memory allows (`VisionBatcher`).
+together, as many at a time as a budget of memory allows (`VisionBatcher`). On CUDA that happens on
+a thread and a stream of its own, so that the decoder goes on meanwhile.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from deepocr.engines.deepseek.model.ocr import OcrModel
+from deepocr.engines.deepseek.staging import Pixels
 from deepocr.engines.deepseek.tiles import Views, make_views, to_pixels
 from deepocr.tasks import Preset
 
@@ -77,11 +80,46 @@ class VisionBatcher:
     def __init__(self, model: OcrModel, budget_bytes: int) -> None:
         self.model = model
         self.budget_bytes = budget_bytes
+        self._pixels = Pixels(model.device)
+        self._thread: ThreadPoolExecutor | None = None
+        if model.device.type == "cuda":
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+            self._stream = torch.cuda.Stream(model.device)  # type: ignore[no-untyped-call]
 
     @property
     def max_pixels(self) -> int:
         """Pixels of views that may be encoded together."""
         return self.budget_bytes * 2 // (BYTES_A_PIXEL * self.model.dtype.itemsize)
+
+    def start(self, pages: Sequence[PreparedPage]) -> "Future[list[Tensor]]":
+        """`encode`, on CUDA beside what the caller goes on with; else it is done on return."""
+        if self._thread is not None:
+            return self._thread.submit(self._encode_beside, pages)
+        done: Future[list[Tensor]] = Future()
+        try:
+            done.set_result(self.encode(pages))
+        except Exception as error:  # noqa: BLE001 - told by the future, as a thread would
+            done.set_exception(error)
+        return done
+
+    def close(self) -> None:
+        """Starts nothing more."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @torch.inference_mode()
+    def _encode_beside(self, pages: Sequence[PreparedPage]) -> list[Tensor]:
+        with torch.cuda.device(self.model.device), torch.cuda.stream(self._stream):
+            found = self.encode(pages)
+        self._stream.synchronize()
+        return found
+
+    @torch.inference_mode()
+    def warm_up(self, sides_px: Sequence[int]) -> None:
+        """A view of each side, so that nothing is compiled or set up for the first page."""
+        self._pixels.reserve(3 * max(self.max_pixels, max(sides_px) ** 2))
+        for side in sides_px:
+            self._encode_side([torch.zeros(3, side, side, dtype=torch.bfloat16)])
 
     def encode(self, pages: Sequence[PreparedPage]) -> list[Tensor]:
         """Slot features of each page, (slots, hidden)."""
@@ -98,8 +136,7 @@ class VisionBatcher:
         at_once = max(1, self.max_pixels // side**2)
         found: list[Tensor] = []
         for start in range(0, len(views), at_once):
-            pixels = torch.stack(views[start : start + at_once])
-            pixels = pixels.to(self.model.device, non_blocking=True).to(self.model.dtype)
+            pixels = self._pixels.upload(views[start : start + at_once], self.model.dtype)
             found += self.model.encode(pixels).unbind(0)
         return found
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 
 from deepocr.engines.deepseek.batching import BatchedReader
-from deepocr.engines.deepseek.build import on_device
 from deepocr.engines.deepseek.page_in_batch import Failed, PageInBatch, Token, Update
 from deepocr.engines.deepseek.tokens import Prompt
 from deepocr.engines.deepseek.vision import PreparedPage
@@ -50,7 +49,7 @@ class Worker:
         """Step by step until told to stop; whoever still waits then is told."""
         end = EngineBroken("the engine was closed; make a new engine")
         try:
-            with torch.inference_mode(), on_device(self.reader.runner.device):
+            with torch.inference_mode(), self.reader.runner.on_stream():
                 while self._take_in():
                     self._deliver(self.reader.step())
         except EngineBroken as error:
@@ -63,6 +62,7 @@ class Worker:
             self.broken = end
             self._deliver([(reading, Failed(end)) for reading in list(self._requests)])
             self._refuse_the_rest(end)
+            self.reader.vision.close()
 
     def _take_in(self) -> bool:
         """All that has come in; waits only when there is nothing to compute."""

@@ -26,21 +26,22 @@ class TritonPagedAttention:
         assert q.stride()[1:] == (width, 1), "heads of a token lie one after the other"
         block_tokens = keys.shape[1]
         splits = num_splits(rows * heads, batch.block_table.shape[1] * block_tokens)
-        # running maximum, sum of weights and weighted values of each split
-        peaks = torch.empty(2, rows, heads, splits, device=q.device, dtype=torch.float32)
+        # greatest score, sum of weights and weighted values of each split
+        peaks, weights = (
+            torch.empty(rows, heads, splits, device=q.device, dtype=torch.float32) for _ in "pw"
+        )
         sums = torch.empty(rows, heads, splits, width, device=q.device, dtype=torch.float32)
         out = q.new_empty(q.shape)
         block_d = triton.next_power_of_2(width)
         _split[(rows, heads, splits)](
             q, keys, values, batch.block_table, batch.lengths, batch.prompts,
-            peaks[0], peaks[1], sums, batch.block_table.stride(0), heads, width, q.stride(0),
-            keys.stride(0), keys.stride(1), width**-0.5, WINDOW=batch.window or 0, SPLITS=splits,
-            BLOCK_TOKENS=block_tokens, TILE=TILE_TOKENS,
-            BLOCK_D=block_d, num_warps=4,
+            peaks, weights, sums, batch.block_table.stride(0), heads, width, q.stride(0),
+            keys.stride(0), keys.stride(1), width**-0.5, splits, WINDOW=batch.window or 0,
+            BLOCK_TOKENS=block_tokens, TILE=TILE_TOKENS, BLOCK_D=block_d, num_warps=4,
         )  # fmt: skip
         _merge[(rows, heads)](
-            peaks[0], peaks[1], sums, out, heads, width,
-            SPLITS=splits, BLOCK_S=triton.next_power_of_2(splits), BLOCK_D=block_d, num_warps=2,
+            peaks, weights, sums, out, heads, width, splits,
+            BLOCK_S=MAX_SPLITS, BLOCK_D=block_d, num_warps=4,
         )  # fmt: skip
         return out
 
@@ -50,12 +51,12 @@ def num_splits(rows: int, capacity: int) -> int:
     return max(1, min(MAX_SPLITS, PROGRAMS_WANTED // rows, -(-capacity // TILE_TOKENS)))
 
 
-@triton.jit
+# how many splits there are depends on the batch; a kernel for each would be compiled
+@triton.jit(do_not_specialize=["splits"])
 def _split(
     q, keys, values, block_table, lengths, prompts, peaks, weights, sums,
-    table_stride, heads, width, q_stride, block_stride, token_stride, scale,
-    WINDOW: tl.constexpr, SPLITS: tl.constexpr,
-    BLOCK_TOKENS: tl.constexpr, TILE: tl.constexpr, BLOCK_D: tl.constexpr,
+    table_stride, heads, width, q_stride, block_stride, token_stride, scale, splits,
+    WINDOW: tl.constexpr, BLOCK_TOKENS: tl.constexpr, TILE: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     row, head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     length = tl.load(lengths + row)
@@ -66,7 +67,7 @@ def _split(
         prompt = tl.load(prompts + row)
         gap = tl.maximum(length - WINDOW - prompt, 0)
         length -= gap
-    tiles = tl.cdiv(tl.cdiv(length, SPLITS), TILE)
+    tiles = tl.cdiv(tl.cdiv(length, splits), TILE)
     first = split * tiles * TILE
     last = tl.minimum(first + tiles * TILE, length)
     d = tl.arange(0, BLOCK_D)
@@ -93,27 +94,27 @@ def _split(
         total = total * shrink + tl.sum(v * share[:, None], axis=0)
         weight = weight * shrink + tl.sum(share, axis=0)
         peak = new_peak
-    at = (row * heads + head) * SPLITS + split
+    at = (row * heads + head) * splits + split
     tl.store(peaks + at, peak)
     tl.store(weights + at, weight)
     tl.store(sums + at * width + d, total, mask=wide)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits"])
 def _merge(
-    peaks, weights, sums, out, heads, width,
-    SPLITS: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_D: tl.constexpr,
+    peaks, weights, sums, out, heads, width, splits,
+    BLOCK_S: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    at = (tl.program_id(0) * heads + tl.program_id(1)) * SPLITS
+    at = (tl.program_id(0) * heads + tl.program_id(1)) * splits
     s, d = tl.arange(0, BLOCK_S), tl.arange(0, BLOCK_D)
     wide = d < width
-    peak = tl.load(peaks + at + s, mask=s < SPLITS, other=float("-inf"))
+    peak = tl.load(peaks + at + s, mask=s < splits, other=float("-inf"))
     top = tl.max(peak, axis=0)
     # a row of length 0 (padding of a graph) has no keys at all: zeros, not NaN
     top = tl.where(top == float("-inf"), 0.0, top)
     share = tl.exp(peak - top)
-    weight = tl.load(weights + at + s, mask=s < SPLITS, other=0.0)
-    mask = (s < SPLITS)[:, None] & wide[None, :]
+    weight = tl.load(weights + at + s, mask=s < splits, other=0.0)
+    mask = (s < splits)[:, None] & wide[None, :]
     part = tl.load(sums + (at + s)[:, None] * width + d[None, :], mask=mask, other=0.0)
     total = tl.sum(part * share[:, None], axis=0)
     norm = tl.sum(weight * share, axis=0)

@@ -56,11 +56,11 @@ def group(ids: Tensor, num_experts: int, block_m: int) -> tuple[Tensor, Tensor]:
     num_blocks = pairs // block_m + min(pairs, num_experts)
     places = torch.empty(num_blocks * block_m, dtype=torch.int64, device=ids.device)
     block_expert = torch.empty(num_blocks, dtype=torch.int64, device=ids.device)
+    experts = max(triton.next_power_of_2(num_experts), 64)
     # one program an expert, and one for the blocks that stay empty
     _group[(num_experts + 1,)](
         ids, places, block_expert, pairs, num_blocks, num_experts, BLOCK_M=block_m,
-        EXPERTS=triton.next_power_of_2(num_experts), PAIRS=GROUPED_PAIRS, CHUNK=COUNTED_PAIRS,
-        num_warps=4,
+        EXPERTS=experts, PAIRS=GROUPED_PAIRS, CHUNK=COUNTED_PAIRS, num_warps=4,
     )  # fmt: skip
     return places, block_expert
 
@@ -97,8 +97,8 @@ def _choose(scores, ids, weights, num_experts, scale, TOP: tl.constexpr, BLOCK: 
         left = tl.where(chosen, -2.0, left)
 
 
-# a pair's number changes with every batch: no kernel of its own for one that 16 divides
-@triton.jit(do_not_specialize=["pairs", "num_blocks"])
+# counts change with every batch: no kernel of its own for those that 16 divides
+@triton.jit(do_not_specialize=["pairs", "num_blocks", "num_experts"])
 def _group(
     ids, places, block_expert, pairs, num_blocks, num_experts,
     BLOCK_M: tl.constexpr, EXPERTS: tl.constexpr, PAIRS: tl.constexpr, CHUNK: tl.constexpr,
