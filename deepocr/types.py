@@ -64,11 +64,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of text as a line reader saw it; `confidence` is 0 to 1."""
+    """One line of text as a line reader saw it; `confidence` is 0 to 1.
+
+    `word_spans` says where each word of `text.split()` begins and ends, as shares of the line's
+    length, 0 at the start of its first letter; empty where the reader does not know.
+    """
 
     text: str
     quad_px: Quad
     confidence: float
+    word_spans: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Coordinates are pixels of the upright page. A text block has lines with boxes wh
 lines; otherwise its words stand in lines without any.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from xml.sax.saxutils import escape, quoteattr
 
@@ -19,6 +19,7 @@ from deepocr.render.places import (
     one_by_one,
     plain_lines,
     quad_box,
+    word_boxes,
     written_lines,
 )
 from deepocr.types import Box, Line, PageResult, Region
@@ -86,7 +87,7 @@ def _block(region: Region, place: str, task: str) -> str:
         _line(line, f"line_{place}_{n}") for n, line in enumerate(written_lines(region), start=1)
     ]
     shown = shown or [
-        _text_line({"ID": f"line_{place}_{n}"}, text)
+        _text_line({"ID": f"line_{place}_{n}"}, [(word, None) for word in text.split()])
         for n, text in enumerate(plain_lines(region, task), start=1)
     ]
     if not shown and is_figure(region):
@@ -99,19 +100,23 @@ def _line(line: Line, line_id: str) -> str:
     if angle_deg(line.quad_px):
         points = " ".join(f"{x},{y}" for x, y in line.quad_px)
         shape = f'<Shape><Polygon POINTS="{points}"/></Shape>'
-    return _text_line(
-        {"ID": line_id, **_box(quad_box(line.quad_px))}, line.text, line.confidence, shape
-    )
+    attributes = {"ID": line_id, **_box(quad_box(line.quad_px))}
+    return _text_line(attributes, word_boxes(line), line.confidence, shape)
 
 
 def _text_line(
-    attributes: dict[str, object], text: str, confidence: float | None = None, shape: str = ""
+    attributes: dict[str, object],
+    words: Sequence[tuple[str, Box | None]],
+    confidence: float | None = None,
+    shape: str = "",
 ) -> str:
     sure = {} if confidence is None else {"WC": f"{confidence:.4f}"}
-    words = "<SP/>".join(
-        f"<String{_attributes({'CONTENT': word, **sure})}/>" for word in in_xml(text).split()
+    strings = "<SP/>".join(
+        f"<String{_attributes({'CONTENT': text, **sure, **(_box(box) if box else {})})}/>"
+        for word, box in words
+        if (text := in_xml(word))
     )
-    return f"<TextLine{_attributes(attributes)}>{shape}{words}</TextLine>\n"
+    return f"<TextLine{_attributes(attributes)}>{shape}{strings}</TextLine>\n"
 
 
 def _box(box: Box) -> dict[str, object]:

@@ -19,6 +19,7 @@ from deepocr.render.places import (
     one_by_one,
     plain_lines,
     quad_box,
+    word_boxes,
     written_lines,
 )
 from deepocr.types import Box, Line, PageResult, Region
@@ -33,7 +34,9 @@ CLASSES = {
 }
 """By label; any other is AREA."""
 
-_CAPABILITIES = sorted({"ocr_page", AREA, "ocr_par", "ocr_line", "ocrp_wconf", *CLASSES.values()})
+_CAPABILITIES = sorted(
+    {"ocr_page", AREA, "ocr_par", "ocr_line", "ocrx_word", "ocrp_wconf", *CLASSES.values()}
+)
 
 
 def hocr_pieces(document: FormDocument) -> Iterator[str]:
@@ -101,8 +104,14 @@ def _line(line: Line, place: str) -> str:
     angle = angle_deg(line.quad_px)
     title = f"{_bbox(quad_box(line.quad_px))}; x_wconf {100 * line.confidence:.0f}"
     title += f"; textangle {angle}" if angle else ""
-    text = html.escape(in_xml(line.text))
-    return f'<span class="ocr_line" id="line_{place}" title="{title}">{text}</span>'
+    words = " ".join(
+        f'<span class="ocrx_word" id="word_{place}_{n}" title="{_bbox(box)}">{text}</span>'
+        if box
+        else text
+        for n, (word, box) in enumerate(word_boxes(line), start=1)
+        if (text := html.escape(in_xml(word)))
+    )
+    return f'<span class="ocr_line" id="line_{place}" title="{title}">{words}</span>'
 
 
 def _bbox(box: Box) -> str:

@@ -68,6 +68,9 @@ def _region_to_dict(region: Region) -> dict[str, Any]:
     plain.update(label=encodable(region.label), text=encodable(region.text))
     if not region.lines:
         del plain["lines"]
+    for line in plain.get("lines", ()):
+        if not line["word_spans"]:
+            del line["word_spans"]
     return plain
 
 

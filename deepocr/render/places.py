@@ -28,6 +28,28 @@ def quad_box(quad: Quad) -> Box:
     return min(xs), min(ys), max(xs), max(ys)
 
 
+def word_boxes(line: Line) -> list[tuple[str, Box | None]]:
+    """The line's words, with upright boxes where the engine knows them."""
+    words = line.text.split()
+    if len(line.word_spans) != len(words):
+        return [(word, None) for word in words]
+    return [
+        (word, quad_box(_part(line.quad_px, *span)))
+        for word, span in zip(words, line.word_spans, strict=True)
+    ]
+
+
+def _part(quad: Quad, start: float, end: float) -> Quad:
+    """What lies between two shares of a line's length."""
+    a, b, c, d = quad
+
+    def between(first: tuple[int, int], last: tuple[int, int], share: float) -> tuple[int, int]:
+        x, y = (round(p + share * (q - p)) for p, q in zip(first, last, strict=True))
+        return x, y
+
+    return between(a, b, start), between(a, b, end), between(d, c, end), between(d, c, start)
+
+
 def angle_deg(quad: Quad) -> float:
     """How far the line is turned counterclockwise; 0 for one that is level."""
     (x1, y1), (x2, y2) = quad[0], quad[1]

@@ -1,6 +1,7 @@
 """hOCR, ALTO and chunks: held against their schema and specification, nothing invented."""
 
 import json
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ TABLE = (
     "<table><caption>Birds &amp; beasts</caption><tr><th>Name</th><th>Count</th></tr>"
     "<tr><td>Coot</td><td>12</td></tr></table>"
 )
+ALL_THE = replace(line("All the", 20, 50), word_spans=((0.0, 0.4), (0.5, 1.0)))
 PAGES = (
     PageResult(
         1,
@@ -62,7 +64,10 @@ PAGES = (
                 'All <b>the</b> "birds" & \x07beasts',
                 ((20, 50, 380, 80),),
                 confidence=0.9,
-                lines=(line("All the", 20, 50), line('"birds" & \x07beasts', 20, 65, lean=9)),
+                lines=(
+                    ALL_THE,
+                    line('"birds" & \x07beasts', 20, 65, lean=9),
+                ),
             ),
             Region("sub_title", "Numbers", ((20, 90, 200, 110),)),
             Region("table", TABLE, ((20, 120, 380, 200),)),
@@ -116,10 +121,12 @@ def test_hocr() -> None:
         'bbox 0 0 400 600; ppageno 2; image "Ein _B_ch__ 1.pdf"',
     ]
     lines = tree.findall(f".//{XHTML}span[@class='ocr_line']")
-    assert [(found.text, found.get("title")) for found in lines] == [
+    assert [("".join(found.itertext()), found.get("title")) for found in lines] == [
         ("All the", "bbox 20 50 120 60; x_wconf 90"),
         ('"birds" & beasts', "bbox 20 65 120 84; x_wconf 90; textangle 5.1"),
     ]
+    assert [word.get("title") for word in lines[0]] == ["bbox 20 50 60 60", "bbox 70 50 120 60"]
+    assert len(lines[1]) == 0
     (table,) = tree.findall(f".//{XHTML}div[@class='ocr_table']")
     assert " ".join("".join(table.itertext()).split()) == "Birds & beasts Name Count Coot 12"
     assert len(tree.findall(f".//{XHTML}div[@class='ocr_image']")) == 2
@@ -139,6 +146,10 @@ def test_alto(alto_schema: Any) -> None:
     assert [[word.get("CONTENT") for word in found.iter(f"{ALTO}String")] for found in lines] == [
         ["All", "the"],
         ['"birds"', "&", "beasts"],
+    ]
+    assert [word.get("HPOS") for found in lines for word in found.iter(f"{ALTO}String")] == [
+        *("20", "70"),
+        *[None] * 3,
     ]
     assert lines[1].find(f"{ALTO}Shape/{ALTO}Polygon").get("POINTS") == "20,74 120,65 120,75 20,84"
     assert len(first.findall(f".//{ALTO}Illustration")) == 2

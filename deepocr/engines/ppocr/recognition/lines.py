@@ -1,5 +1,6 @@
 """Lines of text, and the threads that find and read them."""
 
+import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -61,7 +62,28 @@ class TextLine:
 
     def as_line(self) -> Line:
         """The engine-neutral form."""
-        return Line(self.text, self.quad_px, self.confidence)
+        return Line(self.text, self.quad_px, self.confidence, self._word_spans())
+
+    def _word_spans(self) -> tuple[tuple[float, float], ...]:
+        """Words reach half a letter beyond the centers of their first and last ones, the line's own
+        ends aside."""
+        x, text = self.char_x_px, self.text
+        words = [match.span() for match in re.finditer(r"\S+", text)]
+        if len(x) != len(text) or self.width_px < 1 or not words:
+            return ()
+        letter_px = self.width_px / len(text)
+        spans = []
+        for start, end in words:
+            half_px = (
+                (x[end - 1] - x[start]) / (end - start - 1) if end - start > 1 else letter_px
+            ) / 2
+            left = x[start] - half_px if start else self.box_px[0]
+            right = x[end - 1] + half_px if end < len(text) else self.box_px[2]
+            spans.append((self._share(left), self._share(right)))
+        return tuple(spans)
+
+    def _share(self, x_px: float) -> float:
+        return round(min(max((x_px - self.box_px[0]) / self.width_px, 0.0), 1.0), 4)
 
 
 class StoppedError(Exception):
