@@ -1,5 +1,6 @@
 """One text of many pages, divided into theirs by what is printed on each."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from deepocr.check.witness import Witness
 from deepocr.check.words import Stream
 from deepocr.errors import InvalidInput
 from deepocr.types import Region
+
+_CLOSING = re.compile(r"[^\w\n]*")
 
 MAX_WORK = 200_000_000
 """Words times pages."""
@@ -38,9 +41,15 @@ def divide(text: str, witnesses: Sequence[Witness]) -> list[str]:
     for first, second, size in equal_stretches(shown.letters, words.letters):
         pages = page_of[shown.piece_of[first : first + size]]
         np.add.at(letters, (pages, words.piece_of[second : second + size]), 1)
-    ends = [words.pieces[count - 1].end if count else 0 for count in _cuts(letters)]
+    ends = [_end(text, words.pieces[count - 1].end) if count else 0 for count in _cuts(letters)]
     starts = [0, *ends]
     return [text[start:end] for start, end in zip(starts, [*ends, len(text)], strict=True)]
+
+
+def _end(text: str, end: int) -> int:
+    """Behind the marks that close a word: a full stop, the end of a row."""
+    match = _CLOSING.match(text, end)
+    return match.end() if match else end
 
 
 def _cuts(letters: npt.NDArray[np.int32]) -> list[int]:

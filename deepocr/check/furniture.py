@@ -50,11 +50,11 @@ def furniture_lines(
         for index in lost
         if in_margin(lines[index], lines)
         or lines[index].height_px > WATERMARK * body_px
-        or (lines[index].role == "figure" and len(lines[index].words) < FIGURE_WORDS)
         or (
             lines[index].role == "furniture" and _may_be_furniture(lines[index], math.inf, top=True)
         )
     }
+    found |= _in_figure(lines, [index for index in lost if lines[index].role == "figure"])
     found |= _inside_figures(lines, lost, figures_px)
     found |= _line_numbers(lines, lost)
     found |= _edge_lines(lines, set(lost), size_px[1], top=True)
@@ -84,9 +84,14 @@ def _inside_figures(
             if x1 <= sum(lines[index].box_px[0::2]) / 2 <= x2
             and y1 <= sum(lines[index].box_px[1::2]) / 2 <= y2
         ]
-        if inside and median(len(lines[index].words) for index in inside) < FIGURE_WORDS:
-            found.update(inside)
+        found |= _in_figure(lines, inside)
     return found
+
+
+def _in_figure(lines: Sequence[SeenLine], inside: Sequence[int]) -> set[int]:
+    """These lines, if they are a figure's: a page of text is none."""
+    words = [len(lines[index].words) for index in inside]
+    return set(inside) if inside and median(words) < FIGURE_WORDS else set()
 
 
 def _line_numbers(lines: Sequence[SeenLine], lost: Collection[int]) -> set[int]:
@@ -113,7 +118,9 @@ def _edge_lines(
     rows = _rows(lines, upright, top=top)
     for count in (2, 1):
         edge = [index for row in rows[:count] for index in row]
-        if not edge or len(rows) <= count or not set(edge) <= lost:
+        # a page number is soon found elsewhere
+        rest = {index for index in edge if not _NUMBER.fullmatch(lines[index].text)}
+        if len(rows) <= count or not rest <= lost or lost.isdisjoint(edge):
             continue
         near = min(lines[i].box_px[1] for i in edge), max(lines[i].box_px[3] for i in edge)
         after = rows[count]
@@ -127,7 +134,7 @@ def _edge_lines(
         apart = white >= MIN_WHITE * body_px or inward <= OUTERMOST
         number = all(_NUMBER.fullmatch(lines[i].text) for i in edge)
         if inward <= EDGE and (number or (fits and apart)):
-            return set(edge)
+            return lost.intersection(edge)
     return set()
 
 

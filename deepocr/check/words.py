@@ -19,6 +19,9 @@ from deepocr.types import Box
 WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
 """Scripts written without spaces: each character is a word here."""
 
+TATWEEL = "\u0640"
+"""Makes Arabic words longer; no letter."""
+
 # signs of formulas; a minus before a number is none
 _FORMULA_SIGN = re.compile(
     r"[=+±·×√∑∏∫≤≥≈≠∈∉⊂∞∂∇→⇒⟨⟩^|{}≪≫∪∩ƒ\u0370-\u03ff\U0001d400-\U0001d7ff]|\w\(|\)\(|[−<>]"
@@ -28,6 +31,8 @@ _WORD_OR_NUMBER = re.compile(r"[^\W\d_]{3,}|\d{4,}|^\W*[−–-]?[\d.,%]+\W*$")
 _FUNCTIONS = re.compile(r"\b(?:log|exp|sin|cos|tan|lim|max|min|mod|erf|inf|sup|det)\b")
 _SCRAP = re.compile(r"\W*(?:[b-zB-HJ-Z]|\w\d|\d\w?|)\W*")
 
+_DATE = re.compile(r"\d{1,4}/\d{1,2}/\d{1,4}\b")
+_PARTS = re.compile(r"\d+/?|[^\d]+")
 _PIECE = re.compile(rf"[{WIDE}]|[^\s{WIDE}]+")
 
 
@@ -53,13 +58,19 @@ def letters_of(text: str) -> str:
         character
         for character in plain
         if character.isalnum() or unicodedata.category(character) in ("Mc", "Mn")
-        if not "\u0300" <= character <= "\u036f"
+        if not "\u0300" <= character <= "\u036f" and character != TATWEEL
     )
 
 
 def split_words(text: str) -> list[str]:
-    """Words at white space; every Chinese, Japanese or Korean character is one."""
-    return _PIECE.findall(text)
+    """Words at white space; every Chinese, Japanese or Korean character is one, and every number of
+    a date: among words that run from right to left they stand in another order."""
+    words: list[str] = _PIECE.findall(text)
+    if "/" not in text:
+        return words
+    return [
+        part for word in words for part in (_PARTS.findall(word) if _DATE.match(word) else [word])
+    ]
 
 
 def formulas(pieces: Sequence[Piece]) -> npt.NDArray[np.bool_]:

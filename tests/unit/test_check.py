@@ -225,6 +225,29 @@ def test_a_reader_that_is_not_sure_is_no_witness() -> None:
     assert "70%" in unsure.reason
 
 
+def test_a_foot_whose_page_number_is_a_number_of_the_text_too() -> None:
+    foot = [*words_of(["(c) Copyright The Carters 2014. All rights reserved."], y=1300)]
+    foot += words_of(["40"], x=900, y=1300)
+    checked = check(
+        [*words_of((*SALT, "They had 40 carts.")), *foot], f"{PLAIN} They had 40 carts."
+    )
+    assert checked.verdict == "confirmed"
+    assert {finding.kind for finding in checked.findings} == {"furniture"}
+
+
+def test_a_date_between_words_that_run_from_right_to_left() -> None:
+    layer = [*words_of(SALT), *words_of(["19 / 09 / 1403"], y=500)]
+    assert check(layer, f"{PLAIN}\n\n1403/09/19").verdict == "confirmed"
+    (finding,) = told(check(layer, f"{PLAIN}\n\n1403/09/16"))
+    assert finding.kind == "differs"
+
+
+def test_arabic_words_may_be_drawn_out() -> None:
+    words = ["تحقيق", "القرار", "السياسي", "المصري", "في", "هذا", "اليوم", "من", "كل", "عام"]
+    drawn = " ".join(word[:2] + 6 * "\u0640" + word[2:] for word in words)
+    assert check(words_of([" ".join(words)]), drawn).verdict == "confirmed"
+
+
 def test_a_script_that_the_reader_does_not_know_gets_no_verdict() -> None:
     reading = read_regions(parse_regions("འབྲེལ་ཡོད་ཀློག་དེབ མཁན་པོ་བསོད་དར་རྒྱས", SIZE_PX))
     checked = compare(1, SIZE_PX, reading, reader_witness(result_of(SALT, 0.98)))
@@ -342,6 +365,7 @@ def test_one_text_of_many_pages_is_divided() -> None:
     salt, bees = " ".join(SALT), " ".join(BEES)
     parts = divide(f"{salt} {bees}", witnesses)
     assert [part.strip() for part in parts] == [salt, "", bees]
+    assert parts[0].endswith("coin. ")
     assert divide("", witnesses) == ["", "", ""]
     assert "".join(divide(f"{bees} {salt}", witnesses)) == f"{bees} {salt}"
 
