@@ -141,7 +141,7 @@ class StoreFolder:
         with tempfile.NamedTemporaryFile(prefix="deepocr-") as file:
             yield file
             file.flush()
-            self._ask(lambda: self._files.put_file(file.name, self._path(name)), name)
+            self.put(Path(file.name), name)
 
     def num_bytes(self, name: str) -> int | None:
         try:
@@ -150,13 +150,7 @@ class StoreFolder:
             return None
 
     def names(self, folder: str, pattern: str = "*") -> list[str]:
-        try:
-            path = self._path(folder)
-            found = self._ask(lambda: self._files.ls(path, detail=True, refresh=True), folder)
-        except FileNotFoundError:
-            return []
-        cut = len(self._root) + 1
-        return _matching((f["name"][cut:] for f in found if f["type"] == "file"), pattern)
+        return _matching((f"{folder}/{name}" for name in self.sizes(folder)), pattern)
 
     def delete(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -164,6 +158,38 @@ class StoreFolder:
 
     def below(self, name: str) -> "StoreFolder":
         return StoreFolder(f"{self.address}/{name}")
+
+    def put(self, path: Path, name: str) -> None:
+        """A file of this machine."""
+        self._ask(lambda: self._files.put_file(str(path), self._path(name)), name)
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Into a file of this machine. Raises FileNotFoundError."""
+        self._ask(lambda: self._files.get_file(self._path(name), str(path)), name)
+
+    def folders(self) -> list[str]:
+        """Folders right inside."""
+        return [f["name"].rpartition("/")[2] for f in self._inside("") if f["type"] != "file"]
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Files right inside a folder, by their own names, with their bytes."""
+        files = (f for f in self._inside(folder) if f["type"] == "file")
+        return {f["name"].rpartition("/")[2]: int(f["size"]) for f in files}
+
+    def delete_folder(self, folder: str) -> None:
+        """With all below it. A second call does nothing."""
+        with contextlib.suppress(FileNotFoundError):
+            self._ask(lambda: self._files.rm(self._path(folder), recursive=True), folder)
+
+    def _inside(self, folder: str) -> list[dict[str, Any]]:
+        path = self._path(folder)
+        try:
+            found: list[dict[str, Any]] = self._ask(
+                lambda: self._files.ls(path, detail=True, refresh=True), folder
+            )
+        except FileNotFoundError:
+            return []
+        return found
 
     def _ask(self, ask: Callable[[], Answer], name: str) -> Answer:
         try:

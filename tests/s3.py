@@ -34,7 +34,8 @@ def s3_server() -> Iterator[str]:
         _wait(url)
         import s3fs
 
-        s3fs.S3FileSystem(skip_instance_cache=True).mkdir("bucket")
+        s3fs.S3FileSystem.clear_instance_cache()  # those of another server
+        s3fs.S3FileSystem().mkdir("bucket")
         yield "s3://bucket"
     finally:
         server.kill()

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         settings = load_settings_as(ServiceSettings)
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        settings.local_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except SettingsError as error:
         log.error("%s", error)
         return EXIT_CANNOT_START

@@ -1,12 +1,16 @@
 """The service's part of the environment."""
 
 import hashlib
+import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from deepocr.settings import PREFIX, Settings
+from deepocr.storage import is_remote
 
 
 class ServiceSettings(Settings):
@@ -17,9 +21,14 @@ class ServiceSettings(Settings):
     )
 
     # where things are
-    data_dir: Path = Field(default=Path("data"), description="uploads, results, embedded queue")
+    data_dir: Path | str = Field(
+        default=Path("data"),
+        union_mode="left_to_right",
+        description="uploads, results, embedded queue; with Redis also s3://BUCKET/FOLDER",
+    )
     redis_url: SecretStr | None = Field(
         default=None,
+        validate_default=True,
         validation_alias="REDIS_URL",
         description="broker and state for several machines; without it both are files",
     )
@@ -68,6 +77,27 @@ class ServiceSettings(Settings):
     webhook_hosts: str = Field(
         default="", description="comma-separated host names that may be private addresses"
     )
+
+    @field_validator("data_dir", mode="wrap")
+    @classmethod
+    def _keep_addresses(cls, value: object, as_path: Callable[[object], Path]) -> Path | str:
+        """A path would make one slash of two."""
+        return value if isinstance(value, str) and is_remote(value) else as_path(value)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _share_queue_too(cls, value: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        if value is None and isinstance(others.data.get("data_dir"), str):
+            raise ValueError("DEEPOCR_DATA_DIR in an object store needs a queue in Redis, too")
+        return value
+
+    @property
+    def local_dir(self) -> Path:
+        """A folder of this machine: the data's own, or for temporary files."""
+        if isinstance(self.data_dir, Path):
+            return self.data_dir
+        name = hashlib.sha256(self.data_dir.encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"deepocr-{os.getuid()}-{name}"
 
     def key_digests(self) -> tuple[bytes, ...]:
         """SHA-256 of every API key."""

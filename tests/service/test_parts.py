@@ -23,7 +23,7 @@ from deepocr.service.http.openai_chat import task_of
 from deepocr.service.http.uploads import clean_name
 from deepocr.service.http.watcher import Watcher
 from deepocr.service.settings import ServiceSettings
-from deepocr.service.state.files import NoRoomError, TaskFiles, new_task_id
+from deepocr.service.state.files import DiskTaskFiles, NoRoomError, new_task_id
 from deepocr.service.state.records import TaskProgress
 from deepocr.service.state.store import StoreUnavailableError
 from deepocr.service.work import broker
@@ -152,11 +152,11 @@ def test_names_are_only_shown() -> None:
 @pytest.mark.parametrize("task_id", ["..", "a/b", "", "0" * 31, "G" * 32, "0" * 32 + "\n"])
 def test_no_path_from_what_is_no_task_id(tmp_path: Path, task_id: str) -> None:
     with pytest.raises(ValueError, match="no task id"):
-        TaskFiles(tmp_path).folder(task_id)
+        DiskTaskFiles(tmp_path).folder(task_id)
 
 
 def test_a_deleted_task_does_not_come_back(tmp_path: Path) -> None:
-    files = TaskFiles(tmp_path)
+    files = DiskTaskFiles(tmp_path)
     task_id = new_task_id()
     files.create(task_id)
     files.write_page(task_id, PageResult(1, "ok", (10, 10), raw="text"))
@@ -171,7 +171,7 @@ def test_no_room_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    files = TaskFiles(tmp_path)
+    files = DiskTaskFiles(tmp_path)
     task_id = new_task_id()
     files.create(task_id)
     monkeypatch.setattr("os.fsync", full)
@@ -181,9 +181,10 @@ def test_no_room_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_picture_that_no_jpeg_holds_is_no_full_disk(tmp_path: Path) -> None:
-    files = TaskFiles(tmp_path)
+    files = DiskTaskFiles(tmp_path)
     task_id = new_task_id()
-    folder = files.create(task_id)
+    files.create(task_id)
+    folder = files.folder(task_id)
     with pytest.raises(DocumentTooLarge, match="100000 x 8 pixels"):
         files.write_picture(task_id, 1, Image.new("RGB", (100_000, 8)))
     assert list(folder.iterdir()) == []

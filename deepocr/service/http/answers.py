@@ -196,7 +196,7 @@ def corners(box_px: Box) -> list[tuple[int, int]]:
 
 async def page_answer(service: Service, record: TaskRecord, number: int) -> bytes:
     """A page as JSON. One that cannot be rendered shows its plain text and why."""
-    where = (service.settings.data_dir, record.task_id, number)
+    where = (service.files, record.task_id, number)
     try:
         return await service.helpers.run(PAGE_S, page_json, *where, record.job.task)
     except FileNotFoundError as error:

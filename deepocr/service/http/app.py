@@ -20,8 +20,7 @@ from deepocr.service.http.problems import add_problem_handlers
 from deepocr.service.http.routes import batch, health, mistral, openai, paddle, tasks, web
 from deepocr.service.http.watcher import Watcher, Workers
 from deepocr.service.settings import ServiceSettings
-from deepocr.service.state.files import TaskFiles
-from deepocr.service.state.opening import open_store
+from deepocr.service.state.opening import open_files, open_store
 from deepocr.service.work.exports import Exports
 from deepocr.service.work.helpers import Helpers
 from deepocr.service.work.queue import make_celery
@@ -45,7 +44,7 @@ ROUTERS = tuple(api.router for api in (tasks, batch, paddle, openai, mistral, he
 def create_app(settings: ServiceSettings) -> FastAPI:
     """The API and web page; workers are processes of their own."""
     store = open_store(settings)
-    files = TaskFiles(settings.data_dir)
+    files = open_files(settings)
     service = Service(
         settings=settings,
         store=store,

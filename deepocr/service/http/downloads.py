@@ -1,9 +1,14 @@
 """A finished task as a file."""
 
+import asyncio
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import Response
 from fastapi.responses import FileResponse
+from starlette.types import Receive, Scope, Send
 
 from deepocr.render.forms import FORMS
 from deepocr.service.http.context import Service
@@ -25,21 +30,37 @@ async def download_of(service: Service, task: Snapshot, kind: str) -> Response:
     if not task.final:
         raise Problem(409, "task-not-final", "the task is not finished; ask again later")
     headers = {"Content-Disposition": _attachment(task.record.name + form.suffix)}
-    if not service.files.has_document(task_id):
+    if not await asyncio.to_thread(service.files.has_document, task_id):
         raise Problem(404, "no-document", "the task ended before its pages were put together")
     if form.pictures:
         try:
-            path = await service.exports.path(task_id, kind, EXPORT_WAIT_S)
+            name = await service.exports.name(task_id, kind, EXPORT_WAIT_S)
         except ExportFailed as error:
             detail = f"the {kind} file cannot be made: {error}"
             raise Problem(500, "export-failed", detail) from error
-        if path is None:
+        if name is None:
             return Response(status_code=202, headers={"Retry-After": "5"})
-        return FileResponse(path, media_type=form.media_type, headers=headers)
+        file = service.files.copy(task_id, name)
+        return CopyResponse(file, media_type=form.media_type, headers=headers)
     return await made(
         service, [task.record], document_text, task_id, kind,
         media_type=form.media_type, headers=headers,
     )  # fmt: skip
+
+
+class CopyResponse(FileResponse):
+    """A file that is fetched, where it lies elsewhere, and given back when it was sent."""
+
+    def __init__(self, copy: AbstractContextManager[Path], **options: Any) -> None:
+        super().__init__("", **options)
+        self._copy = copy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.path = await asyncio.to_thread(self._copy.__enter__)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await asyncio.to_thread(self._copy.__exit__, None, None, None)
 
 
 def _attachment(name: str) -> str:

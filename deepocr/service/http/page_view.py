@@ -3,7 +3,6 @@ and making HTML of it may take long."""
 
 import html
 import json
-from pathlib import Path
 
 from deepocr.render.html import ShownPage, picture_html, text_html
 from deepocr.render.json import page_to_dict
@@ -12,16 +11,16 @@ from deepocr.service.state.files import TaskFiles
 from deepocr.types import PageResult
 
 
-def page_json(data_dir: Path, task_id: str, number: int, task: str) -> bytes:
+def page_json(files: TaskFiles, task_id: str, number: int, task: str) -> bytes:
     """The page as in the JSON download, with its Markdown and the two halves of the viewer."""
-    page = _page(data_dir, task_id, number)
+    page = _page(files, task_id, number)
     shown = ShownPage(page, f"/api/v1/ocr/results/{task_id}/pages/{number}/image", {})
     return _json(page, render_markdown(page, task=task), picture_html(shown), text_html(shown))
 
 
-def plain_page_json(data_dir: Path, task_id: str, number: int, reason: str) -> bytes:
+def plain_page_json(files: TaskFiles, task_id: str, number: int, reason: str) -> bytes:
     """The fallback when that fails: the engine's text, and the reason."""
-    page = _page(data_dir, task_id, number)
+    page = _page(files, task_id, number)
     text = (
         f'<article class="page-text" data-page="{number}" id="text-{number}">'
         f'<h2 class="page-head">Page {number}</h2>'
@@ -31,8 +30,8 @@ def plain_page_json(data_dir: Path, task_id: str, number: int, reason: str) -> b
     return _json(page, page.raw, "", text)
 
 
-def _page(data_dir: Path, task_id: str, number: int) -> PageResult:
-    page = TaskFiles(data_dir).page(task_id, number)
+def _page(files: TaskFiles, task_id: str, number: int) -> PageResult:
+    page = files.page(task_id, number)
     if page is None:
         raise FileNotFoundError(f"page {number}")
     return page

@@ -79,11 +79,11 @@ def _submit(
     service.check_task(wanted.job)
     if wanted.check:
         refuse_unchecked_task(wanted.job)
-    if shutil.disk_usage(service.settings.data_dir).free < service.settings.min_free_bytes:
+    if shutil.disk_usage(service.files.local).free < service.settings.min_free_bytes:
         raise NoRoomError("less is free than DEEPOCR_MIN_FREE_BYTES")
     service.files.create(task_id)
+    path = service.files.temporary()
     try:
-        path = service.files.upload(task_id)
         try:
             save(path)
         except OSError as error:
@@ -91,13 +91,16 @@ def _submit(
         # in a drawing process; the worker draws the pages
         with service.documents.open(path, password=wanted.password, decode=decode) as document:
             num_pages, numbers = document.num_pages, document.select(wanted.pages)
-        record = _record(service, client, task_id, name, wanted, num_pages, numbers)
+        record = _record(service, client, task_id, name, wanted, path, num_pages, numbers)
+        service.files.adopt(task_id, path, "upload", sync=False)
         if wanted.password:
             service.files.write_password(task_id, wanted.password)
         accepted = _accept(service, record)
     except BaseException:
         service.files.delete(task_id)
         raise
+    finally:
+        path.unlink(missing_ok=True)
     if accepted.task_id != task_id:
         service.files.delete(task_id)
     return accepted
@@ -158,13 +161,13 @@ def _record(
     task_id: str,
     name: str,
     wanted: Wanted,
+    upload: Path,
     num_pages: int,
     numbers: tuple[int, ...],
 ) -> TaskRecord:
     key = wanted.idempotency_key
     if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
         raise InvalidInput(f"Idempotency-Key needs 1 to {MAX_KEY_CHARS} characters")
-    upload = service.files.upload(task_id)
     return TaskRecord(
         task_id=task_id,
         client=client.client,

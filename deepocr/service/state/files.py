@@ -1,4 +1,4 @@
-"""Uploads and results in the data folder, one folder a task.
+"""Uploads and results, one folder a task: on a disk here, in an object store in `stored_files`.
 
     tasks/ID/upload          the document as it came
     tasks/ID/password        of an encrypted PDF, until the task is final
@@ -11,11 +11,14 @@ Names are made from task ids of our own making and page numbers, never from a cl
 """
 
 import contextlib
+import io
 import os
 import re
 import secrets
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from PIL import Image
@@ -42,69 +45,83 @@ class NoRoomError(StorageError):
     """Nothing can be written to the data folder: disk full, quota or read-only file system."""
 
 
-class TaskFiles:
+class TaskFiles(ABC):
     """Blocking, safe from any thread and process. Writers raise NoRoomError.
 
     Writing into the folder of a deleted task raises FileNotFoundError: folders are made only by
-    `create`, so nothing comes back after it was deleted.
+    `create`, so nothing comes back after it was deleted. `local` is a folder of this machine.
     """
 
-    def __init__(self, data_dir: Path) -> None:
-        self._root = data_dir / "tasks"
-        self._temporary = data_dir / "temporary"
-        for folder in (self._root, self._temporary):
-            folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, local: Path) -> None:
+        self.local = local
+        self._temporary = local / "temporary"
+        self._temporary.mkdir(parents=True, exist_ok=True)
 
-    def create(self, task_id: str) -> Path:
-        """The folder of a new task."""
-        folder = self.folder(task_id)
-        try:
-            folder.mkdir()
-        except OSError as error:
-            raise NoRoomError(f"{folder.name}: {error.strerror}") from error
-        return folder
+    @abstractmethod
+    def create(self, task_id: str) -> None:
+        """Make the folder of a new task."""
 
-    def folder(self, task_id: str) -> Path:
-        if not _TASK_ID.fullmatch(task_id):
-            raise ValueError(f"{task_id!r} is no task id")
-        return self._root / task_id
-
-    def upload(self, task_id: str) -> Path:
-        return self.folder(task_id) / "upload"
-
+    @abstractmethod
     def task_ids(self) -> list[str]:
         """Every task with a folder."""
-        return [path.name for path in self._root.iterdir() if _TASK_ID.fullmatch(path.name)]
 
-    def age_s(self, task_id: str, now_s: float) -> float:
-        try:
-            return now_s - self.folder(task_id).stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
+    @abstractmethod
+    def age_s(self, task_id: str, now_s: float) -> float: ...
+
+    @abstractmethod
+    def read(self, task_id: str, name: str) -> bytes | None:
+        """None where it is not there."""
+
+    @abstractmethod
+    def write(self, task_id: str, name: str, content: bytes, *, sync: bool = True) -> None:
+        """Atomic, with `sync` also if the machine crashes in between."""
+
+    @abstractmethod
+    def adopt(self, task_id: str, part: Path, name: str, *, sync: bool = True) -> None:
+        """Move a file from `temporary` into the task's folder."""
+
+    @abstractmethod
+    def size(self, task_id: str, name: str) -> int | None:
+        """In bytes; None where it is not there."""
+
+    @abstractmethod
+    def remove(self, task_id: str, name: str) -> None:
+        """A second call does nothing."""
+
+    @abstractmethod
+    def num_bytes(self, task_id: str) -> int:
+        """Size of all the task's files."""
+
+    @abstractmethod
+    def delete(self, task_id: str) -> None:
+        """The whole folder. A second call does nothing."""
+
+    @abstractmethod
+    def copy(self, task_id: str, name: str) -> AbstractContextManager[Path]:
+        """A file as one of this machine, to be read during the block. Raises FileNotFoundError."""
+
+    @abstractmethod
+    def at_hand(self, task_id: str) -> "AbstractContextManager[DiskTaskFiles]":
+        """All of a task's files on this machine, to be read during the block."""
+
+    def has(self, task_id: str, name: str) -> bool:
+        return self.size(task_id, name) is not None
 
     def write_password(self, task_id: str, password: str) -> None:
         self.write(task_id, "password", password.encode())
 
     def password(self, task_id: str) -> str:
-        try:
-            return (self.folder(task_id) / "password").read_text()
-        except FileNotFoundError:
-            return ""
+        return (self.read(task_id, "password") or b"").decode()
 
     def drop_password(self, task_id: str) -> None:
-        (self.folder(task_id) / "password").unlink(missing_ok=True)
+        self.remove(task_id, "password")
 
     def write_page(self, task_id: str, result: PageResult) -> None:
-        self.write(task_id, f"{_page(result.number)}.json", _PAGE.dump_json(result))
+        self.write(task_id, result_name(result.number), _PAGE.dump_json(result))
 
     def page(self, task_id: str, number: int) -> PageResult | None:
-        try:
-            return _PAGE.validate_json(self._page_path(task_id, number).read_bytes())
-        except FileNotFoundError:
-            return None
-
-    def _page_path(self, task_id: str, number: int) -> Path:
-        return self.folder(task_id) / f"{_page(number)}.json"
+        content = self.read(task_id, result_name(number))
+        return None if content is None else _PAGE.validate_json(content)
 
     def pages(self, task_id: str, numbers: Iterable[int]) -> Iterator[PageResult]:
         """The results that exist, in the order asked for."""
@@ -119,56 +136,25 @@ class TaskFiles:
                 f"page {number} has {width_px} x {height_px} pixels; at most {MAX_SIDE_PX:,} on a "
                 "side are read here: make it smaller"
             )
-        path = self.folder(task_id) / f"{_page(number)}.jpg"
-        with _writing(), new_file(path, sync=False) as file:
-            image.save(file, format="JPEG", quality=PICTURE_QUALITY)
-
-    def picture(self, task_id: str, number: int) -> Path:
-        return self.folder(task_id) / f"{_page(number)}.jpg"
+        sink = io.BytesIO()
+        image.save(sink, format="JPEG", quality=PICTURE_QUALITY)
+        self.write(task_id, picture_name(number), sink.getvalue(), sync=False)
 
     def has_document(self, task_id: str) -> bool:
-        return (self.folder(task_id) / "document.result").exists()
+        return self.has(task_id, "document.result")
 
     def write_document(self, task_id: str, document: DocumentResult) -> None:
         self.write(task_id, "document.result", _DOCUMENT.dump_json(document))
 
     def document(self, task_id: str) -> DocumentResult | None:
-        try:
-            content = (self.folder(task_id) / "document.result").read_bytes()
-        except FileNotFoundError:
-            return None
-        return _DOCUMENT.validate_json(content)
-
-    def write(self, task_id: str, name: str, content: bytes) -> Path:
-        """Atomic, also if the machine crashes in between."""
-        path = self.folder(task_id) / name
-        with _writing(), new_file(path) as file:
-            file.write(content)
-        return path
-
-    def num_bytes(self, task_id: str) -> int:
-        """Size of all the task's files."""
-        found = 0
-        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder(task_id)) as entries:
-            for entry in entries:
-                with contextlib.suppress(FileNotFoundError):
-                    found += entry.stat().st_size
-        return found
-
-    def adopt(self, task_id: str, part: Path, name: str) -> None:
-        """Move a file from elsewhere in the data folder into the task's folder."""
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(self.folder(task_id) / name)
+        content = self.read(task_id, "document.result")
+        return None if content is None else _DOCUMENT.validate_json(content)
 
     def hold_at_most(self, records: Iterable[TaskRecord], most_bytes: int) -> bool:
         """Whether the pages' results have at most so many bytes."""
         for record in records:
             for number in record.numbers:
-                try:
-                    most_bytes -= self._page_path(record.task_id, number).stat().st_size
-                except FileNotFoundError:
-                    continue
+                most_bytes -= self.size(record.task_id, result_name(number)) or 0
                 if most_bytes < 0:
                     return False
         return True
@@ -187,9 +173,86 @@ class TaskFiles:
                     else:
                         path.unlink()
 
+
+class DiskTaskFiles(TaskFiles):
+    """In the data folder, on a disk or a network's file system."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        self._root = data_dir / "tasks"
+        self._root.mkdir(exist_ok=True)
+
+    def create(self, task_id: str) -> None:
+        try:
+            self.folder(task_id).mkdir()
+        except OSError as error:
+            raise NoRoomError(f"{task_id}: {error.strerror}") from error
+
+    def folder(self, task_id: str) -> Path:
+        return self._root / checked_id(task_id)
+
+    def upload(self, task_id: str) -> Path:
+        return self.folder(task_id) / "upload"
+
+    def picture(self, task_id: str, number: int) -> Path:
+        return self.folder(task_id) / picture_name(number)
+
+    def task_ids(self) -> list[str]:
+        return [path.name for path in self._root.iterdir() if is_id(path.name)]
+
+    def age_s(self, task_id: str, now_s: float) -> float:
+        try:
+            return now_s - self.folder(task_id).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def read(self, task_id: str, name: str) -> bytes | None:
+        try:
+            return (self.folder(task_id) / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, task_id: str, name: str, content: bytes, *, sync: bool = True) -> None:
+        with _writing(), new_file(self.folder(task_id) / name, sync=sync) as file:
+            file.write(content)
+
+    def adopt(self, task_id: str, part: Path, name: str, *, sync: bool = True) -> None:
+        if sync:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+        part.replace(self.folder(task_id) / name)
+
+    def size(self, task_id: str, name: str) -> int | None:
+        try:
+            return (self.folder(task_id) / name).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def remove(self, task_id: str, name: str) -> None:
+        (self.folder(task_id) / name).unlink(missing_ok=True)
+
+    def num_bytes(self, task_id: str) -> int:
+        found = 0
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder(task_id)) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    found += entry.stat().st_size
+        return found
+
     def delete(self, task_id: str) -> None:
-        """A second call does nothing."""
         shutil.rmtree(self.folder(task_id), ignore_errors=True)
+
+    @contextlib.contextmanager
+    def copy(self, task_id: str, name: str) -> Iterator[Path]:
+        path = self.folder(task_id) / name
+        if not path.exists():
+            raise FileNotFoundError(name)
+        yield path
+
+    @contextlib.contextmanager
+    def at_hand(self, task_id: str) -> Iterator["DiskTaskFiles"]:
+        checked_id(task_id)
+        yield self
 
 
 def new_task_id() -> str:
@@ -197,8 +260,23 @@ def new_task_id() -> str:
     return secrets.token_hex(16)
 
 
-def _page(number: int) -> str:
-    return f"page_{number:04d}"
+def is_id(name: str) -> bool:
+    return _TASK_ID.fullmatch(name) is not None
+
+
+def checked_id(task_id: str) -> str:
+    """Raises ValueError: no path is made of anything else."""
+    if not is_id(task_id):
+        raise ValueError(f"{task_id!r} is no task id")
+    return task_id
+
+
+def result_name(number: int) -> str:
+    return f"page_{number:04d}.json"
+
+
+def picture_name(number: int) -> str:
+    return f"page_{number:04d}.jpg"
 
 
 @contextlib.contextmanager

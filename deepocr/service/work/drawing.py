@@ -18,6 +18,7 @@ class _Entry:
     opening: threading.Lock = field(default_factory=threading.Lock)
     users: int = 0
     document: Document | None = None
+    opened: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
 
 class OpenDocuments:
@@ -40,21 +41,29 @@ class OpenDocuments:
         try:
             with entry.opening:
                 if entry.document is None:
-                    entry.document = self._processes.open(
-                        self._files.upload(record.task_id),
-                        dpi=record.dpi,
-                        password=self._files.password(record.task_id),
-                        with_words=record.check,
-                    )
+                    entry.document = self._open(entry.opened, record)
             yield entry.document
         finally:
-            for document in self._leave(entry):
-                document.close()
+            for opened in self._leave(entry):
+                opened.close()
 
-    def _leave(self, entry: _Entry) -> list[Document]:
+    def _open(self, opened: contextlib.ExitStack, record: TaskRecord) -> Document:
+        with contextlib.ExitStack() as opening:
+            path = opening.enter_context(self._files.copy(record.task_id, "upload"))
+            document = self._processes.open(
+                path,
+                dpi=record.dpi,
+                password=self._files.password(record.task_id),
+                with_words=record.check,
+            )
+            opening.enter_context(document)
+            opened.push(opening.pop_all())
+        return document
+
+    def _leave(self, entry: _Entry) -> list[contextlib.ExitStack]:
         """The least recently used documents, to be closed."""
         with self._lock:
             entry.users -= 1
             idle = [task_id for task_id, found in self._entries.items() if not found.users]
             closing = [self._entries.pop(task_id) for task_id in idle[: len(idle) - KEPT_OPEN]]
-        return [found.document for found in closing if found.document is not None]
+        return [found.opened for found in closing]

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from PIL import Image
 
@@ -23,7 +22,7 @@ from deepocr.render.markdown import is_figure
 from deepocr.render.picture_pdf import PicturePdf
 from deepocr.render.places import around
 from deepocr.render.text_forms import text_of
-from deepocr.service.state.files import NoRoomError, TaskFiles
+from deepocr.service.state.files import DiskTaskFiles, NoRoomError, TaskFiles
 from deepocr.service.state.store import Store
 from deepocr.service.work.helpers import Helpers
 from deepocr.settings import load_settings
@@ -56,11 +55,11 @@ class Exports:
         self._helpers = Helpers(AT_ONCE)
         self._making: dict[tuple[str, str], asyncio.Task[str]] = {}
 
-    async def path(self, task_id: str, kind: str, wait_s: float) -> Path | None:
-        """The file; None while it is being made after so long. Raises ExportFailed."""
-        path = self._files.folder(task_id) / f"document{FORMS[kind].suffix}"
-        if path.exists():
-            return path
+    async def name(self, task_id: str, kind: str, wait_s: float) -> str | None:
+        """The task's file; None while it is being made after so long. Raises ExportFailed."""
+        name = f"document{FORMS[kind].suffix}"
+        if await asyncio.to_thread(self._files.has, task_id, name):
+            return name
         making = self._making.get((task_id, kind))
         if making is None:
             # many requests for one file make it once
@@ -71,7 +70,7 @@ class Exports:
             return None
         if making.result():
             raise ExportFailed(making.result())
-        return path
+        return name
 
     async def _make(self, task_id: str, kind: str) -> str:
         """Why it failed, "" when it did not. A failure is kept for a while, then tried again."""
@@ -100,20 +99,21 @@ def write_export(files: TaskFiles, task_id: str, kind: str) -> None:
 
     Raises ExportFailed when the task has no document, NoRoomError, and what documents raise.
     """
-    form, result = FORMS[kind], _document(files, task_id)
+    form, result, path = FORMS[kind], _document(files, task_id), files.temporary()
     try:
         with (
             DocumentProcesses.of(load_settings()) as processes,
+            files.at_hand(task_id) as near,
             ExitStack() as opened,
-            TemporaryDirectory(dir=files.folder(task_id)) as folder,
         ):
-            document = TaskDocument.of(result, processes, files, task_id, opened)
-            path = Path(folder) / "export"
+            document = TaskDocument.of(result, processes, near, task_id, opened)
             with path.open("wb") as file:
                 form.write(document, file)
             files.adopt(task_id, path, f"document{form.suffix}")
     except OSError as error:
         raise NoRoomError(f"the file cannot be written: {error.strerror}") from error
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _document(files: TaskFiles, task_id: str) -> DocumentResult:
@@ -173,7 +173,7 @@ class TaskDocument(FormDocument):
     """A task's results and files; `opened` closes what is opened."""
 
     result: DocumentResult
-    files: TaskFiles
+    files: DiskTaskFiles
     task_id: str
     opened: ExitStack
 
@@ -182,7 +182,7 @@ class TaskDocument(FormDocument):
         cls,
         result: DocumentResult,
         processes: DocumentProcesses,
-        files: TaskFiles,
+        files: DiskTaskFiles,
         task_id: str,
         opened: ExitStack,
     ) -> "TaskDocument":

@@ -59,7 +59,7 @@ def make_celery(settings: ServiceSettings) -> Celery:
 def _use_files(app: Celery, settings: ServiceSettings) -> None:
     broker.register()
     app.conf.update(
-        broker_url=broker.url_of(settings.data_dir / "queue.db"),
+        broker_url=broker.url_of(settings.local_dir / "queue.db"),
         broker_transport_options={"polling_interval": EMBEDDED_POLL_S},
     )
 

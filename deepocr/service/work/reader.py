@@ -143,7 +143,7 @@ class PageReader:
             except (CancelledError, EngineBroken):
                 raise
             except Exception as error:
-                if not self.files.upload(page.task_id).exists():
+                if not self.files.has(page.task_id, "upload"):
                     raise FileNotFoundError("the task was deleted meanwhile") from error
                 page.hopeless |= isinstance(error, InvalidInput)
                 if not page.hopeless:

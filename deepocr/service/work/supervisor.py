@@ -71,7 +71,7 @@ class Supervisor:
         lost = False
         while True:
             if lock_fd is not None:
-                self._patiently(broker.restore_delivered, self._settings.data_dir / "queue.db")
+                self._patiently(broker.restore_delivered, self._settings.local_dir / "queue.db")
             started_s = time.monotonic()
             code = self._run_child(lock_fd, probe=lost)
             stopping = self._stopping.is_set()
@@ -164,7 +164,7 @@ class Supervisor:
     def _own_queue(self) -> int:
         """A file descriptor that locks the embedded queue, or NOT_OURS if another worker holds the
         lock."""
-        folder = self._settings.data_dir
+        folder = self._settings.local_dir
         lock_fd = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o600)
         deadline_s = time.monotonic() + LOCK_WAIT_S
         while True:

@@ -16,8 +16,7 @@ from deepocr.engines.registry import create_engine
 from deepocr.errors import EngineBroken
 from deepocr.pipeline import warm_up
 from deepocr.service.settings import ServiceSettings
-from deepocr.service.state.files import TaskFiles
-from deepocr.service.state.opening import open_store
+from deepocr.service.state.opening import open_files, open_store
 from deepocr.service.state.store import Store, StoreUnavailableError
 from deepocr.service.work.drawing import OpenDocuments
 from deepocr.service.work.queue import LANES, PAGE, make_celery
@@ -50,7 +49,8 @@ def run_worker(settings: ServiceSettings, worker_id: str, alive_fd: int, *, prob
     if probe:
         asyncio.run_coroutine_threadsafe(_probe(engine, settings), loop).result()
     store = open_store(settings)
-    files = TaskFiles(settings.data_dir)
+    files = open_files(settings)
+    files.sweep_temporary(time.time())
     stop = threading.Event()
     with DocumentProcesses.of(settings) as processes:
         documents = OpenDocuments(processes, files)

@@ -22,7 +22,7 @@ from deepocr.service.http.made import made
 from deepocr.service.http.problems import problem_responses, refuse_options
 from deepocr.service.http.uploads import Wanted
 from deepocr.service.http.waiting import read
-from deepocr.service.state.files import TaskFiles
+from deepocr.service.state.files import TaskFiles, picture_name
 from deepocr.service.state.records import TaskRecord
 from deepocr.tasks import make_job
 from deepocr.types import Box, PageResult
@@ -220,7 +220,7 @@ def answer_json(files: TaskFiles, record: TaskRecord, body: MistralRequest) -> I
         yield "," if num_pages else ""
         yield render_or_tell(lambda one: _page(files, record, one, body), page, "JSON")
         num_pages += 1
-    size = files.upload(record.task_id).stat().st_size
+    size = files.size(record.task_id, "upload") or 0
     usage = UsageInfo(pages_processed=num_pages, doc_size_bytes=size).model_dump_json()
     yield f'],"model":{json.dumps(body.model or "deepocr")},"usage_info":{usage}}}'
 
@@ -229,7 +229,8 @@ def _page(files: TaskFiles, record: TaskRecord, page: PageResult, body: MistralR
     width, height = page.size_px
     images = _images(page, body)
     if body.include_image_base64 and images:
-        with Image.open(files.picture(record.task_id, page.number)) as picture:
+        path = files.copy(record.task_id, picture_name(page.number))
+        with path as opened, Image.open(opened) as picture:
             for image in images:
                 x1, y1 = image.top_left_x, image.top_left_y
                 box_px = (x1, y1, image.bottom_right_x, image.bottom_right_y)

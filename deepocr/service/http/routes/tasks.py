@@ -10,10 +10,11 @@ from deepocr.render.forms import FORMS
 from deepocr.service.http import answers
 from deepocr.service.http.clients import ClientRoute, KnownClient
 from deepocr.service.http.context import Service, service_of
-from deepocr.service.http.downloads import download_of
+from deepocr.service.http.downloads import CopyResponse, download_of
 from deepocr.service.http.made import made
 from deepocr.service.http.problems import Problem, problem_responses
 from deepocr.service.http.uploads import Wanted, save_stream, submit, submit_url
+from deepocr.service.state.files import picture_name
 from deepocr.service.state.records import Snapshot, TaskProgress
 from deepocr.service.work.stitching import finish_task
 from deepocr.service.work.webhooks import check_webhook
@@ -157,10 +158,11 @@ async def page(service: TheService, task: OwnTask, number: int) -> Response | di
 )
 def page_image(service: TheService, task: OwnTask, number: int) -> FileResponse:
     """A JPEG in the pixels that boxes are counted in."""
-    path = service.files.picture(task.record.task_id, number)
-    if number not in task.record.numbers or not path.exists():
+    task_id, name = task.record.task_id, picture_name(number)
+    if number not in task.record.numbers or not service.files.has(task_id, name):
         raise Problem(404, "unknown-page", f"there is no picture of page {number} (yet)")
-    return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private"})
+    copy = service.files.copy(task_id, name)
+    return CopyResponse(copy, media_type="image/jpeg", headers={"Cache-Control": "private"})
 
 
 @router.get(
