@@ -189,7 +189,7 @@ def _head(title: str, num_pages: int) -> str:
 <body class="viewer-page">
 <header class="viewer-bar"><h1>{safe_title}</h1>
 <label>Page <input type="number" min="1" data-go-to-page> of {num_pages}</label>
-<button type="button" data-next-finding hidden>Next finding</button>
+<button type="button" data-next-finding>Next finding</button>
 <label><input type="checkbox" data-show-regions checked> regions</label></header>
 <main class="viewer">
 """

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,11 @@ def picture(text: str = "hello", size: tuple[int, int] = (400, 300)) -> bytes:
     return buffer.getvalue()
 
 
-def book(pages: int, password: str = "") -> bytes:
+def book(pages: int, password: str = "", lines: Sequence[str] = ()) -> bytes:
     document = pymupdf.open()
     for number in range(1, pages + 1):
-        document.new_page(width=200, height=150).insert_text((20, 40), f"page {number}")
+        page = document.new_page(width=200, height=150)
+        page.insert_text((20, 40), [f"page {number}", *lines], fontsize=7 if lines else 11)
     if password:
         return bytes(
             document.tobytes(

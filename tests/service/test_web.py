@@ -23,6 +23,9 @@ TEXT = (
 )
 
 
+MISSING = "Whoever crossed it paid a sack of flour in forty."
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     # the third page is late enough that the first two are seen without it
@@ -262,6 +265,35 @@ def hand_in_many(page: Any, folder: Path, count: int) -> None:
 
 def count_options(page: Any) -> int:
     return count(page, "#task option")
+
+
+def test_findings_are_shown_and_gone_through(page: Any, tmp_path: Path) -> None:
+    """Two pages of which the text lacks a line and has another number. No page is left without."""
+    assert not find(page, "[data-next-finding]").is_displayed()
+    path = tmp_path / "checked.pdf"
+    path.write_bytes(book(2, lines=("The bridge of the old town was built in 1742.", MISSING)))
+    box = find(page, '[name="check"]')
+    bring_into_sight(page, box)
+    page.execute_script("arguments[0].click()", box)
+    hand_in(page, path)
+    eventually(lambda: "checked.pdf" in find(page, "#document-name").text, 20, "the document")
+    eventually(lambda: state(page).startswith("done"), 60, "the last page")
+    page.execute_script("arguments[0].click()", box)
+    assert count(page, '[data-verdict="contradicted"]') == 2
+    items = page.find_elements("css selector", ".finding-list li")
+    assert any(f"not in the text: {MISSING}" in item.text for item in items)
+    assert count(page, "rect.finding") > 2
+    assert count(page, "#texts u.doubtful, #texts .region.doubtful") > 0
+    told = []
+    for _ in items:
+        press = find(page, "[data-next-finding]")
+        bring_into_sight(page, press)
+        press.click()
+        selected = find(page, ".finding-list li.selected")
+        told.append(selected.get_attribute("data-region"))
+        rectangles = page.find_elements("css selector", f'rect[data-region="{told[-1]}"]')
+        assert all("selected" in one.get_attribute("class") for one in rectangles)
+    assert told == [item.get_attribute("data-region") for item in items]
 
 
 def test_many_files_at_once(page: Any, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@
   }
 
   document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-next-finding]")) return nextFinding();
     const region = regionAt(event);
     if (region) select(region);
   });
@@ -42,16 +43,12 @@
   });
 
   // from finding to finding, in the order of the text
-  const next = document.querySelector("[data-next-finding]");
-  if (next) {
-    next.hidden = !document.querySelector(".finding-list [data-region]");
-    next.addEventListener("click", () => {
-      const findings = [...document.querySelectorAll(".finding-list [data-region]")];
-      const last = findings.findIndex((finding) => finding.classList.contains(SELECTED));
-      const finding = findings[(last + 1) % findings.length];
-      finding.scrollIntoView({ block: "center" });
-      select(finding);
-    });
+  function nextFinding() {
+    const findings = [...document.querySelectorAll(".finding-list [data-region]")];
+    const last = findings.findIndex((finding) => finding.classList.contains(SELECTED));
+    const finding = findings[(last + 1) % findings.length];
+    finding.scrollIntoView({ block: "center" });
+    select(finding);
   }
 
   document.addEventListener("change", (event) => {
