@@ -325,6 +325,45 @@ def test_a_file_that_is_refused_is_told_and_can_be_sent_again(page: Any, tmp_pat
     eventually(lambda: refused_entry(page), 10, "the second refusal")
 
 
+REFUSE_ONCE = """
+const fetched = window.fetch;
+let left = 1;
+window.fetch = (path, options) => {
+  if (options?.method !== "POST" || left-- < 1) return fetched(path, options);
+  const told = new Headers({ "Retry-After": "1" });
+  return Promise.resolve(new Response('{"detail": "too many"}', { status: 429, headers: told }));
+};
+"""
+
+
+def test_a_full_queue_is_waited_for(page: Any, tmp_path: Path) -> None:
+    page.refresh()
+    eventually(lambda: count_options(page) > 0, 10, "the form")
+    page.execute_script(REFUSE_ONCE)
+    hand_in(page, *write_pictures(tmp_path, 2))
+    eventually(lambda: find(page, "#batch-state").text == "2 of 2 done", 30, "both documents")
+
+
+DROP = """
+const transfer = new DataTransfer();
+for (const [name, type] of [["one.pdf", "application/pdf"], ["notes.txt", "text/plain"]]) {
+  transfer.items.add(new File(["no document"], name, { type }));
+}
+window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, cancelable: true }));
+"""
+
+
+def test_what_is_dropped_is_handed_in(page: Any) -> None:
+    page.refresh()
+    eventually(lambda: count_options(page) > 0, 10, "the form")
+    page.execute_script(DROP)
+    entry = eventually(lambda: refused_entry(page), 10, "the answer to what was dropped")
+    assert "one.pdf" in entry.text
+    assert count(page, "#history li") == 1 + page.execute_script(
+        "return document.querySelectorAll('#history [data-task]').length"
+    )
+
+
 def refused_entry(page: Any) -> Any:
     found = page.find_elements("css selector", "#history li:first-child button")
     return found[0] if found and "Press to try again" in found[0].text else None
