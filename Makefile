@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONTAINER_VENV := .venv-container
 ENGINE ?= deepseek
 
-.PHONY: help demo test test-slow test-gpu test-container gpu-report gpu-wheels check-requirements lint types verify serve clean
+.PHONY: help demo test test-slow test-wheel test-gpu test-container gpu-report gpu-wheels check-requirements lint types verify serve clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -43,6 +43,9 @@ test: $(VENV)/.dev  ## all tests that need no GPU and less than a quarter of an 
 
 test-slow: $(VENV)/.dev  ## the long ones
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800
+
+test-wheel: $(VENV)/.dev  ## the wheel in an empty environment, and the examples of the docs
+	$(BIN)/python -m pytest -m slow tests/wheel
 
 test-gpu: $(VENV)/.dev  ## what only a CUDA device shows
 	$(BIN)/python -m pytest -m gpu tests/gpu

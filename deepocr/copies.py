@@ -72,7 +72,10 @@ class Copies:
 
 
 def _remove_copies_of_the_dead() -> None:
-    """A process that was killed leaves its copies."""
+    """A process that was killed leaves its copies. Only /proc tells who lives: elsewhere the system
+    clears its temporary folder."""
+    if not Path("/proc/self").exists():
+        return
     for folder in Path(tempfile.gettempdir()).glob(f"{COPIES}*-*"):
         pid = folder.name.removeprefix(COPIES).partition("-")[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():

@@ -91,8 +91,8 @@ class Settings(BaseSettings):
     )
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto: CUDA if there is one",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="auto: CUDA if there is one, else cpu; mps: Apple's",
     )
     dtype: Literal["bf16", "fp32"] = Field(
         default="bf16", description="type of weights and activations"

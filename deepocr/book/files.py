@@ -1,10 +1,11 @@
 """The folder that a run owns, and what goes wrong with writing into it."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from filelock import lock_descriptor
 
 from deepocr import files
 from deepocr.errors import StorageError
@@ -58,10 +59,10 @@ def locked(folder: Path) -> Iterator[None]:
     with writing(folder):
         file = (folder / LOCK_NAME).open("ab")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        with writing(folder):
+            is_ours = lock_descriptor(file.fileno(), blocking=False)
+        if not is_ours:
             raise WorkspaceError(
                 f"another run is writing into {folder}; wait for it or choose another folder"
-            ) from error
+            )
         yield

@@ -32,7 +32,11 @@ STOPPED = "stopped; finished pages are kept. The same command goes on from there
 
 @contextmanager
 def cancel_on_signals() -> Iterator[None]:
-    """Within the block a signal cancels the task that entered it."""
+    """Within the block a signal cancels the task that entered it. On Windows only Ctrl-C does, as
+    asyncio has it: what hangs there has to be ended by the task manager."""
+    if sys.platform == "win32":
+        yield
+        return
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     signaled = False

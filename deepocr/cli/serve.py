@@ -2,11 +2,17 @@
 
 import argparse
 import os
+import sys
 
 from deepocr.cli.engines import with_engine
+from deepocr.errors import EngineUnavailable
+from deepocr.settings import PREFIX, load_settings_as
+
+if sys.platform == "win32":
+    raise EngineUnavailable("the service runs on Linux and macOS; on Windows use WSL or Docker")
+
 from deepocr.service import __main__ as service
 from deepocr.service.settings import ServiceSettings
-from deepocr.settings import PREFIX, load_settings_as
 
 add_arguments = service.add_arguments
 

@@ -1,6 +1,5 @@
 """One process that draws, seen from the one that started it."""
 
-import fcntl
 import json
 import logging
 import mmap
@@ -224,6 +223,8 @@ def _new_file(num_bytes: int) -> int:
     os.ftruncate(file, num_bytes)
     if sys.platform == "linux":
         # a side that truncated the file could crash the side that reads it
+        import fcntl
+
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals)
     return file

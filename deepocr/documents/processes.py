@@ -4,8 +4,12 @@ An untrusted file may draw for hours, take all memory or crash the process that 
 costs one page: its process is ended, and the next page goes to another process.
 """
 
+import functools
+import importlib
 import itertools
+import logging
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -22,6 +26,15 @@ from deepocr.types import Dpi, Page, Word
 
 if TYPE_CHECKING:  # loading its libraries is a third of a drawing process's start time
     from deepocr.settings import Settings
+
+HERE = sys.platform == "win32"
+"""There processes cannot share open files as they do here: documents are opened and drawn in this
+process."""
+
+log = logging.getLogger(__name__)
+
+HERE = sys.platform == "win32"
+"""Processes cannot share files there as they do elsewhere, so this one opens and draws."""
 
 QUICK_OPEN_S = 0.02
 """A document that opens faster than this is opened in a second process instead of waiting for the
@@ -72,6 +85,9 @@ class DocumentProcesses:
             **{"dpi": dpi, "password": password, "with_words": with_words},
             **{"max_side_px": max_side_px, "decode": decode},
         }
+        if HERE:
+            _tell_that_nothing_protects()
+            return _open_here(source, self._limits, options)
         return _OpenDocument(self, next(self._keys), source, self._limits, options)
 
     def close(self) -> None:
@@ -103,6 +119,9 @@ class DocumentProcesses:
 
         Raises what documents raise, PageTooCostly for too much time or memory, and OSError.
         """
+        if HERE:
+            module, _, name = function.rpartition(".")
+            return getattr(importlib.import_module(module), name)(*arguments)
         asked = {"function": function, "arguments": arguments}
         header, _ = self.ask(None, "the file", timeout_s, do="call", **asked)
         return header["result"]
@@ -261,6 +280,20 @@ class _OpenDocument(Document):
 
     def _ask(self, what: str, **asked: Any) -> tuple[Header, Image.Image | None]:
         return self._processes.ask(self, what, key=self.key, how_to_open=self._how_to_open, **asked)
+
+
+@functools.cache
+def _tell_that_nothing_protects() -> None:
+    log.warning(
+        "documents are opened in this process: on Windows a damaged or hostile one can hold or "
+        "end the program; Linux and macOS have processes of their own for that"
+    )
+
+
+def _open_here(source: bytes | Path, limits: Limits, options: Mapping[str, Any]) -> Document:
+    from deepocr.documents.opening import open_document
+
+    return open_document(source, limits, **options)
 
 
 def _stopped() -> UnreadableDocument:

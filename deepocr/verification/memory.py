@@ -1,6 +1,5 @@
 """How much memory a reading took, at its height."""
 
-import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ def reset_peak() -> None:
 
 def peak_bytes() -> dict[str, int]:
     """`ram` of this process, and `gpu` where torch is in use on a CUDA device."""
-    peaks = {"ram": _peak_ram_bytes()}
+    peaks = {} if sys.platform == "win32" else {"ram": _peak_ram_bytes()}
     cuda = _cuda()
     if cuda is not None:
         peaks["gpu"] = int(cuda.max_memory_allocated())
@@ -33,6 +32,8 @@ def _peak_ram_bytes() -> int:
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    import resource  # Windows has none
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

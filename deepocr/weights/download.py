@@ -5,7 +5,6 @@ manifest, and only then renamed. So a folder of the final name is always a whole
 killed process left behind is resumed or removed by the next.
 """
 
-import fcntl
 import importlib.util
 import logging
 import os
@@ -18,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from deepocr.errors import CheckpointError, DownloadError
 from deepocr.settings import Settings
@@ -131,16 +132,14 @@ def choose_source(settings: Settings, manifest: Manifest) -> Source:
 def only_one(lock: Path) -> Iterator[int]:
     """Holds `lock`, waiting for whoever has it. Yields its file descriptor.
 
-    The lock lives as long as any process has that descriptor open: a fetching child inherits it,
-    so that one whose parent was killed cannot write beside its successor.
+    The lock lives as long as any process has that descriptor open: a fetching child inherits it
+    (not on Windows), so that one whose parent was killed cannot write beside its successor.
     """
     fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_descriptor(fd, blocking=False):
             log.info("another process is fetching the weights; waiting for it (%s)", lock)
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            lock_descriptor(fd)
         yield fd
     finally:
         os.close(fd)
@@ -215,7 +214,7 @@ def fetch(
             stdout=file,
             stderr=subprocess.STDOUT,
             env={**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
-            pass_fds=(lock_fd,),
+            pass_fds=() if sys.platform == "win32" else (lock_fd,),
         )
     try:
         stalled = watch(process, arrived, expected_bytes, stall_s)

@@ -9,7 +9,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS: list[set[str]] = [
     {"types", "errors"},
-    {"allowance", "files", "tasks", "settings", "documents", "parsing", "render", "weights"},
+    {
+        "allowance",
+        "files",
+        "machine",
+        "tasks",
+        "settings",
+        "documents",
+        "parsing",
+        "render",
+        "weights",
+    },
     {"storage", "copies"},
     {"engines.base"},
     {"engines"},

@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 DTYPES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
-MAX_SEQUENCES = {"cuda": 64, "cpu": 8}
-MAX_PREFILL_TOKENS = {"cuda": 8192, "cpu": 1024}
-VISION_BYTES = {"cuda": 2 << 30, "cpu": 64 << 20}
+MAX_SEQUENCES = {"cuda": 64, "cpu": 8, "mps": 8}
+MAX_PREFILL_TOKENS = {"cuda": 8192, "cpu": 1024, "mps": 1024}
+VISION_BYTES = {"cuda": 2 << 30, "cpu": 64 << 20, "mps": 64 << 20}
 """On the host, views one by one: more at a time only fill its caches."""
 
 CUDA_WORKING_BYTES = 3 << 30
@@ -168,6 +168,11 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if has_cuda else "cpu")
     device = torch.device(name)
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise EngineUnavailable(
+            f"DEEPOCR_DEVICE=mps, and PyTorch {torch.__version__} finds no GPU of Apple's; "
+            "use auto or cpu"
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise EngineUnavailable(
             f"DEEPOCR_DEVICE={name}, and PyTorch {torch.__version__} sees "

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ from deepocr.engines.ppocr.reader import Models, PageText, read_page
 from deepocr.engines.ppocr.recognition.lines import LineReader, Stop, StoppedError
 from deepocr.engines.ppocr.structure.layout_model import LayoutModel
 from deepocr.errors import EngineBroken, EngineError, reason
+from deepocr.machine import num_cores
 from deepocr.settings import Settings
 from deepocr.tasks import DEFAULT_NEW_TOKENS
 from deepocr.types import Event, Job, Page, PageDone, RegionFound, TextDelta
@@ -102,7 +102,7 @@ def _name(models: Models) -> str:
 
 def create(settings: Settings) -> PPOCREngine:
     """The engine with its models loaded. `ppocr_threads` 0 means every core this process has."""
-    threads = settings.ppocr_threads or len(os.sched_getaffinity(0))
+    threads = settings.ppocr_threads or num_cores()
     with ThreadPoolExecutor(1) as loader:
         layout = loader.submit(LayoutModel)
         lines = LineReader(threads)

@@ -1,6 +1,5 @@
 """Keeps one worker process alive: starts it again when it ends, stops it when it hangs."""
 
-import fcntl
 import logging
 import os
 import secrets
@@ -13,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 from typing import ParamSpec
+
+from filelock import lock_descriptor
 
 from deepocr.service.settings import ServiceSettings
 from deepocr.service.state.opening import open_store
@@ -168,15 +169,13 @@ class Supervisor:
         lock_fd = os.open(folder / "worker.lock", os.O_RDWR | os.O_CREAT, 0o600)
         deadline_s = time.monotonic() + LOCK_WAIT_S
         while True:
-            try:
-                fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock_descriptor(lock_fd, blocking=False):
                 return lock_fd
-            except BlockingIOError:
-                if time.monotonic() > deadline_s or self._stopping.is_set():
-                    log.error("another worker uses %s; more than one needs REDIS_URL", folder)
-                    os.close(lock_fd)
-                    return NOT_OURS
-                time.sleep(0.1)
+            if time.monotonic() > deadline_s or self._stopping.is_set():
+                log.error("another worker uses %s; more than one needs REDIS_URL", folder)
+                os.close(lock_fd)
+                return NOT_OURS
+            time.sleep(0.1)
 
 
 def _release_all(store: Store) -> None:
