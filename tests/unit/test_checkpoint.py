@@ -252,6 +252,12 @@ def test_values_of_the_same_type_need_no_memory_on_the_way(
     assert carried == [torch.float32] * 2
 
 
+def test_a_network_that_is_made_in_inference_mode(folder: Path) -> None:
+    with torch.inference_mode():
+        model = load(folder)
+    assert torch.equal(model.image_newline, load(TINY).image_newline)
+
+
 def test_a_file_that_shrinks_while_it_is_read(folder: Path) -> None:
     source = SafetensorsFolder(folder)
     with (folder / "model.safetensors").open("r+b") as file:

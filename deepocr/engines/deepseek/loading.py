@@ -92,8 +92,10 @@ class Loader:
             for file in self._files.values():
                 os.close(file)
 
+    @torch.inference_mode()
     def _work(self) -> dict[str, float]:
-        """One thread: seconds by stage."""
+        """One thread: seconds by stage. The mode is a thread's own, and a network that was made in
+        it cannot be written outside of it."""
         report = StartReport()
         buffers: list[Buffer] = []
         try:
