@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from deepocr.parsing.page_numbers import is_page_number
 from deepocr.render.markdown import HEADINGS
 from deepocr.types import PageResult, Region
 
@@ -18,11 +19,6 @@ EDGE = 0.1
 MAX_CHARS = 120
 LEAST_PAGES = 3
 """On so many pages a line must stand, page numbers aside, to be a running head."""
-
-_PAGE_NUMBER = re.compile(
-    r"\W*(?:page|p\.|seite|página)?\s*(?:\d{1,4}|[ivxlc]{1,7})(?:\s*(?:of|/|von|de)\s*\d{1,4})?\W*",
-    re.IGNORECASE,
-)
 
 
 class RunningHeads:
@@ -42,7 +38,7 @@ class RunningHeads:
         }
         for index, key in _edge_lines(page):
             text = page.regions[index].text.strip()
-            if self._pages_with[key] >= LEAST_PAGES or _PAGE_NUMBER.fullmatch(text):
+            if self._pages_with[key] >= LEAST_PAGES or is_page_number(text):
                 found.add(index)
         return tuple(sorted(found))
 

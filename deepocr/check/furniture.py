@@ -5,11 +5,11 @@ Footnotes are not among these: whoever reads wants them.
 """
 
 import math
-import re
 from collections.abc import Collection, Sequence
 from statistics import median
 
 from deepocr.check.witness import SeenLine, line_height
+from deepocr.parsing.page_numbers import is_page_number
 from deepocr.types import Box
 
 EDGE, OUTERMOST = 0.14, 0.04
@@ -30,11 +30,6 @@ MIN_LINE_NUMBERS = 5
 
 FIGURE_WORDS = 7
 """Lines inside of a figure have fewer, in the middle; else the "figure" is a page of text."""
-
-_NUMBER = re.compile(
-    r"\W*(?:page|p\.|s\.)?\s*(?:\d{1,5}|[ivxlc]{1,7})\W*(?:(?:of|/|-)\s*\d{1,5}\W*)?",
-    re.IGNORECASE,
-)
 
 
 def furniture_lines(
@@ -119,7 +114,7 @@ def _edge_lines(
     for count in (2, 1):
         edge = [index for row in rows[:count] for index in row]
         # a page number is soon found elsewhere
-        rest = {index for index in edge if not _NUMBER.fullmatch(lines[index].text)}
+        rest = {index for index in edge if not is_page_number(lines[index].text)}
         if len(rows) <= count or not rest <= lost or lost.isdisjoint(edge):
             continue
         near = min(lines[i].box_px[1] for i in edge), max(lines[i].box_px[3] for i in edge)
@@ -132,7 +127,7 @@ def _edge_lines(
             inward = 1 - near[0] / height_px
         fits = all(_may_be_furniture(lines[i], body_px, top=top) for i in edge)
         apart = white >= MIN_WHITE * body_px or inward <= OUTERMOST
-        number = all(_NUMBER.fullmatch(lines[i].text) for i in edge)
+        number = all(is_page_number(lines[i].text) for i in edge)
         if inward <= EDGE and (number or (fits and apart)):
             return lost.intersection(edge)
     return set()

@@ -18,6 +18,7 @@ from deepocr.engines.ppocr.recognition.pieces import bounds, find_rows, split_wi
 from deepocr.engines.ppocr.structure.layout_model import Seen
 from deepocr.engines.ppocr.structure.margins import margin_numbers
 from deepocr.engines.ppocr.tables.rulings import Rulings
+from deepocr.parsing.page_numbers import is_page_number
 from deepocr.types import Box
 
 LABELS = frozenset({"header", "footer", "page_number", "aside", "watermark"})
@@ -45,14 +46,6 @@ SLANT_DEG = 12.0
 FAINT = 0.45
 """Of the usual contrast between ink and paper."""
 
-_PAGE_NUMBER = re.compile(
-    r"""^[\s\-–—~·.|\[(]*
-    (?: (?:page|p\.|pg\.|seite|页)?\s*(?:\d{1,4}|[ivxlcdm]{1,7}|[A-Z]{1,2}-?\d{1,4})
-        (?:\s*(?:of|/|von|de|sur)\s*\d{1,4})?
-      | 第\s*\d+\s*页(?:.*共\s*\d+\s*页)?
-    )[\s\-–—~·.|\])]*$""",
-    re.IGNORECASE | re.VERBOSE,
-)
 _HEAD_AND_NUMBER = re.compile(r"^(?:\d{1,4}\s*[|•·]\s*\D.{0,70}|.{0,70}\D\s*[|•·]\s*\d{1,4})$")
 _NOTICE = re.compile(
     r"""https?://|www\.|\bdoi\b|\bISSN\b|\bISBN\b|©|\(c\)\s*\d{4}|copyright|all\srights\sreserved
@@ -94,7 +87,7 @@ def find_furniture(
         judge = _Judge(side, seen, rulings, body_px, height)
         for row in judge.furniture():
             for line in row:
-                number = _PAGE_NUMBER.match(line.text)
+                number = is_page_number(line.text)
                 labels[index[id(line)]] = "page_number" if number else side.label
     return labels
 
@@ -160,7 +153,7 @@ class _Judge:
         chosen = list(rows[: last + 1])
         left = len(self.side.rest) - sum(map(len, chosen))
         if left < 2:
-            return [row for row in chosen if all(_PAGE_NUMBER.match(line.text) for line in row)]
+            return [row for row in chosen if all(is_page_number(line.text) for line in row)]
         return chosen
 
     def _is_furniture(self, row: Sequence[TextLine], first: bool, below_title: bool) -> bool:
@@ -168,7 +161,7 @@ class _Judge:
         # a page number stands alone or at the end of a running head; one within several numbers
         # is a row of a table
         pieces = [piece for line in row for piece in split_wide_gaps(line)]
-        numbers = sum(bool(_PAGE_NUMBER.match(piece.text)) for piece in pieces)
+        numbers = sum(is_page_number(piece.text) for piece in pieces)
         if len(row) == 1 and _HEAD_AND_NUMBER.match(row[0].text):
             numbers, pieces = 1, list(row)
         if numbers == 1 and len(pieces) <= 3 and gap > 0.3:
