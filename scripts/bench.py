@@ -19,6 +19,7 @@ SUBJECTS: Mapping[str, str] = {
     "book": "the PDF helper's own work for a page, and how busy it keeps a server",
     "ppocr": "the CPU reader against rapidocr called directly",
     "deepseek": "the DeepSeek-OCR engine against the official code's way",
+    "graph": "graphs of what the others measured",
     "launches": "how many kernels one of its decode steps launches; needs no GPU",
 }
 
