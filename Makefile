@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 CONTAINER_VENV := .venv-container
 ENGINE ?= deepseek
 
+# files side by side; each worker has one core, or their threads would wait for one another
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 .PHONY: help demo test test-slow test-wheel test-gpu test-container gpu-report gpu-wheels check-requirements lint types verify serve clean
 
 help:  ## this list
@@ -39,7 +42,7 @@ demo: $(VENV)/.ppocr  ## read a sample picture and a sample PDF on the CPU
 	@echo "  $(BIN)/python scripts/ocr_pdf.py YOUR.pdf -o out --engine ppocr"
 
 test: $(VENV)/.dev  ## all tests that need no GPU and less than a quarter of an hour
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 test-slow: $(VENV)/.dev  ## the long ones
 	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 1800
