@@ -35,7 +35,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.ppocr $(VENV)/.deepseek $(VENV)/.service
 
 demo: $(VENV)/.ppocr  ## read a sample picture and a sample PDF on the CPU
-	@$(BIN)/python scripts/ocr_pdf.py samples/invoice.png samples/report.pdf -o demo-output --engine ppocr
+	@$(BIN)/python scripts/ocr_pdf.py deepocr/samples/invoice.png deepocr/samples/report.pdf -o demo-output --engine ppocr
 	@echo; echo "--- demo-output/invoice/document.mmd"; cat demo-output/invoice/document.mmd
 	@echo; echo "--- demo-output/report/document.mmd"; cat demo-output/report/document.mmd
 	@echo; echo "Now your own file:"

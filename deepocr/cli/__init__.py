@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command `deepocr`: a module of this package for each of its words.
 
 Each module has `add_arguments(parser)` and `run(options)`, which returns the exit status; only the
@@ -21,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "hold any text against the document that it was read from",
     "evaluate": "which engine, task and preset reads your documents best",
     "verify": "is this installation sound? reads samples in every way that the engine can",
+    "bench": "how fast an engine reads on this machine",
     "weights": "fetch the published weights, or say that whole ones are there",
 }
 
@@ -38,6 +40,9 @@ EXIT_PIPE = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command's exit status; argparse ends the program where the command line is wrong."""
+    completing = "_ARGCOMPLETE" in os.environ
+    if completing:
+        arguments = os.environ["COMP_LINE"].split()[1:]
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="deepocr", description="Pictures of pages in, text with boxes out."
@@ -51,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 module = importlib.import_module(f"deepocr.cli.{name}")
                 module.add_arguments(command)
                 command.set_defaults(run=module.run)
+        if completing:
+            import argcomplete
+
+            argcomplete.autocomplete(parser)  # ends the process
         options = parser.parse_args(given)
         status: int = options.run(options)
     except BrokenPipeError:

@@ -1,6 +1,7 @@
 """The command `deepocr`: its words, and what each door to them says."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from deepocr import __version__
 from deepocr.cli import COMMANDS, main
+from deepocr.cli.bench import percentile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,3 +69,33 @@ def test_what_a_command_misses_is_told(
         # a module of ours that is not there is a fault, no package to install
         assert isinstance(ended.value, SystemExit) == (missing == "uvicorn")
     assert "uvicorn is missing; pip install 'deepocr[service]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("deepocr ve", {"verify"}), ("deepocr read --searchable", {"--searchable-pdf"})],
+)
+def test_the_shell_completes(tmp_path: Path, line: str, expected: set[str]) -> None:
+    said = tmp_path / "said"
+    environment = {
+        **{"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))},
+        **{"_ARGCOMPLETE_STDOUT_FILENAME": str(said), "PYTHONPATH": str(ROOT)},
+    }
+    command = [sys.executable, "-m", "deepocr"]
+    subprocess.run(command, env={**os.environ, **environment}, check=True)
+    assert {word.strip() for word in said.read_text().split("\013")} == expected
+
+
+def test_the_bench_counts_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"default": {"text": "x"}, "pages": {"2": {"error": "bad luck"}}}))
+    monkeypatch.setenv("DEEPOCR_SCRIPT", str(script))
+    assert main(["bench", "--engine", "scripted", "--rounds", "2", "--json"]) == 1
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["pages"], figures["failed"]) == (4, 2)
+    assert 0 <= figures["p50_s"] <= figures["p99_s"]
+    assert main(["bench", str(tmp_path / "nothing.pdf"), "--engine", "scripted"]) == 2
+    assert "is no file" in capsys.readouterr().err
+    assert [percentile(range(1, 101), percent) for percent in (50, 99)] == [50, 99]

@@ -34,3 +34,9 @@ def test_every_make_target_in_the_readme_exists() -> None:
         re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     )
     assert named <= targets
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "Makefile"], ids=lambda page: page.name)
+def test_samples_that_are_named_are_there(page: Path) -> None:
+    for name in re.findall(r"(?<![\w/.])((?:deepocr/)?samples/[\w./]+\w)", page.read_text()):
+        assert (ROOT / name).exists(), f"{page.name} names {name}"

@@ -19,12 +19,12 @@ from deepocr.verification.samples import SAMPLES
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+RUN = ("read", "check", "bench")
+"""Words of the command whose examples in the README are run; the others serve, fetch gigabytes or
+read for minutes."""
 
-# not on the index: what the examples install is the wheel at hand
-INSTALL = re.compile(r"pip install '?deepocr\[([\w,]+)\]'?")
 
-
-def run(*command: object, cwd: Path, given: Path | None = None) -> str:
+def run(*command: object, cwd: Path, given: Path | None = None, codes: Sequence[int] = (0,)) -> str:
     """Nothing of the checkout or of settings reaches it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DEEPOCR_")}
     kept.pop("PYTHONPATH", None)
@@ -36,7 +36,7 @@ def run(*command: object, cwd: Path, given: Path | None = None) -> str:
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode in codes, done.stdout + done.stderr
     return done.stdout
 
 
@@ -159,3 +159,20 @@ def test_examples_of_the_library(bin_folder: Path, here: Path) -> None:
     assert "A Year of Birds" in said
     assert "page 3 is ok" in said
     assert (here / "invoice.pdf").stat().st_size > 10_000
+
+
+def test_examples_of_the_readme(bin_folder: Path, here: Path) -> None:
+    (here / "scans").mkdir()
+    shutil.copy(SAMPLES / "letter.jpg", here / "scans")
+    shutil.copy(SAMPLES / "report.pdf", here / "YOUR.pdf")
+    told = (ROOT / "README.md").read_text()
+    (door,) = re.findall(r"^```python\n(import deepocr\n.*?)^```", told, re.DOTALL | re.MULTILINE)
+    assert "A Year of Birds" in run(bin_folder / "python", "-c", door, cwd=here)
+    lines = re.findall(rf"^(deepocr (?:{'|'.join(RUN)}) [^#\n]+)", told, re.MULTILINE)
+    lines += re.findall(rf"`(deepocr (?:{'|'.join(RUN)}) [\w ./]+)`", told)
+    assert len(lines) >= 4
+    for line in lines:
+        if "FILES" not in line:
+            # 3: a check has findings
+            run(bin_folder / "deepocr", *line.split()[1:], cwd=here, codes=(0, 3))
+    assert (here / "out" / "letter" / "document.mmd").is_file()
