@@ -1,4 +1,4 @@
-"""Graphs show what was measured and nothing else; those in the repository are of its own figures."""
+"""Graphs show what was measured and nothing else; those in the repository are of its figures."""
 
 import argparse
 from pathlib import Path
