@@ -64,8 +64,9 @@ def test_rotary_write(dtype: torch.dtype, width: int) -> None:
     assert written.tolist() == sorted(places.tolist())
 
 
-@pytest.mark.parametrize("tokens", [1, 5, 130])
-@pytest.mark.parametrize(("experts", "hidden"), [(64, 96), (10, 50)])
+@pytest.mark.parametrize(
+    ("tokens", "experts", "hidden"), [(1, 64, 96), (5, 64, 96), (5, 10, 50), (130, 10, 50)]
+)
 def test_route(tokens: int, experts: int, hidden: int) -> None:
     torch.manual_seed(tokens)
     x, weight = torch.randn(tokens, hidden), torch.randn(experts, hidden) / 8

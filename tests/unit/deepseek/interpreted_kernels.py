@@ -77,8 +77,7 @@ def moe(tokens: int, experts: int, hidden: int, width: int, top: int) -> Moe:
     return torch.randn(tokens, hidden), ids, weights, layer
 
 
-@pytest.mark.parametrize("tokens", [1, 3])
-@pytest.mark.parametrize(("hidden", "width"), [(64, 48), (80, 72)])
+@pytest.mark.parametrize(("tokens", "hidden", "width"), [(1, 64, 48), (3, 40, 72)])
 def test_experts_gemv(tokens: int, hidden: int, width: int) -> None:
     case = moe(tokens, experts=8, hidden=hidden, width=width, top=3)
     near(experts_gemv(*case), plain_experts(*case))

@@ -104,17 +104,6 @@ def keys(found: Launches) -> set[Key]:
     return {kernel.key for kernel in found.kernels}
 
 
-def test_nothing_is_compiled_for_a_page_after_warm_up(engine: Engine) -> None:
-    runner, vision = engine
-    with recorded() as before:
-        warm_up(runner, vision)
-    with recorded() as after:
-        mixed_load(runner, vision, every_preset(runner))
-    assert keys(after) - keys(before) == set()
-    # nor is anything compiled that no page needs
-    assert keys(before) - keys(after) == set()
-
-
 class _NoWaiting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuses to look at a value, to make tensors on the host, and to copy any to the device but
     those in `staged`, which is pinned on CUDA."""
@@ -145,20 +134,22 @@ class _NoWaiting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def no_waiting(*staged: Tensor) -> Iterator[None]:
-    with recorded(), _NoWaiting(staged):
-        yield
+def no_waiting(*staged: Tensor) -> Iterator[Launches]:
+    with recorded() as found, _NoWaiting(staged):
+        yield found
 
 
-def test_no_step_waits(engine: Engine) -> None:
+def test_after_warm_up_nothing_is_compiled_for_a_page_and_no_step_waits(engine: Engine) -> None:
     runner, vision = engine
-    with recorded():
-        # host memory is taken at the start
+    with recorded() as before:
         warm_up(runner, vision)
-    staged = [buffer.words for buffer in runner.staging._buffers]
     pictures = every_preset(runner)
-    with no_waiting(*staged, vision._pixels._values):
+    staged = [buffer.words for buffer in runner.staging._buffers]
+    with no_waiting(*staged, vision._pixels._values) as after:
         mixed_load(runner, vision, pictures)
+    assert keys(after) - keys(before) == set()
+    # nor was anything compiled that no page needs
+    assert keys(before) - keys(after) == set()
 
 
 @pytest.mark.parametrize(
