@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import runpy
 import subprocess
 import sys
 import types
@@ -47,10 +48,16 @@ def test_help_imports_no_command() -> None:
 @pytest.mark.parametrize(
     "script", ["ocr_pdf", "check", "verify", "evaluate", "download_weights", "serve"]
 )
-def test_scripts_are_doors_to_the_command(script: str) -> None:
-    said = run(str(ROOT / "scripts" / f"{script}.py"), "--help")
-    assert said.returncode == 0
-    assert said.stdout.startswith("usage: deepocr ")
+def test_scripts_are_doors_to_the_command(
+    script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(ROOT / "scripts" / f"{script}.py")
+    monkeypatch.setattr(sys, "argv", [path, "--help"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(path, run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: deepocr ")
 
 
 def test_what_a_command_misses_is_told(

@@ -37,7 +37,9 @@ def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("system", [WINDOWS, MAC], ids=["windows", "mac"])
+@pytest.mark.parametrize(
+    "system", [WINDOWS, pytest.param(MAC, marks=pytest.mark.slow)], ids=["windows", "mac"]
+)
 def test_the_cpu_reader_reads_elsewhere(system: str, tmp_path: Path) -> None:
     pytest.importorskip("rapidocr", reason="the ppocr extra is not installed")
     code = f"""{system}
@@ -54,7 +56,9 @@ print(result.markdown)
     assert told == (system == WINDOWS)
 
 
-@pytest.mark.parametrize("system", [WINDOWS, MAC], ids=["windows", "mac"])
+@pytest.mark.parametrize(
+    "system", [pytest.param(WINDOWS, marks=pytest.mark.slow), MAC], ids=["windows", "mac"]
+)
 def test_the_command_works_elsewhere(system: str, tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text('{"default": {"text": "hello"}}')
