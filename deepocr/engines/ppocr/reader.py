@@ -8,6 +8,7 @@ import numpy as np
 
 from deepocr.engines.ppocr.locate import locate
 from deepocr.engines.ppocr.recognition.finding import SURE, Found, Frame, find_lines
+from deepocr.engines.ppocr.recognition.initials import find_initials
 from deepocr.engines.ppocr.recognition.lines import (
     MIN_SCORE,
     LineReader,
@@ -17,6 +18,7 @@ from deepocr.engines.ppocr.recognition.lines import (
     turn_over,
 )
 from deepocr.engines.ppocr.recognition.models import TALL, Picture, Points, Recognized
+from deepocr.engines.ppocr.recognition.unread import find_unread, unread_note
 from deepocr.engines.ppocr.structure.layout import Block, find_blocks
 from deepocr.engines.ppocr.structure.layout_model import LayoutModel
 from deepocr.engines.ppocr.textlayer import is_sound, layer_lines, sample_of, usable
@@ -65,7 +67,8 @@ def read_page(models: Models, page: Page, job: Job, stop: Stop, alone: bool) -> 
     notes: dict[str, str] = {}
     if models.use_text_layer and page.words:
         found, notes = _with_text_layer(models.lines, found, page, stop)
-    lines = _recognize(models.lines, found, stop)
+    lines = _recognize(models.lines, found, stop, notes)
+    lines += _initials(models.lines, found.frame, straight, lines, stop)
     clock.stage("recognize")
     seen = looking.result()
     blocks = find_blocks(straight, lines, seen)
@@ -91,7 +94,9 @@ def _with_text_layer(
     return replace(found, known={**found.known, **known}), {"text_layer": note}
 
 
-def _recognize(reader: LineReader, found: Found, stop: Stop) -> list[TextLine]:
+def _recognize(
+    reader: LineReader, found: Found, stop: Stop, notes: dict[str, str]
+) -> list[TextLine]:
     """The lines of the page that are text, straightened."""
     if not len(found.points):
         return []
@@ -100,11 +105,14 @@ def _recognize(reader: LineReader, found: Found, stop: Stop) -> list[TextLine]:
     crops = reader.crop(found.picture, found.points[unread])
     texts.update(zip(unread, reader.recognize(crops, stop), strict=True))
     _read_upward(reader, found.points, dict(zip(unread, crops, strict=True)), texts, stop)
+    salad = find_unread(found.points, texts)
+    if salad:
+        notes["script"] = unread_note(len(salad), len(texts))
     boxes = level_boxes(found.frame.straighten(found.points))
     lines = []
     for index, (box, points) in enumerate(zip(boxes, found.points, strict=True)):
         text = texts[index].stripped()
-        if text.text and text.score >= MIN_SCORE:
+        if index not in salad and text.text and text.score >= MIN_SCORE:
             level = box[3] - box[1] < TALL * (box[2] - box[0])
             width = box[2] - box[0]
             lines.append(
@@ -117,6 +125,21 @@ def _recognize(reader: LineReader, found: Found, stop: Stop) -> list[TextLine]:
                 )
             )
     return lines
+
+
+def _initials(
+    reader: LineReader, frame: Frame, straight: Picture, lines: Sequence[TextLine], stop: Stop
+) -> list[TextLine]:
+    """Large first letters that were not found as lines."""
+    boxes = find_initials(straight, lines)
+    crops = [
+        straight[max(0, top) : bottom, max(0, left) : right] for left, top, right, bottom in boxes
+    ]
+    return [
+        TextLine(text.text, box, frame.corners_on_page(box), text.score, (sum(box[::2]) / 2,))
+        for box, text in zip(boxes, reader.recognize(crops, stop), strict=True)
+        if len(text.text) == 1 and text.text.isalnum() and text.score >= MIN_SCORE
+    ]
 
 
 def _read_upward(

@@ -108,3 +108,24 @@ def test_the_headings_of_a_table_are_no_running_head() -> None:
     blocks = find_blocks(picture, lines, [Seen("table", 0.9, (95, 55, 805, 405))])
     assert [block.label for block in blocks] == ["table"]
     assert "<th>Owner</th>" in blocks[0].markdown
+
+
+def test_a_running_head_in_the_margin_goes_with_its_page_number() -> None:
+    margin = [line(880, 200, "Shift work", width=90), line(880, 226, "again", width=60)]
+    margin.append(line(900, 300, "163", width=40))
+    text = [line(60, 200 + 30 * n, BODY.format(n), width=760) for n in range(24)]
+    labels = labels_of([*text, *margin])
+    assert labels["Shift work"] == labels["again"] == labels["163"] == "aside"
+
+
+def test_a_row_of_tabs_above_the_text_is_a_running_head() -> None:
+    tabs = ["Introduction", "People", "Working together", "Governance", "Yearbook 2031"]
+    head = [line(110 + 160 * n, 40, text, width=130, height=26) for n, text in enumerate(tabs)]
+    labels = labels_of([*head, *body(30, 140)])
+    assert {labels[text] for text in tabs} == {"header"}
+
+
+def test_where_a_page_was_downloaded_is_a_notice() -> None:
+    notice = line(100, 1360, "Downloaded from library.example by guest on 7 May 2031", height=16)
+    labels = labels_of([*body(37), notice])
+    assert labels[notice.text] == "footer"

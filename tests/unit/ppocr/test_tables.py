@@ -581,3 +581,57 @@ def test_a_caption_beside_a_tall_cell_stays_outside() -> None:
     assert "Weather" not in table_html(table)
     assert caption not in table.lines
     assert tall in table.lines
+
+
+def framed_rows() -> tuple[npt.NDArray[np.uint8], list[TextLine]]:
+    """Ruled headings over a frame with rows that no rule parts, some of several lines."""
+    picture = white()
+    xs = (100, 250, 400, 760, 860)
+    for y in (100, 150, 600):
+        rule(picture, 100, y, 860, y)
+    for x in xs:
+        rule(picture, x, 100, x, 600 if x in (100, 860) else 150)
+    lines = [
+        line(x + 10, 115, name) for x, name in zip(xs, ("No", "Date", "For", "Cost"), strict=False)
+    ]
+    y = 170
+    for number in range(6):
+        lines.append(line(110, y, f"DH{number}"))
+        lines.append(line(265, y, f"0{number + 1}/24/2031"))
+        lines.append(line(410, y, "TRAVEL"))
+        lines.append(line(790, y, f"{number}20.68"))
+        y += 25
+        lines.append(line(410, y, f"FARE {number} FROM THE CITY TO", width=340))
+        y += 25
+        if number % 2:
+            lines.append(line(410, y, "THE LAKE AND BACK"))
+            y += 25
+    return picture, lines
+
+
+def test_cells_of_several_lines_in_rows_that_no_rule_parts() -> None:
+    picture, lines = framed_rows()
+    rulings = find_rulings(picture, [one.box_px for one in lines], LINE_PX)
+    (grid,) = find_grids(rulings, LINE_PX)
+    table = ruled_table(grid, lines, LINE_PX)
+    assert table is not None
+    assert (table.num_rows, table.num_columns) == (7, 4)
+    texts = {(cell.row, cell.column): cell.text for cell in table.cells}
+    assert texts[1, 2] == "TRAVEL FARE 0 FROM THE CITY TO"
+    assert texts[2, 2] == "TRAVEL FARE 1 FROM THE CITY TO THE LAKE AND BACK"
+    assert texts[2, 0] == "DH1"
+    assert texts[2, 3] == "120.68"
+
+
+def test_columns_of_running_text_that_the_model_takes_for_a_table() -> None:
+    left = [
+        line(100, 300 + 26 * n, f"left {n} of a text that fills its line", width=400)
+        for n in range(12)
+    ]
+    right = [
+        line(540, 300 + 26 * n, f"right {n} of a text that fills its line", width=400)
+        for n in range(12)
+    ]
+    seen = [Seen("table", 0.63, (90, 290, 950, 620))]
+    labels = {block.label for block in find_blocks(white(), [*left, *right], seen)}
+    assert labels == {"text"}

@@ -8,11 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from deepocr.engines.ppocr.recognition.lines import LineReader, Stop, turn_over
-from deepocr.engines.ppocr.recognition.models import TALL, Picture, Points, Recognized
+from deepocr.engines.ppocr.recognition.models import (
+    STEP_PX,
+    TALL,
+    Picture,
+    Points,
+    Recognized,
+)
 from deepocr.types import Box, Quad
 
-FIRST_SIDE_PX = 1920
-"""The longer side of the picture that is looked at first."""
+FIRST_SIDE_PX, FIRST_ENLARGED = 1664, 1.5
+"""The longer side of the picture that is looked at first, whatever the page's own resolution, for
+the detector's boxes depend on the scale; the page is not enlarged more than so many times."""
 
 TILE_PX = 1920
 """Height of the tiles a longer picture is looked at in."""
@@ -30,6 +37,10 @@ MIN_SIDE_PX = 96
 
 MAX_ENLARGED = 2.0
 MAX_FOUND_PIXELS = 24_000_000
+
+LAYOUT_PX = 24.0
+"""Height of most lines on the page that the layout is worked out on, whatever the page's own
+resolution: what counts pixels there counts parts of a line."""
 
 MIN_SKEW_DEG, MAX_SKEW_DEG = 0.15, 8.0
 
@@ -51,30 +62,32 @@ class Found:
 class Frame:
     """From the page as it came to the straight page that the layout is worked out on.
 
-    First `turns` quarter turns counterclockwise, then `skew_deg` about the center.
+    First `turns` quarter turns counterclockwise, then `skew_deg` about the center, and `scale`
+    times as large.
     """
 
     page_size_px: tuple[int, int]
     turns: int = 0
     skew_deg: float = 0.0
+    scale: float = 1.0
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Width and height after turning."""
-        width, height = self.page_size_px
+        """Width and height in the end."""
+        width, height = (max(1, round(side * self.scale)) for side in self.page_size_px)
         return (height, width) if self.turns % 2 else (width, height)
 
     def straighten(self, points: Points) -> Points:
         """Turned corners to straight ones."""
-        return _apply(self._skew_matrix(), points)
+        return _apply(self._rotation(self.scale), points)
 
     def straighten_picture(self, picture: Picture) -> Picture:
-        """The turned picture without its skew."""
-        if not self.skew_deg:
-            return picture
-        straight: Picture = cv2.warpAffine(
-            picture, self._skew_matrix(), self.size_px, borderMode=cv2.BORDER_REPLICATE
-        )
+        """The turned picture without its skew, in the layout's scale."""
+        straight: Picture = _resized(picture, self.size_px)
+        if self.skew_deg:
+            straight = cv2.warpAffine(
+                straight, self._rotation(1.0), self.size_px, borderMode=cv2.BORDER_REPLICATE
+            )
         return straight
 
     def quad_on_page(self, points: Points) -> Quad:
@@ -88,22 +101,28 @@ class Frame:
         a, b, c, d = ((round(x), round(y)) for x, y in corners)
         return a, b, c, d
 
-    def box_on_page(self, box: Box) -> Box:
-        """Bounds on the page as it came of a straight box."""
+    def corners_on_page(self, box: Box) -> Quad:
+        """On the page as it came, of a straight box."""
         x1, y1, x2, y2 = box
         corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32)
-        turned = _apply(cv2.invertAffineTransform(self._skew_matrix()), corners)
-        quad = self.quad_on_page(turned)
+        turned = _apply(cv2.invertAffineTransform(self._rotation(self.scale)), corners)
+        return self.quad_on_page(turned)
+
+    def box_on_page(self, box: Box) -> Box:
+        """Bounds on the page as it came of a straight box."""
+        quad = self.corners_on_page(box)
         width, height = self.page_size_px
         xs = [min(max(x, 0), width) for x, _ in quad]
         ys = [min(max(y, 0), height) for _, y in quad]
         return min(xs), min(ys), max(xs), max(ys)
 
-    def _skew_matrix(self) -> npt.NDArray[np.float64]:
+    def _rotation(self, scale: float) -> npt.NDArray[np.float64]:
+        """About the center of the straight page, of points `scale` times too small for it."""
         width, height = self.size_px
         matrix: npt.NDArray[np.float64] = cv2.getRotationMatrix2D(
             (width / 2, height / 2), self.skew_deg, 1.0
         )
+        matrix[:, :2] *= scale
         return matrix
 
 
@@ -116,7 +135,20 @@ def find_lines(reader: LineReader, picture: Picture, stop: Stop, alone: bool) ->
         picture = np.ascontiguousarray(np.rot90(picture, turns))
         points = _find(reader, picture, stop, alone)
         known = {}
-    return Found(picture, points, Frame((width, height), turns, _skew(points)), known)
+    frame = Frame((width, height), turns, _skew(points), _layout_scale(points, height * width))
+    return Found(picture, points, frame, known)
+
+
+def _layout_scale(points: Points, num_pixels: int) -> float:
+    """What makes most lines LAYOUT_PX high, a longer line counting more."""
+    if not len(points):
+        return 1.0
+    sides = _sides(points)
+    low, high = np.sort(sides[:, :2], axis=1).T
+    order = np.argsort(low)
+    weight = np.cumsum(high[order])
+    line_px = float(low[order][np.searchsorted(weight, weight[-1] / 2)])
+    return float(min(MAX_ENLARGED, (MAX_FOUND_PIXELS / num_pixels) ** 0.5, LAYOUT_PX / line_px))
 
 
 def _find(reader: LineReader, picture: Picture, stop: Stop, alone: bool) -> Points:
@@ -124,7 +156,7 @@ def _find(reader: LineReader, picture: Picture, stop: Stop, alone: bool) -> Poin
     height, width = picture.shape[:2]
     long_side = max(height, width)
     # a long strip is cut into tiles rather than made narrow
-    scale = min(1.0, FIRST_SIDE_PX / min(long_side, 2 * min(height, width)))
+    scale = min(FIRST_ENLARGED, FIRST_SIDE_PX / min(long_side, 2 * min(height, width)))
     points = _find_at(reader, picture, scale, stop, alone)
     if len(points) < 3:
         return points
@@ -142,12 +174,8 @@ def _find(reader: LineReader, picture: Picture, stop: Stop, alone: bool) -> Poin
 def _find_at(reader: LineReader, picture: Picture, scale: float, stop: Stop, alone: bool) -> Points:
     """Corners in the picture's own pixels, found in a picture `scale` times as large."""
     height, width = picture.shape[:2]
-    wanted = (max(32, round(width * scale)), max(32, round(height * scale)))
-    if wanted != (width, height):
-        shrink = scale < 1
-        picture = cv2.resize(
-            picture, wanted, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
-        )
+    wanted = (_stepped(width * scale), _stepped(height * scale))
+    picture = _resized(picture, wanted)
     margin = MARGIN_PX if min(wanted) < MIN_SIDE_PX else 0
     if margin:
         picture = cv2.copyMakeBorder(picture, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
@@ -162,6 +190,20 @@ def _find_at(reader: LineReader, picture: Picture, scale: float, stop: Stop, alo
         centers = points[:, :, 1].mean(axis=1)
         found.append(points[(centers >= first) & (centers < end)])
     return np.concatenate(found) * _factors((width, height), wanted)
+
+
+def _stepped(side_px: float) -> int:
+    """The nearest side that the detector takes as it is."""
+    return max(STEP_PX, round(side_px / STEP_PX) * STEP_PX)
+
+
+def _resized(picture: Picture, size: tuple[int, int]) -> Picture:
+    height, width = picture.shape[:2]
+    if size == (width, height):
+        return picture
+    way = cv2.INTER_AREA if size[0] < width else cv2.INTER_CUBIC
+    resized: Picture = cv2.resize(picture, size, interpolation=way)
+    return resized
 
 
 def _factors(size: tuple[int, int], shown: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -192,8 +234,7 @@ def _quarter_turns(
     """
     if len(points) < 3:
         return 0, {}
-    sides = np.linalg.norm(np.roll(points, -1, axis=1) - points, axis=2)
-    across, down = sides[:, 0], sides[:, 1]
+    across, down = _sides(points)[:, :2].T
     tall = down > TALL * across
     on_side = down[tall].sum() > 0.6 * np.maximum(across, down).sum()
     candidates = np.flatnonzero(tall if on_side else ~tall)
@@ -239,9 +280,14 @@ def _skew(points: Points) -> float:
 
 
 def _short_sides(points: Points) -> npt.NDArray[np.float32]:
-    sides = np.linalg.norm(np.roll(points, -1, axis=1) - points, axis=2)
-    shortest: npt.NDArray[np.float32] = np.minimum(sides[:, 0], sides[:, 1])
+    shortest: npt.NDArray[np.float32] = _sides(points)[:, :2].min(axis=1)
     return shortest
+
+
+def _sides(points: Points) -> npt.NDArray[np.float32]:
+    """Lengths of the top, the right, the bottom and the left side."""
+    sides: npt.NDArray[np.float32] = np.linalg.norm(np.roll(points, -1, axis=1) - points, axis=2)
+    return sides
 
 
 def _apply(matrix: npt.NDArray[np.float64], points: Points) -> Points:

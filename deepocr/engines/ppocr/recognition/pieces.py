@@ -45,6 +45,14 @@ def bounds(lines: Sequence[TextLine]) -> Box:
     )
 
 
+def overlap(inner: Box, outer: Box) -> float:
+    """Share of `inner` that lies in `outer`."""
+    width = min(inner[2], outer[2]) - max(inner[0], outer[0])
+    height = min(inner[3], outer[3]) - max(inner[1], outer[1])
+    area = (inner[2] - inner[0]) * (inner[3] - inner[1])
+    return max(0, width) * max(0, height) / area if area else 0.0
+
+
 def split_lines(lines: Sequence[TextLine], edges: Sequence[float]) -> list[TextLine]:
     """Lines that reach over an edge, cut there where a space is; the others as they are."""
     pieces: list[TextLine] = []

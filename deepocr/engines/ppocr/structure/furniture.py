@@ -14,12 +14,11 @@ import numpy as np
 
 from deepocr.engines.ppocr.recognition.lines import TextLine
 from deepocr.engines.ppocr.recognition.models import Picture
-from deepocr.engines.ppocr.recognition.pieces import bounds, find_rows, split_wide_gaps
+from deepocr.engines.ppocr.recognition.pieces import bounds, find_rows, overlap, split_wide_gaps
 from deepocr.engines.ppocr.structure.layout_model import Seen
 from deepocr.engines.ppocr.structure.margins import margin_numbers
 from deepocr.engines.ppocr.tables.rulings import Rulings
 from deepocr.parsing.page_numbers import is_page_number
-from deepocr.types import Box
 
 LABELS = frozenset({"header", "footer", "page_number", "aside", "watermark"})
 
@@ -42,6 +41,13 @@ HUGE = 2.0
 FAR = 5.0
 """Heights of a line between the text and a running foot, on a page with little text."""
 
+MAX_PIECES, TABS_GAP = 3, 2.0
+"""A row of more pieces, so many heights of a line away from the text, is a row of tabs."""
+
+MAX_HEAD_CHARS = 90
+"""A longer piece is no running head."""
+
+
 SLANT_DEG = 12.0
 FAINT = 0.45
 """Of the usual contrast between ink and paper."""
@@ -50,7 +56,8 @@ _HEAD_AND_NUMBER = re.compile(r"^(?:\d{1,4}\s*[|•·]\s*\D.{0,70}|.{0,70}\D\s*[
 _NOTICE = re.compile(
     r"""https?://|www\.|\bdoi\b|\bISSN\b|\bISBN\b|©|\(c\)\s*\d{4}|copyright|all\srights\sreserved
     |^\d{1,2}/\d{1,2}/\d{2,4},?\s+\d{1,2}:\d\d|\bpage\s+\d+\s+of\s+\d+
-    |\bvol(?:\.|ume)\s*\d+|^\s*arxiv:""",
+    |\bvol(?:\.|ume)\s*\d+|^\s*arxiv:|\bdownloaded\s+(?:from|by|on)\b
+    |\bauthorized\slicensed\suse\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 _NOTE_MARK = re.compile(r"^\s*(?:[*†‡§¶#⁰¹²³⁴-⁹]|\[?\d{1,3}\]?[\s.)]?\s*[^\W\d])")
@@ -166,6 +173,8 @@ class _Judge:
             numbers, pieces = 1, list(row)
         if numbers == 1 and len(pieces) <= 3 and gap > 0.3:
             return first or self._is_page_of(row)
+        if first and len(pieces) > MAX_PIECES and gap > TABS_GAP and self._is_full_page():
+            return True
         if self._is_large(row):
             return self._looks_so(row, 0.75) and gap > 0.8 and self._is_full_page()
         if self._looks_so(row, 0.55) and gap > 0.25 and not below_title:
@@ -261,17 +270,10 @@ class _Judge:
         """A short row of small letters, well apart from a page full of text."""
         small = max(line.height_px for line in row) <= 1.08 * self.body_px
         text = " ".join(line.text for line in row)
-        sentence = text.rstrip().endswith((".", ":", ",", ";")) or len(text) > 90
+        longest = max(len(piece.text) for line in row for piece in split_wide_gaps(line))
+        sentence = text.rstrip().endswith((".", ":", ",", ";")) or longest > MAX_HEAD_CHARS
         note = self.side.label == "footer" and _NOTE_MARK.match(text)
         near = bounds(row)[3] < 0.1 * self.height_px or bounds(row)[1] > 0.92 * self.height_px
         return bool(
             small and self._is_full_page() and near and gap > 1.3 and not sentence and not note
         )
-
-
-def overlap(inner: Box, outer: Box) -> float:
-    """Share of `inner` that lies in `outer`."""
-    width = min(inner[2], outer[2]) - max(inner[0], outer[0])
-    height = min(inner[3], outer[3]) - max(inner[1], outer[1])
-    area = (inner[2] - inner[0]) * (inner[3] - inner[1])
-    return max(0, width) * max(0, height) / area if area else 0.0

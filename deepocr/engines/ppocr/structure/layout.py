@@ -1,16 +1,15 @@
 """Lines and what a layout model sees, to labeled blocks in reading order."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from deepocr.engines.ppocr.recognition.columns import part_lines
 from deepocr.engines.ppocr.recognition.lines import TextLine
 from deepocr.engines.ppocr.recognition.models import Picture
-from deepocr.engines.ppocr.recognition.pieces import bounds, find_rows, in_rows
+from deepocr.engines.ppocr.recognition.pieces import bounds, find_rows, in_rows, overlap
 from deepocr.engines.ppocr.recognition.weight import Weigher
 from deepocr.engines.ppocr.structure.atoms import Atom
-from deepocr.engines.ppocr.structure.furniture import find_furniture, overlap
+from deepocr.engines.ppocr.structure.furniture import find_furniture
 from deepocr.engines.ppocr.structure.layout_model import Seen
 from deepocr.engines.ppocr.structure.paragraphs import (
     Paragraph,
@@ -51,6 +50,9 @@ MAX_VERTICAL_GAP = 2.5
 MIN_INITIAL = 1.6
 """Of a line's height: a letter as high as this that begins a paragraph stands beside two lines."""
 
+LOOKALIKES = {"0": "O", "1": "I", "工": "I", "口": "O"}
+"""What large letters are read as that stand alone."""
+
 MIN_TITLE = 0.65
 """Score of the model: below it a heading needs other evidence."""
 
@@ -82,7 +84,13 @@ def find_blocks(picture: Picture, lines: Sequence[TextLine], seen: Sequence[Seen
         return []
     height, width = picture.shape[:2]
     body_px = body_height(lines)
-    lines = part_lines(picture, lines, body_px)
+    lines, initials = _with_initials(part_lines(picture, lines, body_px), body_px)
+    # the model takes large letters for figures
+    seen = [
+        r
+        for r in seen
+        if all(overlap(initial, r.box_px) < 0.5 for initial in initials) or r.label != "figure"
+    ]
     rulings = find_rulings(picture, [line.box_px for line in lines], body_px)
     labels = find_furniture(picture, lines, seen, rulings, body_px)
     furniture = [
@@ -94,7 +102,6 @@ def find_blocks(picture: Picture, lines: Sequence[TextLine], seen: Sequence[Seen
     equations, free = _take_equations(free, seen)
     vertical, free = _take_vertical(free)
     blocks = [*tables, *figures, *equations, *vertical]
-    free = _with_initials(free, body_px)
     atoms: list[Atom[Item]] = [Atom(block.box_px, block, is_line=False) for block in blocks]
     atoms += [Atom(line.box_px, line) for line in free]
     style = Style(body_px, char_width(lines), hyphenated_words(lines), Weigher(picture))
@@ -278,12 +285,13 @@ def _take_vertical(lines: Sequence[TextLine]) -> tuple[list[Block], list[TextLin
     return [_block("text", group) for group in groups], free
 
 
-def _with_initials(lines: Sequence[TextLine], body_px: float) -> list[TextLine]:
-    """The lines, a large first letter put before the line that goes on from it."""
+def _with_initials(lines: Sequence[TextLine], body_px: float) -> tuple[list[TextLine], list[Box]]:
+    """The lines, large first letters put before those that go on from them; where these stood."""
     joined = list(lines)
+    places: list[Box] = []
     for initial in lines:
         large = initial.height_px > MIN_INITIAL * body_px
-        if not large or not re.fullmatch(r"[^\W\d_]", initial.text.strip()):
+        if not large or len(initial.text) > 1 or not initial.text.isalnum():
             continue
         _, top, right, bottom = initial.box_px
         beside = [
@@ -295,11 +303,12 @@ def _with_initials(lines: Sequence[TextLine], body_px: float) -> list[TextLine]:
         ]
         if len(beside) > 1:
             first = min(beside, key=lambda line: line.center_px[1])
-            text = initial.text.strip() + first.text
-            places = (initial.center_px[0], *first.char_x_px) if first.char_x_px else ()
-            joined[joined.index(first)] = replace(first, text=text, char_x_px=places)
+            text = LOOKALIKES.get(initial.text, initial.text) + first.text
+            chars = (initial.center_px[0], *first.char_x_px) if first.char_x_px else ()
+            joined[joined.index(first)] = replace(first, text=text, char_x_px=chars)
             joined.remove(initial)
-    return joined
+            places.append(initial.box_px)
+    return joined, places
 
 
 def _says_something(line: TextLine) -> bool:

@@ -8,6 +8,15 @@ from statistics import median
 from deepocr.engines.ppocr.recognition.lines import TextLine
 from deepocr.engines.ppocr.recognition.pieces import bounds
 
+MIN_TEXT = 8.0
+"""Heights of a line: what is wider is the page's text."""
+
+MARGIN = 0.12
+"""Of the page's width, on either side."""
+
+NEAR, MAX_HEAD_LINES = 8.0, 3
+"""A running head beside the text is no further from its page's number, in heights of a line."""
+
 
 def margin_numbers(lines: Sequence[TextLine], width: int, body_px: float) -> list[int]:
     """Indices of the numbers that count lines, and of a chapter's number on a tab."""
@@ -26,12 +35,34 @@ def margin_numbers(lines: Sequence[TextLine], width: int, body_px: float) -> lis
         beyond = {
             (line.box_px[0] >= right) - (line.box_px[2] <= left)
             for line in text
-            if line.width_px > 4 * body_px
+            if line.width_px > MIN_TEXT * body_px
         }
-        alone = len(column) == 1 and not 0.12 * width < (left + right) / 2 < 0.88 * width
+        alone = len(column) == 1 and not MARGIN < (left + right) / 2 / width < 1 - MARGIN
         if beyond in ({1}, {-1}) and (alone or _count_lines([lines[i] for i in column], text)):
             found += column
+            if alone:
+                found += _head_beside(lines[column[0]], lines, min(beyond), body_px)
     return found
+
+
+def _head_beside(
+    number: TextLine, lines: Sequence[TextLine], side: int, body_px: float
+) -> list[int]:
+    """A running head of a few short lines in the margin above the page's number."""
+    edges = [
+        line.box_px[0] if side > 0 else line.box_px[2]
+        for line in lines
+        if line.width_px > MIN_TEXT * body_px
+    ]
+    edge = min(edges) if side > 0 else max(edges)
+    head = [
+        i
+        for i, line in enumerate(lines)
+        if line is not number
+        and (line.box_px[2] <= edge if side > 0 else line.box_px[0] >= edge)
+        and abs(line.center_px[1] - number.center_px[1]) < NEAR * body_px
+    ]
+    return head if len(head) <= MAX_HEAD_LINES else []
 
 
 def _count_lines(numbers: Sequence[TextLine], text: Sequence[TextLine]) -> bool:

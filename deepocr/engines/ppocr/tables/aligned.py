@@ -18,6 +18,7 @@ from deepocr.engines.ppocr.tables.grid import Edges, Table, fill_cells, is_table
 from deepocr.engines.ppocr.tables.gutters import find_gutters
 from deepocr.engines.ppocr.tables.heads import column_of, count_heads, head_spans
 from deepocr.engines.ppocr.tables.rulings import Ruling, Rulings
+from deepocr.engines.ppocr.tables.tabular import holds_prose
 from deepocr.engines.ppocr.tables.wrapped import row_edges
 from deepocr.types import Box
 
@@ -80,7 +81,7 @@ def aligned_table(
     edges = Edges(xs, ys, frozenset(gutters), frozenset(ys), spans).without_open_heads()
     pieces = [piece for row in rows for piece in row]
     table = fill_cells(edges, Rulings((), ()), pieces, kept, line_px)
-    if _ignores(body, xs, line_px):
+    if _ignores(body, xs, line_px) or holds_prose(pieces, xs):
         return None
     table = replace(table, num_heads=len(edges.heads))
     return table if table.num_rows > 1 and is_table(table) else None

@@ -12,7 +12,7 @@ from deepocr.engines.ppocr.structure.text import join_lines
 from deepocr.engines.ppocr.tables.gutters import find_gutters
 from deepocr.engines.ppocr.tables.heads import Span, count_heads
 from deepocr.engines.ppocr.tables.rulings import TOUCH_PX, Grid, Rulings, covers
-from deepocr.engines.ppocr.tables.tabular import is_prose
+from deepocr.engines.ppocr.tables.tabular import holds_prose
 from deepocr.engines.ppocr.tables.wrapped import (
     column_widths,
     ends_early,
@@ -106,7 +106,10 @@ def ruled_table(grid: Grid, lines: Sequence[TextLine], line_px: float) -> Table 
     """
     grid = _drop_stray_edges(_drop_empty_edges(grid, lines), line_px)
     edges = _with_soft_edges(grid, lines, line_px)
-    if (len(edges.xs) - 1) * (len(edges.ys) - 1) < 2 or _parts_running_text(grid, lines):
+    if (len(edges.xs) - 1) * (len(edges.ys) - 1) < 2 or (
+        # no rule parts rows, and those between columns stand between columns of running text
+        len(grid.ys) == 2 and holds_prose(lines, grid.xs)
+    ):
         return None
     pieces = split_lines(lines, edges.xs[1:-1])
     rows = find_rows(pieces)
@@ -169,16 +172,6 @@ def is_table(table: Table) -> bool:
     if not heights or max(heights) > MAX_HEIGHTS * median(heights):
         return False
     return len(texts) >= MIN_FILLED * len(table.cells) and table.most_lines <= MAX_LINES_A_CELL
-
-
-def _parts_running_text(grid: Grid, lines: Sequence[TextLine]) -> bool:
-    """No rule parts rows, and those between columns stand between columns of running text."""
-    columns = [
-        [line for line in lines if left <= line.center_px[0] < right]
-        for left, right in pairwise(grid.xs)
-    ]
-    prose = sum(map(is_prose, columns))
-    return len(grid.ys) == 2 and len(columns) > 1 and prose > 0.5 * len(columns)
 
 
 def _with_soft_edges(grid: Grid, lines: Sequence[TextLine], line_px: float) -> Edges:
@@ -292,7 +285,10 @@ def _merge_cells(
 
     def open_right(row: int, column: int) -> bool:
         x, top, bottom = xs[column + 1], ys[row], ys[row + 1]
-        if x in edges.soft_xs:
+        ruled = covers(rulings.vertical, round(x), round(top), round(bottom), slack_px)
+        # rules of the headings go on unseen between rows that no rule parts either
+        unseen = not ruled and {top, bottom} & edges.soft_ys
+        if x in edges.soft_xs or unseen:
             reach = 0.5 * line_px
             if row < len(edges.heads):
                 return any(left < x < right for left, right in edges.heads[row])
@@ -301,7 +297,7 @@ def _merge_cells(
                 and piece.box_px[0] + reach < x < piece.box_px[2] - reach
                 for piece in pieces
             )
-        if covers(rulings.vertical, round(x), round(top), round(bottom), slack_px):
+        if ruled:
             return False
         left, right = xs[column], xs[column + 2]
         return not _are_parted(

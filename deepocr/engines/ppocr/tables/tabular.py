@@ -51,6 +51,15 @@ def _are_line_numbers(columns: Sequence[Sequence[TextLine]]) -> bool:
     return counted and not any(is_number(piece.text) for piece in columns[-1])
 
 
+def holds_prose(lines: Sequence[TextLine], xs: Sequence[float]) -> bool:
+    """Are most of the columns between these edges running text?"""
+    columns = [
+        [line for line in lines if left <= line.center_px[0] < right]
+        for left, right in pairwise(xs)
+    ]
+    return len(columns) > 1 and sum(map(is_prose, columns)) > 0.5 * len(columns)
+
+
 def is_prose(column: Sequence[TextLine]) -> bool:
     """Lines of running text: most are as wide as the column."""
     if len(column) < 4:

@@ -13,6 +13,10 @@ Cells = Mapping[int, TextLine]
 MIN_WRAPPED = 4.0
 """Heights of a line: single words that fill a narrower column are cells of their own."""
 
+MIN_FULL = 0.4
+"""Share of the lines between two rules that stand in several columns where these are rows, some of
+them with cells of several lines."""
+
 TIGHT = 1.15
 """Times the least distance between rows: lines of one cell are no further apart."""
 
@@ -26,19 +30,21 @@ def row_edges(
     boxes = [bounds(row) for row in rows]
     middles = [(box[1] + box[3]) / 2 for box in boxes]
     pitches = [b - a for a, b in pairwise(middles)]
-    tightest = min(pitches)
+    tightest = sorted(pitches)[len(pitches) // 10]
     loose = sum(pitch > 1.3 * tightest for pitch in pitches) >= 2
-    cells = [{column_of(xs, line): line for line in row} for row in rows]
+    cells: list[Cells] = [{column_of(xs, line): line for line in row} for row in rows]
     widths = column_widths(rows, xs)
     edges = []
+    above = cells[0]
     for index in range(1, len(rows)):
         top, bottom = middles[index - 1], middles[index]
         ruled = [rule for rule in rules if top < rule < bottom]
         tight = pitches[index - 1] < TIGHT * tightest
-        if ruled:
-            edges.append(ruled[0])
-        elif not tight or not _goes_on(cells[index - 1], cells[index], widths, loose):
-            edges.append((boxes[index - 1][3] + boxes[index][1]) / 2)
+        if not ruled and tight and _goes_on(above, cells[index], widths, loose):
+            above = {**above, **cells[index]}
+        else:
+            edges.append(ruled[0] if ruled else (boxes[index - 1][3] + boxes[index][1]) / 2)
+            above = cells[index]
     return edges
 
 
@@ -46,7 +52,7 @@ def holds_rows(lines: Sequence[TextLine], xs: Sequence[float]) -> bool:
     """Between two rules: rows of several cells, rather than cells of several lines."""
     rows = find_rows(lines)
     full = sum(len({column_of(xs, line) for line in row}) > 1 for row in rows)
-    return len(rows) >= 3 and full >= 0.6 * len(rows)
+    return len(rows) >= 3 and full >= MIN_FULL * len(rows)
 
 
 def holds_numbers(lines: Sequence[TextLine], xs: Sequence[float]) -> bool:
@@ -82,7 +88,8 @@ def _goes_on(above: Cells, below: Cells, widths: Mapping[int, int], loose: bool)
         is_number(cells[column].text) for column in shared for cells in (above, below)
     ):
         return False
-    if loose and below.keys() < above.keys() and 0 not in below:
+    alone = loose or (len(below) == 1 and len(above) > 2)
+    if alone and below.keys() < above.keys() and 0 not in below:
         return True
     if not all(_is_full(above[column], below[column], widths[column]) for column in shared):
         return False
