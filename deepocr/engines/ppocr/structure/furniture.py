@@ -44,6 +44,9 @@ FAR = 5.0
 MAX_PIECES, TABS_GAP = 3, 2.0
 """A row of more pieces, so many heights of a line away from the text, is a row of tabs."""
 
+BESIDE = 1.5
+"""Heights of a line: what stands further to the side is not below or above."""
+
 MAX_HEAD_CHARS = 90
 """A longer piece is no running head."""
 
@@ -203,14 +206,19 @@ class _Judge:
         return all(re.search("page|页", line.text, re.IGNORECASE) for line in row)
 
     def _gap(self, row: Sequence[TextLine]) -> float:
-        """White toward the middle of the page, in heights of a line."""
-        top, bottom = bounds(row)[1], bounds(row)[3]
+        """White toward the middle of the page, in heights of a line; a page's number may stand
+        beside the text's last line, with nothing above it."""
+        left, top, right, bottom = bounds(row)
+        reach = BESIDE * self.body_px
+        near = [
+            line.box_px
+            for line in self.side.rest
+            if line.box_px[0] < right + reach and line.box_px[2] > left - reach
+        ]
         if self.side.label == "header":
-            beyond = [
-                line.box_px[1] - bottom for line in self.side.rest if line.box_px[1] >= bottom - 2
-            ]
+            beyond = [box[1] - bottom for box in near if box[1] >= bottom - 2]
         else:
-            beyond = [top - line.box_px[3] for line in self.side.rest if line.box_px[3] <= top + 2]
+            beyond = [top - box[3] for box in near if box[3] <= top + 2]
         return min(beyond, default=self.height_px) / self.body_px
 
     def _looks_so(self, row: Sequence[TextLine], least: float) -> bool:
