@@ -32,6 +32,9 @@ TITLE, LARGE = 1.12, 1.25
 """Of the usual line's height: rows higher than this are titles at the top, and large print at the
 bottom; to be furniture they need more evidence."""
 
+LIKE_TITLE = 0.85
+"""Score of the model for letters of a title's size to be furniture."""
+
 SAME_PX = 2
 """Boxes around letters of one size differ in height by as much."""
 
@@ -179,7 +182,8 @@ class _Judge:
         if first and len(pieces) > MAX_PIECES and gap > TABS_GAP and self._is_full_page():
             return True
         if self._is_large(row):
-            return self._looks_so(row, 0.75) and gap > 0.8 and self._is_full_page()
+            least = LIKE_TITLE if self._size(row) > LARGE else 0.75
+            return self._looks_so(row, least) and gap > 0.8 and self._is_full_page()
         if self._looks_so(row, 0.55) and gap > 0.25 and not below_title:
             return True
         if gap > 0.4 and any(_NOTICE.search(line.text) for line in row) and first:
