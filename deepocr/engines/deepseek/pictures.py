@@ -17,12 +17,9 @@ from deepocr.engines.deepseek.vision import VisionBatcher
 
 log = logging.getLogger(__name__)
 
-Fault = Callable[[Exception], None]
-
-
 class Pictures:
-    """One group of pages at a time. `encoded` and `failed` are told in `take_in`, on its thread;
-    so is every error, to `out_of_memory` with the pages or to `check_device` first."""
+    """One group of pages at a time. Features and errors are taken in by `take_in`, on its thread;
+    an error that is no want of memory goes to `check_device` first, which may raise."""
 
     def __init__(
         self,
