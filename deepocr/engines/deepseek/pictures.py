@@ -17,6 +17,7 @@ from deepocr.engines.deepseek.vision import VisionBatcher
 
 log = logging.getLogger(__name__)
 
+
 class Pictures:
     """One group of pages at a time. Features and errors are taken in by `take_in`, on its thread;
     an error that is no want of memory goes to `check_device` first, which may raise."""
