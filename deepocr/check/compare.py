@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from deepocr.check.align import align
 from deepocr.check.alignment import Alignment, Mismatch
+from deepocr.check.formulas import with_formulas
 from deepocr.check.furniture import furniture_lines
 from deepocr.check.misread import reads_otherwise
 from deepocr.check.order import jumps
@@ -34,9 +35,6 @@ TINY = 3
 
 BRIDGE_LETTERS = 3
 """A run of words goes on over a word this short that was found somewhere."""
-
-FORMULA_LETTERS = 8
-"""Letters beside a formula that may be its own on the page, and twice as many as were written."""
 
 Flags = npt.NDArray[np.bool_]
 
@@ -89,7 +87,8 @@ class _Sheet:
         self._places = Places(self._alignment, witness.lines, reading)
         self._found = _found(self._seen, self._alignment.to_text)
         self._supported = _found(self._text, self._alignment.to_witness)
-        self._excuse_formulas()
+        self._supported |= self._text.optional
+        self._found = with_formulas(self._alignment, self._found)
         self._supported |= np.array(
             [not witness.can_read(piece.letters[0]) for piece in self._text.pieces], bool
         )
@@ -144,42 +143,6 @@ class _Sheet:
         if min(coverage, support) < limits.contradicted_share or "order" in kinds:
             return "contradicted"
         return "contradicted" if longest >= limits.contradicted_run else "doubtful"
-
-    def _excuse_formulas(self) -> None:
-        """Words of the witness beside a formula of the text are that formula, within limits."""
-        optional = self._text.optional
-        self._supported |= optional
-        self._found |= self._seen.optional
-        if not optional.any():
-            return
-        for start, end in runs_of(~self._found):
-            before = self._partner(start - 1) + 1 if start else -1
-            after = self._partner(end) - 1 if end < len(self._found) else -1
-            budget = max(self._formula_letters(place, optional) for place in (before, after))
-            run = range(start, end)
-            plain = sum(
-                len(p) for i in run if (p := self._seen.pieces[i].letters).isalpha() and len(p) > 2
-            )
-            within = _letters(self._seen, run) <= 2 * budget + FORMULA_LETTERS
-            if budget and within and plain <= FORMULA_LETTERS:
-                self._found[start:end] = True
-
-    def _partner(self, piece: int) -> int:
-        """The piece of the text that a found piece of the witness is matched with."""
-        letters = self._alignment.to_text[self._seen.starts[piece] : self._seen.starts[piece + 1]]
-        matched = letters[letters >= 0]
-        return int(self._text.piece_of[matched[0]]) if len(matched) else -2
-
-    def _formula_letters(self, piece: int, optional: Flags) -> int:
-        """Of the formulas at and around a piece."""
-        low = high = piece
-        if not 0 <= piece < len(optional) or not optional[piece]:
-            return 0
-        while low and optional[low - 1]:
-            low -= 1
-        while high + 1 < len(optional) and optional[high + 1]:
-            high += 1
-        return _letters(self._text, range(low, high + 1))
 
     def _furniture(self) -> Flags:
         """Which words of the witness the engine by its nature does not write."""

@@ -14,7 +14,7 @@ from deepocr.check.words import Stream
 from deepocr.errors import InvalidInput
 from deepocr.types import Region
 
-_CLOSING = re.compile(r"[^\w\n]*")
+_CLOSING = re.compile(r"[^\w\n<]*")
 
 MAX_WORK = 200_000_000
 """Words times pages."""

@@ -366,6 +366,8 @@ def test_one_text_of_many_pages_is_divided() -> None:
     parts = divide(f"{salt} {bees}", witnesses)
     assert [part.strip() for part in parts] == [salt, "", bees]
     assert parts[0].endswith("coin. ")
+    tag = "<|ref|>text<|/ref|><|det|>[[1, 2, 3, 4]]<|/det|>"
+    assert divide(f"{tag}{salt}{tag}{bees}", witnesses) == [f"{tag}{salt}", "", f"{tag}{bees}"]
     assert divide("", witnesses) == ["", "", ""]
     assert "".join(divide(f"{bees} {salt}", witnesses)) == f"{bees} {salt}"
 
