@@ -10,6 +10,7 @@ again.
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ def read_shards(
 ) -> Iterator[Outcome]:
     """Parts as they are committed. Raises what ended a reader, and Ray's own errors."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"ray\.")  # of its own settings, and of few parts
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.downstream_capacity_backpressure_ratio = WAITING_PARTS

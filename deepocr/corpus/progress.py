@@ -62,6 +62,7 @@ class Progress:
         self._price = price_per_hour
         self._stream = sys.stderr if stream is None else stream
         self._started_s = self._said_s = time.monotonic()
+        self._line = ""
         self.reasons: Counter[str] = Counter()
         self.pages = 0
         """Read and committed by this run."""
@@ -135,11 +136,14 @@ class Progress:
         return ", ".join(parts)
 
     def _say(self) -> None:
+        line, self._line = self._line, self.line()
+        if line == self._line:
+            return
         if self._stream.isatty():
-            self._stream.write(f"\r\x1b[K{self.line()}")
+            self._stream.write(f"\r\x1b[K{self._line}")
             self._stream.flush()
         else:
-            say(self.line(), self._stream)
+            say(self._line, self._stream)
 
     def end(self) -> None:
         """The last line."""

@@ -20,6 +20,7 @@ from deepocr.book.page_reading import (
 from deepocr.copies import Copies
 from deepocr.corpus.finish import finish_shard
 from deepocr.corpus.options import CorpusOptions
+from deepocr.corpus.places import Places
 from deepocr.corpus.plan import OpenedDocument, Part
 from deepocr.corpus.rows import page_row
 from deepocr.corpus.store import CorpusStore
@@ -71,6 +72,7 @@ class PartReader:
         self._processes = processes
         self._copies = copies
         self._checking = checking
+        self._places = Places(keeper.engine.capabilities.concurrency)
         self._alone = asyncio.Lock()  # before it is noted: no two parts have a suspect in hand
 
     async def read(self, shard: int, number: int) -> Outcome:
@@ -109,6 +111,7 @@ class PartReader:
         numbered = ((piece.document, number) for piece in part.pieces for number in piece.numbers)
         places = [Place(place, *of) for place, of in enumerate(numbered)]
         rows: dict[int, dict[str, Any]] = {}
+        turn = self._places.begin()
         with _OneOpen(self._processes, self._copies, self._options.reading.dpi) as documents:
 
             def draw(place: Place) -> Prepared:
@@ -122,7 +125,9 @@ class PartReader:
 
             async def read(place: Place, prepared: Prepared) -> None:
                 suspect = place.place in tries.losses
-                rows[place.place] = await self._read_page(place, prepared, suspect)
+                async with self._places.place(turn):
+                    page = await self._read_page(prepared, suspect)
+                rows[place.place] = await self._row(place, prepared, page)
 
             jobs = self._keeper.engine.capabilities.concurrency
             for group in tries.groups(range(len(places))):
@@ -132,7 +137,7 @@ class PartReader:
                         await read_drawn([places[place] for place in group], draw, read, jobs=jobs)
         return [rows[place.place] for place in places]
 
-    async def _read_page(self, place: Place, prepared: Prepared, suspect: bool) -> dict[str, Any]:
+    async def _read_page(self, prepared: Prepared, suspect: bool) -> ReadPage:
         page = await self._keeper.use(
             lambda engine: read_prepared(
                 engine, None, prepared, self._options.reading, self._checking
@@ -142,12 +147,15 @@ class PartReader:
         if page is None:
             twice = EngineError("the engine broke twice while it read this page")
             page = _failed(prepared, twice)
-        try:
-            return await asyncio.to_thread(self._row, place, page)
-        except Exception as error:  # noqa: BLE001 - logged by failed_page
-            return self._row(place, _failed(prepared, error))
+        return page
 
-    def _row(self, place: Place, page: ReadPage) -> dict[str, Any]:
+    async def _row(self, place: Place, prepared: Prepared, page: ReadPage) -> dict[str, Any]:
+        try:
+            return await asyncio.to_thread(self._make_row, place, page)
+        except Exception as error:  # noqa: BLE001 - logged by failed_page
+            return self._make_row(place, _failed(prepared, error))
+
+    def _make_row(self, place: Place, page: ReadPage) -> dict[str, Any]:
         document = place.document
         name = self._keeper.engine.capabilities.engine
         job = self._options.reading.job

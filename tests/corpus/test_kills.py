@@ -34,6 +34,10 @@ KILLS = 10
 NODES = 3
 NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
 PART_PAGES = 32
+READERS = 3
+RATE_DOCUMENTS = int(os.environ.get("RATE_DOCUMENTS", "4000"))
+RATE_DELAY_S = float(os.environ.get("RATE_DELAY_S", "1.6"))
+LEAST_SHARE = 0.95
 
 DRIVER = """
 import json, resource, sys, threading, time
@@ -42,7 +46,7 @@ from deepocr.corpus.run import read_corpus
 from tests.corpus.corpora import SCRIPTED, options_for
 from pathlib import Path
 
-source, out, address, script, part_pages = sys.argv[1:]
+source, out, address, script, part_pages, readers = sys.argv[1:]
 
 def tell_memory():
     while True:
@@ -53,7 +57,7 @@ def tell_memory():
 threading.Thread(target=tell_memory, daemon=True).start()
 options = options_for(source, part_pages=int(part_pages), shard_documents=64, markdown=True)
 settings = SCRIPTED.model_copy(update={"script": Path(script)})
-report = read_corpus(options, out, settings, ClusterOptions(address, readers=3, cpus=1))
+report = read_corpus(options, out, settings, ClusterOptions(address, int(readers), cpus=1))
 print(json.dumps({"report": report.plain()}), flush=True)
 """
 
@@ -93,7 +97,7 @@ class Driver:
         with self.log_path.open("ab") as said:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", DRIVER, str(source), str(out), address, str(script),
-                 str(PART_PAGES)],
+                 str(PART_PAGES), str(READERS)],
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
@@ -187,3 +191,24 @@ def test_every_page_once_whatever_is_killed(corpus: Path, tmp_path: Path) -> Non
             other = out / path.relative_to(tmp_path / "whole")
             assert other.read_bytes() == path.read_bytes()
     log.info("%d rows of %d documents, the same", len(rows), DOCUMENTS)
+
+
+def test_engines_are_kept_busy(tmp_path: Path) -> None:
+    """Engines that read eight pages at once, and documents of one page; counted between the first
+    tenth of the parts and the last one."""
+    folder = tmp_path / "corpus"
+    one = write_pdf(folder / "doc00000.pdf", 1).read_bytes()
+    for number in range(1, RATE_DOCUMENTS):
+        (folder / f"doc{number:05d}.pdf").write_bytes(one)
+    script = write_script(tmp_path / "script.json", delay_s=RATE_DELAY_S)
+    out = tmp_path / "out"
+    with cluster() as quiet:
+        driver = Driver(folder, out, quiet.address, script)
+        assert driver.process.wait(timeout=1200) == 0, driver.log_path.read_text()
+    there = sorted(path.stat().st_mtime for path in out.glob("pages/*/*.parquet"))
+    first, last = there[len(there) // 10], there[len(there) * 9 // 10]
+    pages = PART_PAGES * (len(there) * 9 // 10 - len(there) // 10)
+    share = pages / (last - first) / (READERS * 8 / RATE_DELAY_S)
+    log.info("%.1f pages/s, %.1f %% of what the engines can", pages / (last - first), 100 * share)
+    log.info("%s; driver memory %s MB", driver.said("report"), driver.said("rss_mb"))
+    assert share > LEAST_SHARE

@@ -1,0 +1,48 @@
+"""Places at an engine, shared by parts."""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Places:
+    """So many pages are read at once. Of those that wait, pages of the part that began first come
+    first: parts end one after the other, and there is always one whose pages are drawn and waiting.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+
+    def begin(self) -> int:
+        """A part's turn: lower ones come first."""
+        return next(self._numbers)
+
+    @asynccontextmanager
+    async def place(self, turn: int) -> AsyncIterator[None]:
+        if self._free:
+            self._free -= 1
+        else:
+            given = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (turn, next(self._numbers), given))
+            try:
+                await given
+            except asyncio.CancelledError:
+                if given.done() and not given.cancelled():
+                    self._give_back()
+                raise
+        try:
+            yield
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        while self._waiting:
+            _, _, given = heapq.heappop(self._waiting)
+            if not given.done():
+                given.set_result(None)
+                return
+        self._free += 1
