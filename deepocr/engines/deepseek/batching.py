@@ -13,6 +13,7 @@ from collections.abc import Sequence as Row
 
 import torch
 
+from deepocr.engines.deepseek.limits import Limit
 from deepocr.engines.deepseek.memory import is_out_of_memory
 from deepocr.engines.deepseek.page_in_batch import (
     Failed,
@@ -58,8 +59,14 @@ class BatchedReader:
         self.runner = runner
         self.scheduler = scheduler
         self.vision = vision
+        self._limits = {
+            "prefill": Limit(scheduler, "max_prefill_tokens"),
+            "decode": Limit(scheduler, "max_sequences"),
+            "vision": Limit(vision, "budget_bytes"),
+        }
         self.pictures = Pictures(
             vision,
+            worked=self._limits["vision"].worked,
             failed=self._fail,
             out_of_memory=self._encode_with_less,
             check_device=self._check_device,
@@ -141,6 +148,7 @@ class BatchedReader:
 
     def _take_in(self, step: Step, values: list[tuple[int, float]]) -> None:
         self._short_of_memory = False
+        self._limits[step.kind].worked()
         for sequence, (token, probability) in zip(step.sequences, values, strict=True):
             if self.scheduler.append(sequence, token):
                 self._written(self._readings[sequence], token, probability)
@@ -220,10 +228,11 @@ class BatchedReader:
         self.pictures.take_in()
 
     def _encode_with_less(self, readings: Row[PageInBatch], error: Exception) -> None:
-        """Fewer views at a time from now on; a page that fails alone twice is given up."""
+        """Fewer views at a time until some have worked; a page that fails alone twice is given
+        up."""
         torch.cuda.empty_cache()
-        self.vision.budget_bytes //= 2
-        log.warning("out of memory in the encoder; its budget is now %d", self.vision.budget_bytes)
+        log.warning("out of memory in the encoder: %s", error)
+        self._limits["vision"].halve()
         if len(readings) == 1:
             readings[0].faults += 1
             if readings[0].faults > MAX_FAULTS:
@@ -254,7 +263,8 @@ class BatchedReader:
 
     def _relieve(self, step: Step, error: Exception) -> None:
         """Out of memory: the younger half of the step waits and smaller steps are made from now
-        on. A page that does not even fit alone is tried once more, then it fails."""
+        on, until some have worked. A page that does not even fit alone is tried once more, then it
+        fails."""
         self.scheduler.withdraw(step)
         torch.cuda.empty_cache()
         count = len(step.sequences)
@@ -266,9 +276,9 @@ class BatchedReader:
                 self._give_up(reading, error)
         elif step.kind == "prefill":
             tokens = sum(sequence.length for sequence in step.sequences)
-            self.scheduler.max_prefill_tokens = max(1, tokens // 2)
+            self._limits["prefill"].halve(tokens)
         else:
-            self.scheduler.max_sequences = max(1, count // 2)
+            self._limits["decode"].halve(count)
             for sequence in step.sequences[count // 2 :]:
                 self.scheduler.preempt(sequence)
 

@@ -20,7 +20,6 @@ from deepocr.engines.deepseek.build import (
     MAX_SEQUENCES,
     choose_device,
     make_reader,
-    plan_blocks,
 )
 from deepocr.engines.deepseek.checkpoint import SafetensorsFolder, load_model
 from deepocr.engines.deepseek.config import read_config
@@ -220,7 +219,7 @@ def start(
         end_id=tokens.eos_id,
         alphabet=tokens.alphabet,
         max_sequences=concurrency,
-        num_blocks=plan_blocks(model, concurrency, settings.kv_cache_gb),
+        cache_gb=settings.kv_cache_gb,
     )
     weights = settings.dtype if settings.quantize == "none" else settings.quantize
     member = member_of(model.config)

@@ -29,11 +29,13 @@ class Pictures:
         failed: Callable[[PageInBatch, Exception], None],
         out_of_memory: Callable[[Row[PageInBatch], Exception], None],
         check_device: Callable[[Exception], None],
+        worked: Callable[[], None] = lambda: None,
     ) -> None:
         self.vision = vision
         self._failed = failed
         self._out_of_memory = out_of_memory
         self._check_device = check_device
+        self._worked = worked
         self._apart: deque[Row[PageInBatch]] = deque()
         self._running: tuple[Row[PageInBatch], Future[list[Tensor]]] | None = None
 
@@ -70,6 +72,7 @@ class Pictures:
         if error := future.exception():
             self._take_error([reading for reading in group if reading.page is not None], error)
             return
+        self._worked()
         for reading, slots in zip(group, future.result(), strict=True):
             if reading.page is not None:
                 reading.features, reading.page = slots, None

@@ -21,7 +21,8 @@ from deepocr.engines.deepseek.tiles import Views, make_views, to_pixels
 from deepocr.tasks import Preset
 
 BYTES_A_PIXEL = 160
-"""Working memory of the encoder a pixel of a view in bf16: MLP, fused q, k, v and their copies."""
+"""Working memory of the encoder a pixel of a view in bf16 where it is not measured: MLP, fused q,
+k, v and their copies."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +78,12 @@ def _to_tensor(images: Sequence[Image.Image]) -> Tensor:
 class VisionBatcher:
     """Encodes pages together; at most `budget_bytes` of working memory at a time."""
 
-    def __init__(self, model: OcrModel, budget_bytes: int) -> None:
+    def __init__(
+        self, model: OcrModel, budget_bytes: int, bytes_a_pixel: float | None = None
+    ) -> None:
         self.model = model
         self.budget_bytes = budget_bytes
+        self.bytes_a_pixel = bytes_a_pixel or BYTES_A_PIXEL * model.dtype.itemsize / 2
         self._pixels = Pixels(model.device)
         self._thread: ThreadPoolExecutor | None = None
         if model.device.type == "cuda":
@@ -89,7 +93,7 @@ class VisionBatcher:
     @property
     def max_pixels(self) -> int:
         """Pixels of views that may be encoded together."""
-        return self.budget_bytes * 2 // (BYTES_A_PIXEL * self.model.dtype.itemsize)
+        return int(self.budget_bytes / self.bytes_a_pixel)
 
     def start(self, pages: Sequence[PreparedPage]) -> "Future[list[Tensor]]":
         """`encode`, on CUDA beside what the caller goes on with; else it is done on return."""
