@@ -6,7 +6,7 @@ weights are never in memory twice.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -54,27 +54,21 @@ class PackedExperts(nn.Module):
 
     def _routed(self, x: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
         if x.shape[0] == 1:
-            return self._one_token(x, ids[0].tolist(), weights)
+            hit = ids[0].tolist()
+            return (weights @ self._each(hit, [x] * len(hit)).float()).to(x.dtype)
         chosen = ids.flatten()
         order = chosen.argsort(stable=True)
         counts = torch.bincount(chosen, minlength=len(self.down)).tolist()
-        rows = x[order // ids.shape[1]]
-        parts = [
-            self._expert(expert, part)
-            for expert, part in enumerate(torch.split(rows, counts))
-            if part.shape[0]
-        ]
-        return weighted_sums(torch.cat(parts), order.argsort().view(ids.shape), weights)
+        hit = [expert for expert, count in enumerate(counts) if count]
+        parts = torch.split(x[order // ids.shape[1]], [counts[expert] for expert in hit])
+        return weighted_sums(self._each(hit, parts), order.argsort().view(ids.shape), weights)
 
-    def _one_token(self, x: Tensor, hit: list[int], weights: Tensor) -> Tensor:
-        """One SwiGLU for all experts of a token: on a CPU small operations cost their launch."""
-        inner = plain_swiglu(torch.cat([self.gate_up[expert](x) for expert in hit]))
-        rows = zip(hit, inner.split(1), strict=True)  # type: ignore[no-untyped-call]
-        each = torch.cat([self.down[expert](row) for expert, row in rows])
-        return (weights @ each.float()).to(x.dtype)
-
-    def _expert(self, expert: int, x: Tensor) -> Tensor:
-        return self.down[expert](plain_swiglu(self.gate_up[expert](x)))
+    def _each(self, hit: list[int], parts: Sequence[Tensor]) -> Tensor:
+        """Each of some experts on its rows. One SwiGLU for all: on a CPU small operations cost
+        their launch."""
+        inner = [self.gate_up[expert](part) for expert, part in zip(hit, parts, strict=True)]
+        rows = torch.split(plain_swiglu(torch.cat(inner)), [part.shape[0] for part in parts])
+        return torch.cat([self.down[expert](part) for expert, part in zip(hit, rows, strict=True)])
 
 
 SUM_TOKENS = 128

@@ -138,12 +138,15 @@ class CpuPagedAttention:
 def _attend(query: Tensor, keys: Tensor, values: Tensor, stretches: Sequence[slice]) -> Tensor:
     """query (H, D), scaled; keys and values (tokens of the cache, H, D) -> (H, D).
 
-    Element by element: products of matrices with a single row or column are slower.
+    Scores element by element: products of matrices with a single row or column are slower. The
+    weighted sum of values is an embedding's, which reads them once and in place.
     """
-    scores = torch.cat([(keys[run].float() * query).sum(dim=2) for run in stretches])
-    shares = torch.split(scores.softmax(dim=0), [run.stop - run.start for run in stretches])
-    written = [
-        (values[run].float() * share[:, :, None]).sum(dim=0)
-        for run, share in zip(stretches, shares, strict=True)
-    ]
-    return torch.stack(written).sum(dim=0)
+    scores = torch.cat([(keys[run] * query).sum(dim=2) for run in stretches])
+    heads = torch.arange(scores.shape[1])[:, None]
+    tokens = torch.cat([torch.arange(run.start, run.stop) for run in stretches])
+    return F.embedding_bag(
+        tokens * scores.shape[1] + heads,
+        values.flatten(0, 1),
+        per_sample_weights=scores.softmax(dim=0).t().to(values.dtype),
+        mode="sum",
+    )
