@@ -142,11 +142,8 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, stretches: Sequence[sli
     weighted sum of values is an embedding's, which reads them once and in place.
     """
     scores = torch.cat([(keys[run] * query).sum(dim=2) for run in stretches])
-    heads = torch.arange(scores.shape[1])[:, None]
+    shares = scores.t().contiguous().softmax(dim=1).to(values.dtype)
     tokens = torch.cat([torch.arange(run.start, run.stop) for run in stretches])
-    return F.embedding_bag(
-        tokens * scores.shape[1] + heads,
-        values.flatten(0, 1),
-        per_sample_weights=scores.softmax(dim=0).t().to(values.dtype),
-        mode="sum",
-    )
+    heads = shares.shape[0]
+    places = tokens * heads + torch.arange(heads)[:, None]
+    return F.embedding_bag(places, values.flatten(0, 1), per_sample_weights=shares, mode="sum")
