@@ -142,7 +142,7 @@ SWITCHES = {
     "--drop-headers": "no running heads and page numbers in document.mmd",
     "--join-pages": "paragraphs and tables that run over a page are joined in document.mmd",
     "--front-matter": "title and page count above document.mmd",
-    "--repair": "what a check finds missing, inserted as <ins> in document.mmd, .html and .docx",
+    "--repair": "what a check finds missing, inserted as <ins> in document.mmd and the other forms",
 }
 
 FORM_SWITCHES = {
