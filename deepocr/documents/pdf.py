@@ -14,6 +14,7 @@ from PIL import Image
 from deepocr.documents.document import Document, Limits, check_size
 from deepocr.documents.resolution import POINTS_PER_INCH, auto_zoom
 from deepocr.errors import DocumentTooLarge, PasswordNeeded, UnreadableDocument
+from deepocr.parsing.text import encodable
 from deepocr.types import Dpi, Page, Word
 
 log = logging.getLogger(__name__)
@@ -185,7 +186,8 @@ def _size_px(page: pymupdf.Page, zoom: float) -> tuple[int, int]:
 
 def _said(error: Exception) -> str:
     """What MuPDF says, without paths and its own codes."""
-    return re.sub(r"^code=\d+: ", "", re.sub(r"file '.*'", "the file", str(error)))
+    said = re.sub(r"^code=\d+: ", "", re.sub(r"file '.*'", "the file", str(error)))
+    return encodable(said)
 
 
 def _check_memory(error: Exception) -> None:
@@ -214,4 +216,6 @@ def _words(page: pymupdf.Page, zoom: float, size_px: tuple[int, int]) -> tuple[W
 def _log_warnings(number: int) -> None:
     warnings = pymupdf.TOOLS.mupdf_warnings()
     if warnings:
-        log.warning("page %d of the PDF: %s", number, warnings.replace("\n", "; ")[:500])
+        # MuPDF repeats bytes of the file that are no text
+        told = encodable(warnings.replace("\n", "; ")[:500])
+        log.warning("page %d of the PDF: %s", number, told)

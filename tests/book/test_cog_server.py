@@ -20,7 +20,9 @@ def test_a_book_through_a_real_server(tmp_path: Path) -> None:
     book = numbered_pdf(tmp_path / "book.pdf", 12)
     chosen = argparse.Namespace(port=0, slots=2, delay=0.2)
     with contextlib.chdir(tmp_path), cog_server(tmp_path, chosen) as url:
-        ended = helper.run(book, "-o", tmp_path / "out", "--url", url, "--jobs", "5")
+        ended = helper.run(
+            book, "-o", tmp_path / "out", "--url", url, "--jobs", "5", "--dpi", "144"
+        )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-1] == "12 pages: 12 ok"
     pages = helper.document(tmp_path / "out" / "book")["pages"]

@@ -221,12 +221,13 @@ def test_real_pdfs(path: Path) -> None:
                 assert 0 <= y1 < y2 <= height
 
 
-def test_damaged_pdfs_never_raise_anything_else() -> None:
+def test_damaged_pdfs_never_raise_anything_else(caplog: pytest.LogCaptureFixture) -> None:
     content = pdf_bytes()
     for place in range(0, len(content), max(1, len(content) // 150)):
         damaged = content[:place] + b"\xff" + content[place + 2 :]
         try:
             with open_document(damaged, DocumentLimits(max_pixels=4_000_000)) as document:
                 document.page(1)
-        except DeepOCRError:
-            pass
+        except DeepOCRError as error:
+            str(error).encode()
+    caplog.text.encode()
