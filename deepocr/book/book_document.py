@@ -8,7 +8,7 @@ from typing import Self
 
 from PIL import Image
 
-from deepocr.book.options import Options
+from deepocr.book.options import RunOptions
 from deepocr.book.pictures import figure_places
 from deepocr.book.records import PageRecord
 from deepocr.book.stitch import Book, Records, shown_pages, shown_result, task_of
@@ -36,7 +36,7 @@ class Material:
     source: Path
     book: Book
     records: Records
-    options: Options
+    options: RunOptions
     processes: DocumentProcesses
 
 

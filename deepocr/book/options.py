@@ -56,7 +56,7 @@ class WritingOptions:
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """A whole run: `jobs` pages are read at once."""
 
     reading: ReadingOptions

@@ -9,7 +9,7 @@ from PIL import Image
 
 from deepocr.book.book_document import BookDocument, Material, size_pt
 from deepocr.book.files import make_folder, new_file, write_file
-from deepocr.book.options import Options
+from deepocr.book.options import RunOptions
 from deepocr.book.pictures import upright_picture
 from deepocr.book.records import PageRecord
 from deepocr.book.stitch import Book, Records, upright_result, write_json, write_markdown
@@ -76,7 +76,7 @@ def _formed(name: str, form: Form) -> Write:
     return write
 
 
-def _stitched(name: str, write: Callable[[Path, Book, Records, Options], None]) -> Write:
+def _stitched(name: str, write: Callable[[Path, Book, Records, RunOptions], None]) -> Write:
     return lambda m: write(m.workspace.folder / name, m.book, m.records, m.options)
 
 

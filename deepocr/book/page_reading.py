@@ -72,7 +72,7 @@ def not_drawn(number: int, failed: PageResult | None = None) -> Prepared:
 
 
 @dataclass(frozen=True)
-class Checking:
+class CheckOptions:
     """Whether pages are held against a witness; `reader` reads those without a text layer."""
 
     wanted: bool
@@ -84,7 +84,7 @@ async def read_prepared(
     document: Document | None,
     prepared: Prepared,
     options: ReadingOptions,
-    checking: Checking,
+    checking: CheckOptions,
 ) -> ReadPage:
     """Read a page up to `max_readings` times and keep the best reading, its figures cut out of the
     `document`; without one there are none.
@@ -111,7 +111,7 @@ async def _read(
     document: Document | None,
     prepared: Prepared,
     options: ReadingOptions,
-    checking: Checking,
+    checking: CheckOptions,
 ) -> ReadPage:
     page = prepared.page
     if page is None:
@@ -147,7 +147,7 @@ async def _read(
 
 
 async def _climb(
-    engine: Engine, page: Page, look: Look, options: ReadingOptions, checking: Checking
+    engine: Engine, page: Page, look: Look, options: ReadingOptions, checking: CheckOptions
 ) -> list[Reading]:
     """Read in one way after the other until a reading is good or the readings are used up."""
     readings: list[Reading] = []
@@ -182,7 +182,7 @@ async def _read_once(engine: Engine, page: Page, job: Job, timeout_s: float | No
 
 
 async def _checked(
-    page: Page, result: PageResult, turned: int, witness: Witness, checking: Checking
+    page: Page, result: PageResult, turned: int, witness: Witness, checking: CheckOptions
 ) -> PageResult:
     """With what the witness says; it saw the page as it lies."""
     laid = turn_back(result, turned)

@@ -15,10 +15,10 @@ from deepocr.book.book_document import Material
 from deepocr.book.draw_ahead import read_drawn
 from deepocr.book.engine_keeper import EngineKeeper
 from deepocr.book.inputs import InputFile, WatchedFile
-from deepocr.book.options import Options
+from deepocr.book.options import RunOptions
 from deepocr.book.outputs import write_outputs
 from deepocr.book.page_reading import (
-    Checking,
+    CheckOptions,
     Prepared,
     ReadPage,
     failed_reading,
@@ -100,7 +100,7 @@ async def read_documents(
     keeper: EngineKeeper,
     sources: Sequence[InputFile],
     out: Path,
-    options: Options,
+    options: RunOptions,
     processes: DocumentProcesses,
     reader: Engine | None = None,
 ) -> AsyncGenerator[Outcome, None]:
@@ -115,7 +115,9 @@ async def read_documents(
     """
     check_task(keeper.engine.capabilities, options.reading.job)
     wanted = options.reading.check != "none" and options.reading.job.task in CHECKED_TASKS
-    checking = Checking(wanted and "text-layer" not in keeper.engine.capabilities.engine, reader)
+    checking = CheckOptions(
+        wanted and "text-layer" not in keeper.engine.capabilities.engine, reader
+    )
     for start in range(0, len(sources), TOGETHER):
         with ExitStack() as stack:
             books = []
@@ -147,7 +149,7 @@ def as_ours(error: Exception) -> DeepOCRError:
 
 
 def _open(
-    engine: Engine, source: InputFile, out: Path, options: Options, processes: DocumentProcesses
+    engine: Engine, source: InputFile, out: Path, options: RunOptions, processes: DocumentProcesses
 ) -> OpenBook:
     """Blocking. Raises InvalidInput (the document or the range), WorkspaceError (the folder)."""
     SOURCE_NAME.set(source.name)
@@ -178,7 +180,7 @@ def _open(
 
 
 async def _read_pages(
-    keeper: EngineKeeper, books: Sequence[OpenBook], options: Options, checking: Checking
+    keeper: EngineKeeper, books: Sequence[OpenBook], options: RunOptions, checking: CheckOptions
 ) -> None:
     """Those pages of all the books that are not done, each kept as soon as it is read."""
     done: Counter[PageStatus] = Counter()
@@ -246,7 +248,7 @@ def _draw(place: Place) -> Prepared:
     return prepare(book.document, number)
 
 
-def _keep(workspace: Workspace, page: ReadPage, options: Options) -> ReadPage:
+def _keep(workspace: Workspace, page: ReadPage, options: RunOptions) -> ReadPage:
     """Blocking: the page's files are on the disk when it returns. Returned is the page as it is
     kept: one whose text cannot be written is a failed one. Raises StorageError."""
     try:
@@ -261,7 +263,7 @@ def _keep(workspace: Workspace, page: ReadPage, options: Options) -> ReadPage:
     return page
 
 
-def _write(workspace: Workspace, page: ReadPage, options: Options) -> None:
+def _write(workspace: Workspace, page: ReadPage, options: RunOptions) -> None:
     record = page.record
     task = stitch.task_of(record, options.reading.job)
     markdown = stitch.page_markdown(stitch.upright_result(record), task)
@@ -280,7 +282,7 @@ def _write(workspace: Workspace, page: ReadPage, options: Options) -> None:
     )
 
 
-def _finish(book: OpenBook, options: Options, processes: DocumentProcesses) -> Outcome:
+def _finish(book: OpenBook, options: RunOptions, processes: DocumentProcesses) -> Outcome:
     """The document's own files, from the pages' records. Blocking."""
     SOURCE_NAME.set(book.source.name)
     workspace = book.workspace

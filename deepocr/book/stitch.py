@@ -9,7 +9,7 @@ from typing import Any
 
 from deepocr.book.files import new_file
 from deepocr.book.joining import joined
-from deepocr.book.options import Options
+from deepocr.book.options import RunOptions
 from deepocr.book.pictures import figure_file
 from deepocr.book.records import PageRecord
 from deepocr.book.running_heads import RunningHeads
@@ -74,7 +74,7 @@ def upright_result(record: PageRecord) -> PageResult:
     return turn_upright(record.result, record.turned)
 
 
-def shown_result(record: PageRecord, options: Options) -> PageResult:
+def shown_result(record: PageRecord, options: RunOptions) -> PageResult:
     """The upright result, with what its witness saw and it lacks where that is asked for."""
     result = upright_result(record)
     return repaired(result) if options.writing.repair else result
@@ -92,7 +92,7 @@ def task_of(record: PageRecord, job: Job) -> str:
     return next((attempt.task for attempt in record.attempts if attempt.kept), job.task)
 
 
-def shown_pages(book: Book, records: Records, options: Options) -> Iterator[PageResult]:
+def shown_pages(book: Book, records: Records, options: RunOptions) -> Iterator[PageResult]:
     """The pages as the document shows them: upright, repaired, without running heads and joined
     if so asked. Regions may be fewer than in the records."""
 
@@ -106,7 +106,7 @@ def shown_pages(book: Book, records: Records, options: Options) -> Iterator[Page
     return joined(pages()) if options.writing.join_pages else pages()
 
 
-def write_markdown(path: Path, book: Book, records: Records, options: Options) -> None:
+def write_markdown(path: Path, book: Book, records: Records, options: RunOptions) -> None:
     """document.mmd: every page in order, each followed by the page marker."""
     job = options.reading.job
     tasks = (task_of(record, job) for record in records())
@@ -132,7 +132,7 @@ def _doubt(check: PageCheck | None) -> str | None:
     return f"contradicted by the {WITNESS_NAMES[check.witness]}: {told}"
 
 
-def write_json(path: Path, book: Book, records: Records, options: Options) -> None:
+def write_json(path: Path, book: Book, records: Records, options: RunOptions) -> None:
     """document.json: all that is known about every page, timings aside."""
     job = options.reading.job
     head = {

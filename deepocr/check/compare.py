@@ -16,7 +16,7 @@ from deepocr.check.furniture import furniture_lines
 from deepocr.check.misread import reads_otherwise
 from deepocr.check.order import jumps
 from deepocr.check.places import Places
-from deepocr.check.reading import Reading
+from deepocr.check.reading import WrittenText
 from deepocr.check.thresholds import FOR_WITNESS, Thresholds
 from deepocr.check.witness import Witness, union
 from deepocr.check.words import WIDE, Piece, Stream, runs_of
@@ -42,7 +42,7 @@ Flags = npt.NDArray[np.bool_]
 def compare(
     page: int,
     size_px: tuple[int, int],
-    reading: Reading,
+    reading: WrittenText,
     witness: Witness,
     thresholds: Thresholds | None = None,
 ) -> PageCheck:
@@ -53,7 +53,7 @@ def compare(
     if foreign > MAX_FOREIGN:
         reason = f"{foreign:.0%} of the text is in a script that the CPU reader does not know"
         return PageCheck(page, "no witness", "none", reason)
-    sheet = _Sheet(page, size_px, reading, witness, thresholds or FOR_WITNESS[witness.name])
+    sheet = _Comparison(page, size_px, reading, witness, thresholds or FOR_WITNESS[witness.name])
     return sheet.check()
 
 
@@ -65,14 +65,14 @@ class _Run:
     letters: int
 
 
-class _Sheet:
+class _Comparison:
     """One page's comparison."""
 
     def __init__(
         self,
         page: int,
         size_px: tuple[int, int],
-        reading: Reading,
+        reading: WrittenText,
         witness: Witness,
         thresholds: Thresholds,
     ) -> None:
@@ -233,7 +233,7 @@ class _Sheet:
         return self._reading.region_of_block[piece.line]
 
 
-def _foreign(reading: Reading, witness: Witness) -> float:
+def _foreign(reading: WrittenText, witness: Witness) -> float:
     letters = "".join(piece.letters for piece in reading.pieces)
     return sum(not witness.can_read(letter) for letter in letters) / max(1, len(letters))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from deepocr.check.alignment import Alignment
 from deepocr.check.order import is_below
-from deepocr.check.reading import Reading
+from deepocr.check.reading import WrittenText
 from deepocr.check.witness import SeenLine
 
 
@@ -23,7 +23,9 @@ class Place:
 class Places:
     """Of the words of one page's witness."""
 
-    def __init__(self, alignment: Alignment, lines: Sequence[SeenLine], reading: Reading) -> None:
+    def __init__(
+        self, alignment: Alignment, lines: Sequence[SeenLine], reading: WrittenText
+    ) -> None:
         self._seen, self._text = alignment.witness, alignment.text
         self._to_text = alignment.to_text
         self._lines = lines

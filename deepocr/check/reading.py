@@ -23,7 +23,7 @@ _CELL = re.compile(r"</?(?:t[rdh]|table|li|p|div|h\d|center|br)\b", re.IGNORECAS
 
 
 @dataclass(frozen=True)
-class Reading:
+class WrittenText:
     """The words of a page's text in the order they were written, the region of each block and
     where in its text the block ends (a table's cells end with the table), and where figures
     stand."""
@@ -34,7 +34,7 @@ class Reading:
     figures_px: tuple[Box, ...]
 
 
-def read_regions(regions: Sequence[Region]) -> Reading:
+def read_regions(regions: Sequence[Region]) -> WrittenText:
     """A page's regions as words. A box of one region is that of each of its words."""
     pieces: list[Piece] = []
     region_of_block: list[int] = []
@@ -50,7 +50,7 @@ def read_regions(regions: Sequence[Region]) -> Reading:
             pieces += block
             region_of_block.append(number)
             block_ends.append(len(text) if block[-1].in_table else end)
-    return Reading(tuple(pieces), tuple(region_of_block), tuple(block_ends), tuple(figures))
+    return WrittenText(tuple(pieces), tuple(region_of_block), tuple(block_ends), tuple(figures))
 
 
 def _blocks(text: str, first: int, box: Box | None) -> Iterator[tuple[list[Piece], int]]:

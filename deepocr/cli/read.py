@@ -15,7 +15,7 @@ from deepocr.book import engine_choice
 from deepocr.book.engine_keeper import EngineKeeper
 from deepocr.book.files import locked
 from deepocr.book.inputs import InputFile, find_sources
-from deepocr.book.options import Options, ReadingOptions, WritingOptions
+from deepocr.book.options import ReadingOptions, RunOptions, WritingOptions
 from deepocr.book.progress import describe, describe_verdicts, pages, say
 from deepocr.book.run import SOURCE_NAME, read_documents
 from deepocr.book.stopping import STOPPED, cancel_on_signals
@@ -174,14 +174,14 @@ def _forms(text: str) -> list[str]:
     return names
 
 
-def options_of(chosen: argparse.Namespace) -> Options:
+def options_of(chosen: argparse.Namespace) -> RunOptions:
     """Raises InvalidInput."""
     if chosen.repair and chosen.check == "none":
         raise InvalidInput("--repair inserts what a check finds; leave --no-check out")
     if chosen.out is None:
         refuse_files(chosen.forms, overlay=chosen.overlay, restart=chosen.restart)
     job = make_job(chosen.task, chosen.reference, chosen.resolution, chosen.max_new_tokens)
-    return Options(
+    return RunOptions(
         reading=ReadingOptions(
             job,
             parse_dpi(chosen.dpi),
@@ -207,7 +207,7 @@ def options_of(chosen: argparse.Namespace) -> Options:
 async def _run(
     chosen: argparse.Namespace,
     settings: Settings,
-    options: Options,
+    options: RunOptions,
     sources: Sequence[InputFile],
     out: Path,
 ) -> int:
@@ -232,7 +232,7 @@ async def _run(
             await keeper.close()
 
 
-async def _start_reader(settings: Settings, options: Options, engine: Engine) -> Engine | None:
+async def _start_reader(settings: Settings, options: RunOptions, engine: Engine) -> Engine | None:
     """The CPU reader as a witness; it cannot be its own. Raises EngineUnavailable."""
     if options.reading.check != "all" or engine.capabilities.engine.startswith("ppocr"):
         return None
@@ -243,7 +243,7 @@ async def _start_reader(settings: Settings, options: Options, engine: Engine) ->
 async def _read_all(
     keeper: EngineKeeper,
     processes: DocumentProcesses,
-    options: Options,
+    options: RunOptions,
     sources: Sequence[InputFile],
     out: Path,
     chosen: argparse.Namespace,

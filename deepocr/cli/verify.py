@@ -17,7 +17,7 @@ from deepocr.errors import DeepOCRError
 from deepocr.pipeline import warm_up
 from deepocr.settings import Settings, load_settings
 from deepocr.tasks import PRESETS, TASKS, find_preset, find_task
-from deepocr.verification.checks import Outcome, plan, run_check
+from deepocr.verification.checks import TrialOutcome, plan, run_check
 from deepocr.verification.samples import SAMPLES, load_samples
 
 EXIT_SOUND = 0
@@ -63,7 +63,7 @@ async def verify(settings: Settings, chosen: argparse.Namespace) -> int:
     presets = [find_preset(name).title for name in chosen.resolution]
     started_s = time.perf_counter()
     engine: Engine = await asyncio.to_thread(create_engine, settings)
-    outcomes: list[Outcome] = []
+    outcomes: list[TrialOutcome] = []
     try:
         await warm_up(engine)
         ready_s = time.perf_counter() - started_s
@@ -82,7 +82,7 @@ async def verify(settings: Settings, chosen: argparse.Namespace) -> int:
     return verdict(outcomes)
 
 
-def line_of(outcome: Outcome) -> str:
+def line_of(outcome: TrialOutcome) -> str:
     """One row of the table."""
     check = outcome.check
     rate = "-" if outcome.error_rate is None else f"{outcome.error_rate:.3f}"
@@ -96,7 +96,7 @@ def line_of(outcome: Outcome) -> str:
     )
 
 
-def summary(outcome: Outcome) -> dict[str, object]:
+def summary(outcome: TrialOutcome) -> dict[str, object]:
     """The same for machines."""
     check = outcome.check
     named = {"sample": check.sample.path.name, "task": check.task, "preset": check.preset}
@@ -104,7 +104,7 @@ def summary(outcome: Outcome) -> dict[str, object]:
     return {**named, "pages": len(check.pages), **figures}
 
 
-def verdict(outcomes: Sequence[Outcome]) -> int:
+def verdict(outcomes: Sequence[TrialOutcome]) -> int:
     """Prints what is wrong, if anything, and the answer; returns the exit code."""
     broken = [outcome for outcome in outcomes if outcome.problems]
     for outcome in broken:

@@ -19,7 +19,7 @@ from typing import Any
 from deepocr import errors
 from deepocr.corpus.options import ClusterOptions, CorpusOptions
 from deepocr.corpus.progress import Progress
-from deepocr.corpus.reading import Outcome
+from deepocr.corpus.reading import PartOutcome
 from deepocr.corpus.stages import OpenShard, Reader, outcome_from
 from deepocr.errors import DeepOCRError, EngineError, InvalidInput
 from deepocr.settings import Settings
@@ -77,7 +77,7 @@ def read_shards(
     options: CorpusOptions,
     settings: Settings,
     cluster: ClusterOptions,
-) -> Iterator[Outcome]:
+) -> Iterator[PartOutcome]:
     """Parts as they are committed. Raises what ended a reader, and Ray's own errors."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"ray\.")  # of its own settings, and of few parts

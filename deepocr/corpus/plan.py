@@ -26,7 +26,7 @@ class OpenedDocument:
 
 
 @dataclass(frozen=True)
-class Piece:
+class PageRange:
     """Pages of one document, in order."""
 
     document: OpenedDocument
@@ -39,7 +39,7 @@ class Part:
 
     shard: int
     number: int
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PageRange, ...]
 
     @property
     def num_pages(self) -> int:
@@ -60,7 +60,7 @@ def cut_parts(
     shard: int, documents: Sequence[OpenedDocument], part_pages: int, *, one_at_random: bool
 ) -> list[Part]:
     """All pages of a shard in parts of `part_pages`, the last one with fewer."""
-    parts: list[list[Piece]] = [[]]
+    parts: list[list[PageRange]] = [[]]
     room = part_pages
     for document in documents:
         if document.error is not None:
@@ -73,6 +73,6 @@ def cut_parts(
                 parts.append([])
                 room = part_pages
             taken, numbers = numbers[:room], numbers[room:]
-            parts[-1].append(Piece(document, taken))
+            parts[-1].append(PageRange(document, taken))
             room -= len(taken)
     return [Part(shard, number, tuple(pieces)) for number, pieces in enumerate(parts) if pieces]

@@ -9,7 +9,7 @@ from typing import Any
 from deepocr.book.draw_ahead import read_drawn
 from deepocr.book.engine_keeper import EngineKeeper
 from deepocr.book.page_reading import (
-    Checking,
+    CheckOptions,
     Prepared,
     ReadPage,
     failed_reading,
@@ -32,7 +32,7 @@ from deepocr.types import Dpi
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PartOutcome:
     """What became of a part, and of how many documents and pages its shard consists."""
 
     shard: int
@@ -64,7 +64,7 @@ class PartReader:
         keeper: EngineKeeper,
         processes: DocumentProcesses,
         copies: Copies,
-        checking: Checking,
+        checking: CheckOptions,
     ) -> None:
         self._store = store
         self._options = options
@@ -75,7 +75,7 @@ class PartReader:
         self._places = Places(keeper.engine.capabilities.concurrency)
         self._alone = asyncio.Lock()  # before it is noted: no two parts have a suspect in hand
 
-    async def read(self, shard: int, number: int) -> Outcome:
+    async def read(self, shard: int, number: int) -> PartOutcome:
         """Read a part, commit it, and finish its shard if it was the last.
 
         A part that is there is not read again. Raises EngineBroken, UnsupportedTask and
@@ -88,7 +88,7 @@ class PartReader:
             rows = await self._read_noted(part)
         if await asyncio.to_thread(self._store.is_whole, shard):
             await asyncio.to_thread(finish_shard, self._store, shard, self._options)
-        return Outcome(
+        return PartOutcome(
             shard,
             number,
             Counter(row["status"] for row in rows),

@@ -12,7 +12,7 @@ from typing import TextIO
 from deepocr.corpus.listing import Entry, find_entries
 from deepocr.corpus.options import ClusterOptions, CorpusOptions
 from deepocr.corpus.progress import Progress, Report, report_of
-from deepocr.corpus.reading import Outcome
+from deepocr.corpus.reading import PartOutcome
 from deepocr.corpus.samples import sample_store, write_samples
 from deepocr.corpus.store import CorpusStore, Listed
 from deepocr.errors import DeepOCRError, EngineError, reason
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 MAX_IN_VAIN = 2
 """Times in a row that the cluster fails before a single part is read, until the run is given up."""
 
-ReadShards = Callable[[Sequence[int]], Iterator[Outcome]]
+ReadShards = Callable[[Sequence[int]], Iterator[PartOutcome]]
 """Reads what is missing of the shards with these numbers; parts as they are committed."""
 
 THREADS = 16
@@ -54,7 +54,7 @@ def read_corpus(
     with ray_session(cluster):
         metrics = RunMetrics()
 
-        def read(shards: Sequence[int]) -> Iterator[Outcome]:
+        def read(shards: Sequence[int]) -> Iterator[PartOutcome]:
             for outcome in read_shards(store.folder.address, shards, options, settings, cluster):
                 yield outcome
                 metrics.tell(progress)

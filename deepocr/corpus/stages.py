@@ -11,13 +11,13 @@ from typing import Any
 from ray.util.metrics import Counter as RayCounter
 
 from deepocr.book.engine_keeper import EngineKeeper
-from deepocr.book.page_reading import Checking
+from deepocr.book.page_reading import CheckOptions
 from deepocr.check.beside import CpuReader
 from deepocr.copies import Copies
 from deepocr.corpus.opening import open_shard
 from deepocr.corpus.options import CorpusOptions
 from deepocr.corpus.progress import kind_of
-from deepocr.corpus.reading import Outcome, PartReader
+from deepocr.corpus.reading import PartOutcome, PartReader
 from deepocr.corpus.store import CorpusStore
 from deepocr.documents import DocumentProcesses
 from deepocr.engines.base import Engine, check_task
@@ -76,7 +76,7 @@ class Reader:
         self._metrics.part_done(outcome)
         return {"outcome": outcome_to(outcome), "error": "", "reason": ""}
 
-    async def _read(self, shard: int, part: int) -> Outcome:
+    async def _read(self, shard: int, part: int) -> PartOutcome:
         if self._started is None:
             self._started = asyncio.create_task(self._start())
         return await (await asyncio.shield(self._started)).read(shard, part)
@@ -101,7 +101,9 @@ class Reader:
             EngineKeeper(engine, start_engine),
             DocumentProcesses.of(settings),
             Copies(max_bytes=settings.max_bytes),
-            Checking(wanted and "text-layer" not in name, CpuReader(settings) if other else None),
+            CheckOptions(
+                wanted and "text-layer" not in name, CpuReader(settings) if other else None
+            ),
         )
 
 
@@ -120,7 +122,7 @@ class _PageMetrics:
         self._failed = RayCounter("deepocr_corpus_failed", "pages failed", tag_keys=("reason",))
         self._tokens = RayCounter("deepocr_corpus_output_tokens", "tokens written")
 
-    def part_done(self, outcome: Outcome) -> None:
+    def part_done(self, outcome: PartOutcome) -> None:
         for status, count in outcome.statuses.items():
             self._pages.inc(count, {"status": status})
         for reason, count in outcome.reasons.items():
@@ -129,13 +131,13 @@ class _PageMetrics:
             self._tokens.inc(outcome.output_tokens)
 
 
-def outcome_to(outcome: Outcome) -> str:
+def outcome_to(outcome: PartOutcome) -> str:
     return json.dumps(vars(outcome))
 
 
-def outcome_from(text: str) -> Outcome:
+def outcome_from(text: str) -> PartOutcome:
     kept = json.loads(text)
-    return Outcome(
+    return PartOutcome(
         **{**kept, "statuses": Counter(kept["statuses"]), "reasons": Counter(kept["reasons"])}
     )
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from deepocr.book.book_document import BookDocument, Material
 from deepocr.book.files import new_file, write_file
-from deepocr.book.options import Options, ReadingOptions
+from deepocr.book.options import ReadingOptions, RunOptions
 from deepocr.book.outputs import write_overlay_pdf
 from deepocr.book.pictures import cut_figures
 from deepocr.book.records import PageRecord
@@ -47,7 +47,7 @@ def _material(result: Result) -> Iterator[Material]:
         identity = Identity({"name": result.name}, {"engine": result.engine})
         workspace = Workspace(folder / "book", identity)
         dpi = given.settings.dpi
-        options = Options(ReadingOptions(result.job, dpi), password=given.password)
+        options = RunOptions(ReadingOptions(result.job, dpi), password=given.password)
         with (
             DocumentProcesses.of(given.settings) as processes,
             processes.open(path, dpi=dpi, password=given.password, with_words=True) as document,

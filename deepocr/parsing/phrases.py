@@ -16,7 +16,8 @@ Shares = tuple[tuple[int, float], ...]
 
 SAID_IN_TABLE: Shares = ((2048, 0.65),)
 SAID_BEFORE: Shares = ((1024, 0.9), *SAID_IN_TABLE)
-"""Of 4,100 pages of licenses, manuals and code none says so much again."""
+"""Windows of phrases, and the share of them said before that is a loop. None of 4,100 pages of
+licenses, manuals and code reaches 0.9 of 1,024."""
 
 
 class PhraseWatch:

@@ -37,7 +37,7 @@ MAX_AREA_RATIO = 12.0
 
 
 @dataclass(frozen=True)
-class Check:
+class Trial:
     """One document, one task, one preset. `pages` counts from 1."""
 
     sample: Sample
@@ -52,10 +52,10 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """`error_rate` is None for tasks that do not read the whole page; no `problems` is sound."""
 
-    check: Check
+    check: Trial
     seconds: float
     error_rate: float | None = None
     prompt_tokens: int = 0
@@ -69,7 +69,7 @@ def plan(
     capabilities: Capabilities,
     tasks: Sequence[str] = (),
     presets: Sequence[str] = (),
-) -> Iterator[Check]:
+) -> Iterator[Trial]:
     """Every task and preset that the engine has (of those named, if any are), on every sample.
 
     Figures are asked for on the last page of each PDF, where the samples have them, and things
@@ -84,12 +84,12 @@ def plan(
             for sample in samples:
                 last = len(sample.texts)
                 if task in TEXT_TASKS:
-                    yield Check(sample, task, preset, tuple(range(1, last + 1)))
+                    yield Trial(sample, task, preset, tuple(range(1, last + 1)))
                 elif sample.path.suffix == ".pdf":
-                    yield Check(sample, task, preset, (1 if task == LOCATE else last,))
+                    yield Trial(sample, task, preset, (1 if task == LOCATE else last,))
 
 
-async def run_check(engine: Engine, check: Check, settings: Settings) -> Outcome:
+async def run_check(engine: Engine, check: Trial, settings: Settings) -> TrialOutcome:
     """Reads and judges. What the package raises on purpose becomes a problem of the outcome."""
     reset_peak()
     started_s = time.perf_counter()
@@ -109,10 +109,10 @@ async def run_check(engine: Engine, check: Check, settings: Settings) -> Outcome
             ):
                 pages.append(page)
     except DeepOCRError as error:
-        return Outcome(check, time.perf_counter() - started_s, problems=(str(error),))
+        return TrialOutcome(check, time.perf_counter() - started_s, problems=(str(error),))
     seconds = time.perf_counter() - started_s
     rate = error_rate_of(check, pages) if check.task in TEXT_TASKS else None
-    return Outcome(
+    return TrialOutcome(
         check,
         seconds,
         rate,
@@ -123,14 +123,14 @@ async def run_check(engine: Engine, check: Check, settings: Settings) -> Outcome
     )
 
 
-def error_rate_of(check: Check, pages: Sequence[PageResult]) -> float:
+def error_rate_of(check: Trial, pages: Sequence[PageResult]) -> float:
     """Over all pages together; a page that failed counts as unread."""
     read = "\n".join(page_text(page) for page in pages)
     return error_rate("\n".join(check.sample.texts[n - 1] for n in check.pages), read)
 
 
 def judge(
-    check: Check, pages: Sequence[PageResult], rate: float | None, expected: Box | None
+    check: Trial, pages: Sequence[PageResult], rate: float | None, expected: Box | None
 ) -> Iterator[str]:
     """What is not as it should be, a sentence each."""
     for page in pages:
@@ -149,7 +149,7 @@ def judge(
             yield f"{check.sample.phrase!r} stands at {expected}, found at {boxes[:3]}"
 
 
-def judge_boxes(check: Check, page: PageResult) -> Iterator[str]:
+def judge_boxes(check: Trial, page: PageResult) -> Iterator[str]:
     """Boxes must be there when they are asked for, and on the page."""
     if page.status == "failed":
         return

@@ -24,7 +24,7 @@ import pymupdf
 
 from deepocr.book.engine_keeper import EngineKeeper
 from deepocr.book.inputs import InputFile
-from deepocr.book.options import Options, ReadingOptions
+from deepocr.book.options import ReadingOptions, RunOptions
 from deepocr.book.page_reading import prepare
 from deepocr.book.records import PageRecord
 from deepocr.book.run import read_documents
@@ -186,7 +186,7 @@ async def _not_again() -> Engine:
 
 async def _read(pdf: Path, out: Path, url: str, slots: int) -> tuple[float, dict[str, int], float]:
     engine = RemoteEngine([CogServer(url, timeout_s=600)], jobs=slots)
-    options = Options(ReadingOptions(make_job()), jobs=engine.capabilities.concurrency)
+    options = RunOptions(ReadingOptions(make_job()), jobs=engine.capabilities.concurrency)
     try:
         await engine.check()
         cpu_s, started_s = time.process_time(), time.perf_counter()

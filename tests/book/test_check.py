@@ -11,7 +11,7 @@ import pymupdf
 import pytest
 
 from deepocr.book.options import ReadingOptions
-from deepocr.book.page_reading import Checking, prepare, read_prepared
+from deepocr.book.page_reading import CheckOptions, prepare, read_prepared
 from deepocr.documents import DocumentLimits, open_document
 from deepocr.engines.scripted import Script, ScriptedEngine
 from deepocr.render.json import load_schema
@@ -82,7 +82,7 @@ def test_a_contradicted_page_is_read_again_and_the_better_reading_kept(tmp_path:
     with open_document(book(tmp_path / "book.pdf"), DocumentLimits(), with_words=True) as pdf:
         engine = ChangingEngine(OTHER, TEXT)
         read_page = read_prepared(
-            engine, pdf, prepare(pdf, 1), ReadingOptions(Job()), Checking(wanted=True)
+            engine, pdf, prepare(pdf, 1), ReadingOptions(Job()), CheckOptions(wanted=True)
         )
         record = asyncio.run(read_page).record
     assert [(attempt.verdict, attempt.kept) for attempt in record.attempts] == [

@@ -9,11 +9,11 @@ import pymupdf
 
 from deepocr.book.engine_keeper import EngineKeeper
 from deepocr.book.options import ReadingOptions
-from deepocr.book.page_reading import Checking
+from deepocr.book.page_reading import CheckOptions
 from deepocr.copies import Copies
 from deepocr.corpus.opening import open_shard
 from deepocr.corpus.options import CorpusOptions
-from deepocr.corpus.reading import Outcome, PartReader
+from deepocr.corpus.reading import PartOutcome, PartReader
 from deepocr.corpus.store import CorpusStore
 from deepocr.documents import DocumentLimits, DocumentProcesses
 from deepocr.engines.base import Engine
@@ -49,7 +49,7 @@ class Here:
         self.options = options
         self.engine = engine or ScriptedEngine(Script())
 
-    def __call__(self, shards: Sequence[int]) -> Iterator[Outcome]:
+    def __call__(self, shards: Sequence[int]) -> Iterator[PartOutcome]:
         limits = DocumentLimits()
         copies = Copies(max_bytes=limits.max_bytes)
         with DocumentProcesses(
@@ -62,7 +62,7 @@ class Here:
 
     async def _read(
         self, shard: int, part: int, processes: DocumentProcesses, copies: Copies
-    ) -> Outcome:
+    ) -> PartOutcome:
         async def start() -> Engine:
             return ScriptedEngine(Script())
 
@@ -72,7 +72,7 @@ class Here:
             EngineKeeper(self.engine, start),
             processes,
             copies,
-            Checking(False),
+            CheckOptions(False),
         )
         return await reader.read(shard, part)
 

@@ -12,7 +12,7 @@ import pytest
 
 from deepocr.book.files import WorkspaceError
 from deepocr.corpus.progress import Progress, kind_of, report_of
-from deepocr.corpus.reading import Outcome
+from deepocr.corpus.reading import PartOutcome
 from deepocr.corpus.run import _chosen, read_all
 from deepocr.corpus.store import CorpusStore, Listed, ShardDone
 from deepocr.engines.scripted import Reply, Script, ScriptedEngine
@@ -168,7 +168,7 @@ def test_a_cluster_that_fails_is_begun_again_while_pages_are_read(
     store, listed, here, progress = begin(tmp_path, corpus)
     begun: list[list[int]] = []
 
-    def fails(shards: Sequence[int]) -> Iterator[Outcome]:
+    def fails(shards: Sequence[int]) -> Iterator[PartOutcome]:
         begun.append(list(shards))
         yield next(iter(here(shards)))
         raise ConnectionError("a node went away")
@@ -182,7 +182,7 @@ def test_a_cluster_that_fails_is_begun_again_while_pages_are_read(
 def test_a_cluster_that_only_fails_ends_the_run(corpus: Path, tmp_path: Path) -> None:
     store, listed, _, progress = begin(tmp_path, corpus)
 
-    def fails(shards: Sequence[int]) -> Iterator[Outcome]:
+    def fails(shards: Sequence[int]) -> Iterator[PartOutcome]:
         raise ConnectionError("no node is there")
         yield
 

@@ -12,7 +12,7 @@ from deepocr.engines.base import Capabilities
 from deepocr.errors import InvalidInput
 from deepocr.tasks import PRESETS, TASKS
 from deepocr.types import Box, PageResult, Region, Word
-from deepocr.verification.checks import Check, fits, judge, plan
+from deepocr.verification.checks import Trial, fits, judge, plan
 from deepocr.verification.samples import Sample, find_phrase, load_samples
 from deepocr.verification.text import plain
 
@@ -190,7 +190,7 @@ def test_boxes_that_fit_a_phrase(box: Box, right: bool) -> None:
 
 def problems(sample_folder: Path, regions: Sequence[Region]) -> list[str]:
     (sample,) = load_samples(sample_folder)
-    check = Check(Sample(sample.path, sample.texts), "Convert to Markdown", "Base", (1,))
+    check = Trial(Sample(sample.path, sample.texts), "Convert to Markdown", "Base", (1,))
     page = PageResult(number=1, status="ok", size_px=(100, 100), regions=tuple(regions))
     return list(judge(check, [page], 0.0, None))
 

@@ -24,7 +24,7 @@ STUCK_S = 15.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class _Sighting:
     progress: TaskProgress
     since_s: float
 
@@ -39,7 +39,7 @@ class Sweeper:
         self._settings = settings
         self._store = store
         self._files = files
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, _Sighting] = {}
         self._silent_since_s: dict[str, float] = {}
         self._wake = threading.Event()
 
@@ -88,9 +88,9 @@ class Sweeper:
                 if snapshot is not None and not snapshot.final:
                     self._help(snapshot, now_s, now_s - seen.since_s)
 
-    def _see(self, task_id: str, progress: TaskProgress, now_s: float) -> Seen:
+    def _see(self, task_id: str, progress: TaskProgress, now_s: float) -> _Sighting:
         earlier = self._seen.get(task_id)
-        return earlier if earlier and earlier.progress == progress else Seen(progress, now_s)
+        return earlier if earlier and earlier.progress == progress else _Sighting(progress, now_s)
 
     def _help(self, snapshot: Snapshot, now_s: float, still_s: float) -> None:
         record = snapshot.record

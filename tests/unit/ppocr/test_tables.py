@@ -12,7 +12,7 @@ from deepocr.engines.ppocr.recognition.pieces import split_line
 from deepocr.engines.ppocr.structure.layout import find_blocks
 from deepocr.engines.ppocr.structure.layout_model import Seen
 from deepocr.engines.ppocr.tables.aligned import aligned_table, with_rows_beside
-from deepocr.engines.ppocr.tables.grid import Cell, Table, ruled_table, table_html
+from deepocr.engines.ppocr.tables.grid import GridCell, Table, ruled_table, table_html
 from deepocr.engines.ppocr.tables.rulings import Ruling, find_grids, find_rulings
 from deepocr.engines.ppocr.tables.tabular import is_tabular
 from tests.unit.ppocr.pages import line, prose, white
@@ -207,7 +207,7 @@ def test_light_gray_rules_and_a_dark_heading() -> None:
         lines += [line(120, 146 + 30 * row, name), line(420, 146 + 30 * row, f"{row} ppm")]
     table = table_in(picture, lines)
     assert (table.num_rows, table.num_columns) == (4, 2)
-    assert Cell(2, 1, "1 ppm") in table.cells
+    assert GridCell(2, 1, "1 ppm") in table.cells
 
 
 def test_a_line_over_two_cells_is_cut_at_the_rule() -> None:
@@ -230,7 +230,7 @@ def test_cells_with_several_lines_stay_cells() -> None:
         lines += [line(320, y + 24 * n, f"part {n} of {row}") for n in range(3)]
     table = table_in(picture, lines)
     assert (table.num_rows, table.num_columns) == (3, 2)
-    assert Cell(1, 1, "part 0 of 1 part 1 of 1 part 2 of 1") in table.cells
+    assert GridCell(1, 1, "part 0 of 1 part 1 of 1 part 2 of 1") in table.cells
 
 
 def test_a_frame_around_prose_is_no_table() -> None:
@@ -275,7 +275,7 @@ def test_aligned_table() -> None:
     table = aligned_table(numbers_table(), LINE_PX)
     assert table is not None
     assert (table.num_rows, table.num_columns) == (4, 3)
-    assert Cell(2, 1, "7.14") in table.cells
+    assert GridCell(2, 1, "7.14") in table.cells
 
 
 def table_of(rows: list[list[tuple[int, str]]], rules: tuple[Ruling, ...] = ()) -> Table:
@@ -319,7 +319,7 @@ def test_a_column_that_is_seldom_filled_keeps_its_place() -> None:
     rows[7].append((400, "(b)"))
     table = table_of([sorted(row) for row in rows])
     assert table.num_columns == 4
-    assert Cell(3, 2, "(a)") in table.cells
+    assert GridCell(3, 2, "(a)") in table.cells
 
 
 def test_headings_of_two_lines_above_a_rule_are_one_row() -> None:
@@ -339,8 +339,8 @@ def test_a_heading_reaches_as_far_as_the_rule_below_it() -> None:
         [(100, name), (300, "12"), (400, "13"), (500, "14")] for name in ("Pier", "Mill", "Wier")
     ]
     table = table_of(rows, (Ruling(224, 300, 540), Ruling(255, 100, 540)))
-    assert Cell(0, 1, "Rain", columns=3) in table.cells
-    assert Cell(0, 0, "Station", rows=2) in table.cells
+    assert GridCell(0, 1, "Rain", columns=3) in table.cells
+    assert GridCell(0, 0, "Station", rows=2) in table.cells
     assert table.num_heads == 2
 
 
@@ -350,7 +350,7 @@ def test_signs_of_currencies_belong_to_their_numbers() -> None:
         rows[number].insert(1, (300, "$"))
     table = table_of(rows)
     assert table.num_columns == 2
-    assert Cell(4, 1, "$418,204") in table.cells
+    assert GridCell(4, 1, "$418,204") in table.cells
 
 
 def test_numbers_found_as_one_line_are_parted() -> None:
@@ -379,7 +379,7 @@ def test_short_words_below_each_other_are_cells() -> None:
 def test_a_dollar_read_as_an_s_makes_no_column() -> None:
     rows = [[(100, f"item {n}"), (300, "S"), (400, f"{n}18,204")] for n in range(5)]
     rows[0][1] = (300, "$")
-    assert Cell(2, 1, "$218,204") in table_of(rows).cells
+    assert GridCell(2, 1, "$218,204") in table_of(rows).cells
 
 
 @pytest.mark.parametrize("price", ["12.50", "$12.50"])
@@ -399,9 +399,9 @@ def test_headings_over_several_columns_do_not_hide_the_columns() -> None:
     ]
     table = table_of(rows, (Ruling(255, 100, 600),))
     assert table.num_columns == 5
-    assert Cell(0, 1, "A4 paper", columns=2) in table.cells
-    assert Cell(0, 3, "A5 paper", columns=2) in table.cells
-    assert Cell(0, 0, "Font", rows=2) in table.cells
+    assert GridCell(0, 1, "A4 paper", columns=2) in table.cells
+    assert GridCell(0, 3, "A5 paper", columns=2) in table.cells
+    assert GridCell(0, 0, "Font", rows=2) in table.cells
 
 
 def test_numbers_above_the_only_rule_are_headings() -> None:
@@ -501,7 +501,7 @@ def test_text_that_fills_its_column_goes_on_in_the_next_line() -> None:
         [(300, "and the hills")],
     ]
     table = table_of(rows)
-    assert Cell(1, 1, "County of the valleys and the hills") in table.cells
+    assert GridCell(1, 1, "County of the valleys and the hills") in table.cells
 
 
 def test_wrapped_cells_are_joined_to_their_row() -> None:
@@ -515,7 +515,7 @@ def test_wrapped_cells_are_joined_to_their_row() -> None:
         ]
     table = aligned_table(lines, LINE_PX)
     assert table is not None
-    assert Cell(1, 1, "value 1 which goes on below it") in table.cells
+    assert GridCell(1, 1, "value 1 which goes on below it") in table.cells
     assert table.num_rows == 4
 
 
@@ -557,7 +557,7 @@ def test_a_table_beside_prose_is_a_block_of_its_own() -> None:
 
 
 def test_html_is_escaped() -> None:
-    cells = (Cell(0, 0, "<script>"), Cell(0, 1, "a & b"))
+    cells = (GridCell(0, 0, "<script>"), GridCell(0, 1, "a & b"))
     table = Table(cells, 1, 2, (0, 0, 1, 1), ())
     assert "<td>&lt;script&gt;</td><td>a &amp; b</td>" in table_html(table)
 

@@ -24,7 +24,7 @@ from deepocr.types import Box
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """A cell from (row, column) over `rows` and `columns`."""
 
     row: int
@@ -41,7 +41,7 @@ class Table:
     The first `num_heads` rows are headings.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[GridCell, ...]
     num_rows: int
     num_columns: int
     box_px: Box
@@ -221,7 +221,7 @@ def fill_cells(
         spans[first] = (max(rows, row - first[0] + 1), max(columns, column - first[1] + 1))
     cells = []
     for place, (rows, columns) in sorted(spans.items()):
-        cells.append(Cell(*place, join_lines(texts.get(place, ())), rows, columns))
+        cells.append(GridCell(*place, join_lines(texts.get(place, ())), rows, columns))
     box = (round(edges.xs[0]), round(edges.ys[0]), round(edges.xs[-1]), round(edges.ys[-1]))
     most = max((len(find_rows(inside)) for inside in texts.values()), default=0)
     ordered = tuple(line for inside in by_cell(lines).values() for line in inside)
