@@ -22,7 +22,7 @@ from deepocr.types import Page, PageResult, Word
 POINTS_PER_INCH = 72
 
 DEFAULT_DPI = 144.0
-"""For pictures that do not say how large they are on paper."""
+"""Resolution in dots per inch of pictures that do not state one."""
 
 EXIF_ORIENTATION = 0x0112
 
@@ -42,7 +42,7 @@ class Material:
 
 @dataclass(frozen=True, kw_only=True)
 class BookPage(FormPage):
-    """`result` may have fewer regions than the record, but all of its figures."""
+    """`result` may have other regions than the record, but it has all of its figures."""
 
     record: PageRecord
     material: Material
@@ -70,7 +70,7 @@ class BookPage(FormPage):
         }
 
     def add_to(self, pdf: PicturePdf) -> None:
-        """As it came where a PDF can hold it so, else without loss."""
+        """Adds the original JPEG where a PDF can hold it, else the picture without loss."""
         page = self.material.document.page(self.record.number, DEFAULT_DPI)
         jpeg = _original_jpeg(self.material)
         if jpeg is None:
@@ -117,7 +117,7 @@ class BookDocument(FormDocument):
 
 
 def _original_jpeg(material: Material) -> bytes | None:
-    """The document's bytes, if it is a JPEG that stands upright as it is."""
+    """The source file if it is a gray or RGB JPEG that needs no EXIF rotation, else None."""
     if material.document.kind != "picture":
         return None
     with Image.open(material.source) as image:
@@ -127,6 +127,6 @@ def _original_jpeg(material: Material) -> bytes | None:
 
 
 def size_pt(picture: Image.Image, dpi: float | None) -> tuple[float, float]:
-    """On paper."""
+    """The picture's width and height on paper, in points."""
     scale = POINTS_PER_INCH / (dpi or DEFAULT_DPI)
     return picture.width * scale, picture.height * scale

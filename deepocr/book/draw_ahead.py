@@ -8,10 +8,10 @@ from deepocr.allowance import Allowance
 from deepocr.book.page_reading import Prepared
 
 AHEAD = 3
-"""Pages drawn and waiting, beside those being read."""
+"""Number of drawn pages that wait, in addition to those being read."""
 
 PICTURE_BYTES = 256 << 20
-"""Memory for the pictures of pages in work; a page larger than that is worked on alone."""
+"""Memory in bytes for the pictures of pages in progress; a larger page is processed alone."""
 
 Place = TypeVar("Place")
 
@@ -25,7 +25,7 @@ async def read_drawn(
 ) -> None:
     """Draw pages one after the other, a few ahead, and read up to `jobs` at once.
 
-    Memory is bounded by the pages in work, whatever their number. The first error ends it all.
+    Memory is bounded however many pages there are. The first error stops everything and is raised.
     """
     memory = Allowance(PICTURE_BYTES)
     free, ahead = asyncio.Semaphore(jobs), asyncio.Semaphore(jobs + AHEAD)

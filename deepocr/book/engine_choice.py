@@ -1,4 +1,4 @@
-"""Where a run reads: an engine in this process, or servers elsewhere."""
+"""Where a run reads: with an engine in this process, or at remote servers."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from deepocr.errors import EngineUnavailable
 from deepocr.settings import Settings
 
 REMOTE_JOBS = 16
-"""Requests under way at once when --jobs does not say."""
+"""Number of concurrent requests to servers when --jobs is not given."""
 
 SERVICE_KEY = "OCR_SERVICE_KEY"
 """The environment variable with the API key for --service."""
@@ -45,20 +45,20 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def page_timeout_s(chosen: argparse.Namespace) -> float | None:
-    """For one reading of a page; None where only the servers' own limit counts."""
+    """Limit in seconds for one reading of a page; None if only the limit for servers applies."""
     return chosen.page_timeout or (None if is_elsewhere(chosen) else PAGE_TIMEOUT_S)
 
 
 def is_elsewhere(chosen: argparse.Namespace) -> bool:
-    """Whether servers read, and not this process."""
+    """Whether servers read the pages instead of this process."""
     return bool(chosen.url or chosen.service or chosen.replicate)
 
 
 async def start(chosen: argparse.Namespace, settings: Settings) -> tuple[Engine, int]:
-    """The engine, ready, and how many pages to give it at once.
+    """The engine, ready to read, and how many pages to give it at once.
 
-    Servers are given a few more than --jobs: these wait, ready to be sent. Raises EngineError
-    when the engine cannot be had.
+    Servers are given a few more pages than --jobs, so that the next ones are ready to be sent.
+    Raises EngineError if the engine cannot be started.
     """
     if not is_elsewhere(chosen):
         local = await asyncio.to_thread(create_engine, settings)
@@ -73,8 +73,8 @@ async def start(chosen: argparse.Namespace, settings: Settings) -> tuple[Engine,
 
 
 async def _start_remote(chosen: argparse.Namespace) -> Engine:
-    """Servers, each looked at before any page."""
-    # with its packages, which reading in this process does without
+    """An engine that reads at servers; each server is checked before any page is sent."""
+    # imported only here: reading in this process does not need their packages
     from deepocr.engines.remote.cog_api import CogServer
     from deepocr.engines.remote.engine import RemoteEngine, Retries
     from deepocr.engines.remote.servers import Server
@@ -102,12 +102,12 @@ async def _start_remote(chosen: argparse.Namespace) -> Engine:
 
 
 def positive(text: str) -> int:
-    """For argparse: a whole number from 1 on."""
+    """An argparse type: a whole number from 1 to a million."""
     return in_range(1, 1_000_000)(text)
 
 
 def seconds(text: str) -> float:
-    """For argparse: a time greater than 0."""
+    """An argparse type: a number of seconds greater than 0."""
     value = float(text)
     if not 0 < value < 1e6:
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds greater than 0")
@@ -115,7 +115,7 @@ def seconds(text: str) -> float:
 
 
 def in_range(least: int, most: int) -> Callable[[str], int]:
-    """For argparse: a whole number within bounds."""
+    """An argparse type for whole numbers from `least` to `most`."""
 
     def number(text: str) -> int:
         value = int(text)

@@ -1,4 +1,4 @@
-"""The engine of a run, started again when it broke."""
+"""The engine of a run, which is restarted when it breaks."""
 
 import asyncio
 import contextlib
@@ -13,16 +13,16 @@ from deepocr.errors import EngineBroken, EngineError, reason
 log = logging.getLogger(__name__)
 
 MAX_IN_VAIN = 2
-"""Starts of the engine after which not a single page was read, before the run is given up."""
+"""Most restarts of the engine in a row without a single page read; then the run is given up."""
 
 Made = TypeVar("Made")
 
 
 class EngineKeeper:
-    """Gives the engine to many pages at once.
+    """Shares the engine among many pages at once.
 
-    Pages in hand when it breaks are suspects: they are read again alone, one after the other,
-    before any other page. The one that breaks it a second time is at fault.
+    Pages being read when it breaks are suspects: they are read again alone, one after another,
+    before any other page. A page that breaks it a second time is at fault.
     """
 
     def __init__(self, engine: Engine, start: Callable[[], Awaitable[Engine]]) -> None:
@@ -37,10 +37,10 @@ class EngineKeeper:
     async def use(
         self, work: Callable[[Engine], Awaitable[Made]], *, suspect: bool = False
     ) -> Made | None:
-        """What `work` makes with the engine, or None when it broke the engine twice.
+        """The result of `work` with the engine, or None if it broke the engine twice.
 
-        A `suspect` is read alone from the start, and one break is enough. Raises EngineBroken when
-        starting the engine again does not help.
+        A `suspect` is read alone from the start, and one break is enough. Raises EngineBroken if
+        restarting the engine does not help.
         """
         if suspect:
             self._suspects += 1
@@ -53,7 +53,8 @@ class EngineKeeper:
                     except EngineBroken as error:
                         if not suspect:
                             self._suspects += 1
-                        # still in its place: or the next suspect would begin on the old engine
+                        # while it holds its place, or the next suspect would begin on the broken
+                        # engine
                         await self._start_again(engine, error)
                     else:
                         self._in_vain = 0

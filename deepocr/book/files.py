@@ -1,4 +1,4 @@
-"""The folder that a run owns, and what goes wrong with writing into it."""
+"""Writing into the folder that a run owns, with errors that tell the user what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +14,12 @@ LOCK_NAME = ".lock"
 
 
 class WorkspaceError(StorageError):
-    """The output folder cannot be used: taken, full, read-only, or of another job."""
+    """The output folder cannot be used: it is in use, full, read-only, or holds another job."""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the block cannot write raises WorkspaceError."""
+    """Turns an OSError in the block into a WorkspaceError."""
     try:
         yield
     except OSError as error:
@@ -31,29 +31,29 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[IO[bytes]]:
-    """`files.new_file`. Raises WorkspaceError where the folder does not take it."""
+    """Like `files.new_file`, but raises WorkspaceError if the file cannot be written."""
     with writing(path), files.new_file(path) as file:
         yield file
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """The whole content or nothing; text as UTF-8. Raises WorkspaceError."""
+    """Writes the whole content or nothing; text is encoded as UTF-8. Raises WorkspaceError."""
     with new_file(path) as file:
         file.write(content.encode("utf-8", "replace") if isinstance(content, str) else content)
 
 
 def make_folder(path: Path) -> None:
-    """With its parents; one that is there is fine. Raises WorkspaceError."""
+    """Creates the folder and its parents; it may exist already. Raises WorkspaceError."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """The folder, made if needed, for this process alone.
+    """Locks the folder for this process alone; creates it if needed.
 
-    The kernel lets go of the lock when the process dies, however it dies. Raises WorkspaceError
-    when another run holds it or the folder cannot be written.
+    The kernel releases the lock however the process ends. Raises WorkspaceError if another run
+    holds it or the folder cannot be written.
     """
     make_folder(folder)
     with writing(folder):

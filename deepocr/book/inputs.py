@@ -1,4 +1,4 @@
-"""The inputs of a run: files, folders and globs, and the folder each gets."""
+"""The inputs of a run: files, folders and globs, and the output folder of each document."""
 
 import glob
 import re
@@ -10,7 +10,7 @@ from deepocr.book.workspace import hash_file
 from deepocr.errors import InvalidInput, UnreadableDocument
 
 SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-"""Files of a folder that are taken; a file named on its own may be called anything."""
+"""Endings of the files that are taken from a folder; a file given by itself may have any name."""
 
 MAX_NAME_CHARS = 100
 
@@ -24,9 +24,9 @@ class InputFile:
 
 
 def find_sources(inputs: Sequence[str]) -> list[InputFile]:
-    """Files as given; of a folder its documents by name, not those in folders below; a pattern
-    with *, ? or [ is expanded where the shell did not. Each file once. Two of the same name get
-    folders `name` and `name-2`. Raises InvalidInput for what is not there."""
+    """The files to read, each once: files as given, the documents directly in a folder, sorted by
+    name, and the matches of a pattern with *, ? or [ that the shell did not expand. Two of the same
+    name get the folders `name` and `name-2`. Raises InvalidInput for an input without documents."""
     paths: dict[Path, Path] = {}
     for text in inputs:
         for path in _expand(text):
@@ -35,7 +35,7 @@ def find_sources(inputs: Sequence[str]) -> list[InputFile]:
     sources = []
     for path in paths.values():
         name = _free_name(folder_name(path), taken)
-        # folders that differ by case alone are one folder on some disks
+        # on some disks, folders whose names differ only by case are the same
         taken.add(name.casefold())
         sources.append(InputFile(path, name))
     return sources
@@ -70,7 +70,7 @@ class WatchedFile:
             )
 
     def _look(self) -> tuple[int, int, int, int]:
-        """What changes when the file is written, moved over or removed."""
+        """Values that change when the file is written or replaced. Raises UnreadableDocument."""
         try:
             status = self.path.stat()
         except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Paragraphs and tables that run over the end of a page, put together again."""
+"""Joins paragraphs and tables that continue on the next page."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -19,8 +19,8 @@ _ENDED = re.compile(r"[.!?:;…。！？：；][\"'”’»)\]]*$")
 
 
 def joined(pages: Iterable[PageResult]) -> Iterator[PageResult]:
-    """The pages in order; a paragraph or table that goes on stands whole on the page where it
-    begins. Pages are held back only while something may still go on."""
+    """The pages in order, each paragraph or table whole on the page where it begins. Pages are held
+    back only while their last region may still continue."""
     held: list[PageResult] = []
     for page in pages:
         whole = _join(held[0], page) if held else None
@@ -33,13 +33,13 @@ def joined(pages: Iterable[PageResult]) -> Iterator[PageResult]:
             yield from (first, *held[1:])
             held = [rest]
         else:
-            # all of this page went to the one before, which may go on beyond it
+            # all of this page moved to the one before, which may continue even further
             held = [first, *held[1:], rest]
     yield from held
 
 
 def _join(before: PageResult, after: PageResult) -> tuple[PageResult, PageResult] | None:
-    """Both pages with the running part on the first, or None when nothing goes on."""
+    """Both pages with the continued part on the first, or None if nothing continues."""
     if not before.regions or not after.regions or "failed" in (before.status, after.status):
         return None
     last, first = before.regions[-1], after.regions[0]
@@ -70,8 +70,8 @@ def _join_paragraphs(last: str, first: str) -> str | None:
 
 
 def _join_tables(last: str, first: str) -> str | None:
-    """One table where both have as many columns; heading rows said again (without `<thead>`: the
-    first row) are said once."""
+    """One table, or None if the numbers of columns differ. Repeated heading rows (without
+    `<thead>`, the first row) are left out."""
     upper, lower = _ROW.findall(last), _ROW.findall(first)
     end = _TABLE_END.search(last)
     if not upper or not lower or not end or not _TABLE_START.match(first):
@@ -80,7 +80,7 @@ def _join_tables(last: str, first: str) -> str | None:
         return None
     marked = _HEAD.search(last)
     heads = len(_ROW.findall(marked[0])) if marked else 1
-    # a second heading or body cannot stand in the body that goes on
+    # a second <thead> or <tbody> cannot be inside the body that continues
     rows = _SECTION.sub("", _TABLE_END.sub("", _TABLE_START.sub("", first, count=1)))
     if upper[:heads] == lower[:heads]:
         for row in lower[:heads]:

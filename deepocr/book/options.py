@@ -7,16 +7,16 @@ from typing import Any, Literal
 from deepocr.types import Dpi, Job
 
 CheckedPages = Literal["layer", "all", "none"]
-"""Pages that are held against a witness: those with a sound text layer, which costs nothing, all
-(the CPU reader reads the others), or none."""
+"""Pages to check against a witness: those with a sound text layer, which costs nothing; all (the
+CPU reader is the witness of the others); or none."""
 
 OverlayForm = Literal["png", "pdf"]
 
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """What decides a page's answer, beside the page and the engine. One reading of it may take
-    `page_timeout_s`."""
+    """What determines a page's result besides the page and the engine. `page_timeout_s` limits one
+    reading of a page."""
 
     job: Job
     dpi: Dpi = "auto"
@@ -26,8 +26,8 @@ class ReadingOptions:
     page_timeout_s: float | None = None
 
     def identity(self, engine: str) -> Mapping[str, Any]:
-        """For comparison with an earlier run's."""
-        # folders of the time before checks go on with the default
+        """What two runs must have in common to use the same folder."""
+        # the default is left out, so that folders from before there were checks still match
         check = {} if self.check == "layer" else {"check": self.check}
         return {
             **check,
@@ -44,8 +44,8 @@ class ReadingOptions:
 
 @dataclass(frozen=True)
 class WritingOptions:
-    """What is made of the pages; may change from run to run without reading anything again. `forms`
-    are names of `render.forms.FORMS`."""
+    """Which outputs are written; they may change between runs without reading any page again.
+    `forms` are names of `render.forms.FORMS`."""
 
     forms: frozenset[str] = frozenset()
     overlay: OverlayForm | None = None
@@ -57,7 +57,7 @@ class WritingOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """A whole run: `jobs` pages are read at once."""
+    """Options of a whole run. `jobs` is the number of pages read at once."""
 
     reading: ReadingOptions
     writing: WritingOptions = WritingOptions()

@@ -1,4 +1,4 @@
-"""Which way a page lies: told from the shape of its lines.
+"""The orientation of a page, detected from the shape of its lines.
 
 Lines of text leave white gaps across the reading direction, so ink summed along lines varies much
 more than ink summed across them: that tells upright from sideways. In Latin, Greek and Cyrillic
@@ -16,22 +16,23 @@ from PIL import Image
 from deepocr.types import Box, Word
 
 STRIPS = 5
-"""Columns of text rarely line up with each other: each strip is looked at by itself."""
+"""Number of vertical strips, examined one by one: lines in different columns rarely align."""
 
 SIDEWAYS_RATIO = 1.6
 """How much more the ink must vary along the page than down it. Text pages show 1.8 to 11."""
 
 MIN_ENERGY = 0.04
-"""Variation of ink below which there are no lines to tell anything from."""
+"""Variation of ink below which a page has no recognizable lines."""
 
 UPSIDE_DOWN = 0.15
-"""How far the balance of risers and hangers, -1 to 1, must be below 0. Text shows 0.2 to 0.7."""
+"""A page is upside down if its balance of ascenders and descenders, -1 to 1, is below the negative
+of this. Upright text shows 0.2 to 0.7."""
 
 CORE = 0.4
-"""Rows of a line with at least this share of its fullest row's ink are its small letters."""
+"""Rows of a line with at least this share of its fullest row's ink are the body of its letters."""
 
 MIN_RISERS = 3.0
-"""Ink above and below small letters, in rows of full ink, that is needed to tell up from down."""
+"""Least ink above and below the small letters, in rows of full ink, to tell up from down."""
 
 GRID = 12
 LEAST_COVER = 0.25
@@ -39,23 +40,24 @@ LEAST_COVER = 0.25
 much of a pattern as lines do."""
 
 MAX_ASPECT = 3.0
-"""A receipt or a web page in one piece is not judged: its strips are too thin to show lines."""
+"""Ratio of sides above which a page, such as a receipt or a whole web page, is not judged: its
+strips are too thin to show lines."""
 
 LINE_HEIGHT_PX = range(6, 41)
-"""Of one line of text in the small copy that `ink.ink_mask` makes."""
+"""Height in pixels of a line of text in the small copy that `ink.ink_mask` makes."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a page looks like. `turns` are the ways to turn it, clockwise and most likely first;
-    (0,) when it looks upright. `has_lines` is whether it looks like text at all."""
+    """What a page looks like. `turns` are the degrees clockwise that may make it upright, the most
+    likely first; (0,) if it looks upright. `has_lines` is whether it looks like text at all."""
 
     turns: tuple[int, ...]
     has_lines: bool
 
 
 def look_at(mask: Image.Image, words: Sequence[Word] = ()) -> Look:
-    """How the page with this ink lies; `words` are those of the PDF's own text layer."""
+    """The look of the page with this ink; `words` are those of the PDF's own text layer."""
     down, along = _line_energy(mask), _line_energy(mask.transpose(Image.Transpose.ROTATE_90))
     has_lines = max(down, along) > MIN_ENERGY
     lying = _words_lie(words)
@@ -73,13 +75,13 @@ def look_at(mask: Image.Image, words: Sequence[Word] = ()) -> Look:
 def _is_judged(mask: Image.Image) -> bool:
     """Whether there is enough on the page to tell how it lies."""
     cells = mask.resize((GRID, GRID), Image.Resampling.BOX).histogram()
-    # a cell counts from 2 of 255 on, a hundredth of it ink
+    # a cell counts if its value is at least 2 of 255, about one percent of ink
     cover = sum(cells[2:]) / GRID**2
     return cover >= LEAST_COVER and max(mask.size) <= MAX_ASPECT * min(mask.size)
 
 
 def _line_energy(mask: Image.Image) -> float:
-    """How sharply ink changes from row to row, by the ink there is: high for lines of text."""
+    """How sharply the ink changes from row to row, relative to all ink: high for lines of text."""
     change = ink = 0.0
     for profile in _profiles(mask):
         # a ruled line is full of ink; it must not outweigh the text around it
@@ -90,7 +92,7 @@ def _line_energy(mask: Image.Image) -> float:
 
 
 def _rise(mask: Image.Image) -> float:
-    """The balance of ink above against below the small letters, -1 to 1; 0 when unclear."""
+    """The balance of ink above and below the small letters, -1 to 1 (above); 0 if unclear."""
     above = below = 0.0
     for profile in _profiles(mask):
         for band in _bands(profile):
@@ -132,7 +134,7 @@ def _bands(profile: Sequence[float]) -> list[Sequence[float]]:
 
 
 def _words_lie(words: Sequence[Word]) -> bool | None:
-    """Whether the PDF's own words stand on end; None when too few of them can tell."""
+    """Whether the PDF's own words run vertically; None if they are too few or disagree."""
     long_words = [word for word in words if len(word.text) >= 4]
     if len(long_words) < 10:
         return None

@@ -1,4 +1,4 @@
-"""What is made of a document on request, from its records: nothing is read again."""
+"""The outputs of a document, made from its records without reading any page again."""
 
 import io
 import logging
@@ -24,7 +24,7 @@ from deepocr.render.text_forms import Form
 log = logging.getLogger(__name__)
 
 JPEG_QUALITY = 85
-"""Of overlays."""
+"""JPEG quality of the pages in overlay.pdf."""
 
 Write = Callable[[Material], None]
 
@@ -32,7 +32,7 @@ Write = Callable[[Material], None]
 def write_outputs(material: Material) -> tuple[str, ...]:
     """document.mmd, document.json and whatever `options.writing` asks for. Blocking.
 
-    One that fails does not take the others with it; returned is a sentence for each.
+    If one fails, the others are still written. Returns a sentence for each failure.
     """
     failures = []
     for name, write in _wanted(material):
@@ -46,7 +46,7 @@ def write_outputs(material: Material) -> tuple[str, ...]:
 
 
 def _wanted(material: Material) -> Iterator[tuple[str, Write]]:
-    """What to write, with a name for each."""
+    """The outputs to write: the name of each and the function that writes it."""
     writing = material.options.writing
     yield "document.mmd", _stitched("document.mmd", write_markdown)
     yield "document.json", _stitched("document.json", write_json)
@@ -62,10 +62,10 @@ def _wanted(material: Material) -> Iterator[tuple[str, Write]]:
 
 
 OWN_FORMS = {"raw", "markdown", "json"}
-"""Forms that have files of their own here."""
+"""Forms that are not written through FORMS."""
 
 FILE_NAMES = {"pdf": "searchable.pdf"}
-"""Other names than `document` with the form's suffix."""
+"""File names of forms that are not `document` with the form's suffix."""
 
 
 def _formed(name: str, form: Form) -> Write:
@@ -98,7 +98,7 @@ def write_overlay_pngs(material: Material) -> None:
 
 
 def write_overlay_pdf(material: Material) -> None:
-    """overlay.pdf: every page as a picture with its regions, a page that cannot be drawn empty."""
+    """overlay.pdf: each page as a picture with its regions, or empty if it cannot be drawn."""
     with new_file(material.workspace.folder / "overlay.pdf") as file:
         pdf = PicturePdf(file)
         for record in material.records():

@@ -1,4 +1,5 @@
-"""One page, read as well as it can be: looked at, turned, read again where that helps."""
+"""Reads one page as well as possible: finds its orientation, turns it, reads it again if that
+helps."""
 
 import asyncio
 import time
@@ -25,7 +26,7 @@ from deepocr.types import Job, Page, PageResult, PageStatus
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A page drawn and looked at. `page` is None where it could not be drawn (`failed`)."""
+    """A page that is drawn and examined. `page` is None if it could not be drawn (see `failed`)."""
 
     number: int
     page: Page | None
@@ -37,13 +38,13 @@ class Prepared:
 
     @property
     def num_bytes(self) -> int:
-        """Memory its picture takes."""
+        """Memory in bytes that its picture takes."""
         return 0 if self.page is None else 3 * self.page.size_px[0] * self.page.size_px[1]
 
 
 @dataclass(frozen=True)
 class ReadPage:
-    """A page that is done, ready to be kept; `seconds` by stage and by reading."""
+    """A finished page, ready to be saved, with its seconds by stage and those of each reading."""
 
     record: PageRecord
     figures: tuple[CutFigure, ...]
@@ -52,7 +53,7 @@ class ReadPage:
 
 
 def prepare(document: Document, number: int) -> Prepared:
-    """Draw a page and look at it. Blocking."""
+    """Draw a page and examine its ink and orientation. Blocking."""
     started_s = time.perf_counter()
     try:
         page = document.page(number)
@@ -73,7 +74,8 @@ def not_drawn(number: int, failed: PageResult | None = None) -> Prepared:
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """Whether pages are held against a witness; `reader` reads those without a text layer."""
+    """Whether pages are checked against a witness; `reader` is the one for pages without a text
+    layer."""
 
     wanted: bool
     reader: Engine | None = None
@@ -86,10 +88,10 @@ async def read_prepared(
     options: ReadingOptions,
     checking: CheckOptions,
 ) -> ReadPage:
-    """Read a page up to `max_readings` times and keep the best reading, its figures cut out of the
-    `document`; without one there are none.
+    """Read a page up to `max_readings` times and keep the best reading. Its figures are cut out of
+    the `document`; without one there are no figures.
 
-    Whatever goes wrong makes it a failed page. Raises UnsupportedTask and EngineBroken.
+    Raises UnsupportedTask and EngineBroken; any other error makes it a failed page.
     """
     try:
         return await _read(engine, document, prepared, options, checking)
@@ -101,7 +103,7 @@ async def read_prepared(
 
 
 def failed_reading(prepared: Prepared, failed: PageResult) -> ReadPage:
-    """A page that could not be read, ready to be kept."""
+    """A page that could not be read, ready to be saved."""
     dpi = prepared.page.dpi if prepared.page else None
     return ReadPage(PageRecord(replace(failed, dpi=dpi)), (), prepared.seconds)
 
@@ -149,11 +151,11 @@ async def _read(
 async def _climb(
     engine: Engine, page: Page, look: Look, options: ReadingOptions, checking: CheckOptions
 ) -> list[Reading]:
-    """Read in one way after the other until a reading is good or the readings are used up."""
+    """Read in one way after another until a reading is good or `max_readings` is reached."""
     readings: list[Reading] = []
     witness = None
     if checking.wanted:
-        # beside the engine, which does not wait for it
+        # in parallel: the engine does not wait for it
         witness = asyncio.create_task(find_witness(page, checking.reader))
     try:
         for rung in retries.rungs(options.job, look, engine.capabilities):
@@ -184,14 +186,15 @@ async def _read_once(engine: Engine, page: Page, job: Job, timeout_s: float | No
 async def _checked(
     page: Page, result: PageResult, turned: int, witness: Witness, checking: CheckOptions
 ) -> PageResult:
-    """With what the witness says; it saw the page as it lies."""
+    """The result with its check. The witness saw the unturned page, so the regions are turned back
+    for the comparison."""
     laid = turn_back(result, turned)
     check = await check_page(page, laid.regions, checking.reader, witness=witness)
     return turn_upright(replace(laid, check=check), turned)
 
 
 def _judge(kept: Reading, readings: list[Reading], look: Look) -> tuple[PageStatus, str | None]:
-    """The page's status, and what there is to say about it."""
+    """The page's status, and a note if there is something to explain."""
     if kept.status in ("failed", "truncated", "repetition"):
         return kept.status, None
     if not retries.is_empty(kept, look):

@@ -18,7 +18,8 @@ from deepocr.types import Box, Page, PageResult, Region
 log = logging.getLogger(__name__)
 
 FIGURE_DPI = 300
-"""Figures of a PDF are drawn at this, or at the reading's own resolution where that is higher."""
+"""Resolution in dots per inch at which figures of a PDF are drawn, unless the reading's own is
+higher."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class CutFigure:
 
 
 def upright_picture(document: Document, record: PageRecord) -> Image.Image | None:
-    """The page as a reader holds it; None where it cannot be drawn, as when it was read."""
+    """The page turned upright; None if it cannot be drawn."""
     try:
         return turn(document.page(record.number), record.turned).image
     except InvalidInput:
@@ -38,13 +39,13 @@ def upright_picture(document: Document, record: PageRecord) -> Image.Image | Non
 
 
 def figure_file(page: int, number: int) -> str:
-    """Where figure `number` (from 1) of a page lies, from the document's folder."""
+    """Path of figure `number` (from 1) of a page, relative to the document's folder."""
     return f"images/{page_name(page)}_{number}.png"
 
 
 def figure_places(result: PageResult, record: PageRecord) -> dict[int, Figure]:
-    """A page's figures by their region as it is shown now: in their order, for a region in front
-    of them may have been left out or put in."""
+    """A page's figures by the index of their region in `result`. They are matched by order, because
+    regions before them may have been removed or inserted."""
     places = [index for index, region in enumerate(result.regions) if is_figure(region)]
     order = sorted(record.figures, key=lambda figure: figure.region)
     return dict(zip(places, order, strict=True))
@@ -55,8 +56,8 @@ def cut_figures(
 ) -> tuple[CutFigure, ...]:
     """The figures of a page. Blocking.
 
-    `result` is on the page turned clockwise by `turned`, and so are the cut pictures: as one looks
-    at them when reading. Their `box_px` is on the page as it lies.
+    `result` has the coordinates of the page turned clockwise by `turned`, and the cut pictures are
+    turned like it. Their `box_px` is on the unturned page.
     """
     regions = figures_of(result)
     if not regions:

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ from tqdm import tqdm
 from deepocr.types import PageStatus, Verdict
 
 LINE_EVERY_S = 5.0
-"""Between plain lines."""
+"""Least time in seconds between plain lines."""
 
 STATUSES: tuple[PageStatus, ...] = (
     "ok",
@@ -26,7 +26,7 @@ STATUSES: tuple[PageStatus, ...] = (
 
 
 def describe(counts: Counter[PageStatus]) -> str:
-    """`12 ok, 1 failed`: those that occur, in a fixed order."""
+    """Counts such as `12 ok, 1 failed`: the statuses that occur, in a fixed order."""
     return ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name]) or "no pages"
 
 
@@ -34,24 +34,24 @@ VERDICTS: tuple[Verdict, ...] = ("confirmed", "doubtful", "contradicted", "no wi
 
 
 def describe_verdicts(counts: Counter[Verdict]) -> str:
-    """`11 confirmed, 1 no witness`."""
+    """Counts such as `11 confirmed, 1 no witness`."""
     return ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
 
 
 def pages(number: int) -> str:
-    """`1 page`, `2 pages`."""
+    """A count such as `1 page` or `2 pages`."""
     return f"{number} page{'' if number == 1 else 's'}"
 
 
 def say(line: str, stream: TextIO | None = None) -> None:
-    """A line for the person at the terminal, at once."""
+    """Print a line for the user without buffering."""
     stream = sys.stdout if stream is None else stream
     stream.write(f"{line}\n")
     stream.flush()
 
 
 class ProgressLine:
-    """Pages of one document. `already` counts pages that an earlier run has read."""
+    """Shows how many pages are done. `already` counts pages that an earlier run has read."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""What is kept about a page between its reading and the book's last page.
+"""What is saved about a page until the whole book is read.
 
 A record has no timings: everything in it follows from the page, the engine and the settings, so
-that a run that was killed and went on ends in the same bytes as one that was not. Timings go to
+that an interrupted and resumed run writes the same bytes as an uninterrupted one. Timings go to
 `timings.jsonl`.
 """
 
@@ -14,9 +14,9 @@ from deepocr.types import Box, FinishReason, PageResult, PageStatus, Verdict
 
 @dataclass(frozen=True)
 class Attempt:
-    """One reading of a page. `turned` is by how many degrees clockwise the page was turned
-    before it; `agreement` is the share of the PDF's own words that were found, 0 to 1; `verdict`
-    is the witness's, where there was a check."""
+    """One reading of a page. `turned` is by how many degrees clockwise the page was turned before
+    it; `agreement` is how far its words and the PDF's own are the same, 0 to 1; `verdict` is that
+    of the check, if there was one."""
 
     task: str
     preset: str
@@ -45,8 +45,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class PageRecord:
-    """A page that is done. `result` has its boxes on the page as the document shows it, also
-    where the page was turned for reading."""
+    """A finished page. `result` has its boxes on the page as the document shows it, even if the
+    page was turned for reading."""
 
     result: PageResult
     turned: int = 0
@@ -65,4 +65,4 @@ class PageRecord:
 
 
 RECORD: TypeAdapter[PageRecord] = TypeAdapter(PageRecord)
-"""To JSON and back."""
+"""Converts records to JSON and back."""

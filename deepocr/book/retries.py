@@ -1,13 +1,13 @@
 """Reading a page again when a reading went wrong, and which reading to keep.
 
-A reading is kept by these rules, the first that tells two apart decides:
+The best reading is found by these rules; the first that tells two readings apart decides:
 
 1. it did not fail;
 2. it has text (a page without ink is never read);
 3. it ended properly: no loop, not cut off;
 4. its witness, where there is one, does not contradict it;
 5. it agrees better with its witness, or with the PDF's own text layer, in steps of 5 %;
-6. the engine was surer of it, in steps of 2 %;
+6. the engine was more confident, in steps of 2 %;
 7. it has clearly more text (twice as much);
 8. it came first.
 """
@@ -30,17 +30,18 @@ OTHER_PRESET = {
     "Small": "Base",
     "Tiny": "Base",
 }
-"""Gundam and Large fail on different pages; the small ones step up."""
+"""The preset to try next: Gundam and Large fail on different pages; smaller presets step up."""
 
 OTHER_TASK = {
     "Convert to Markdown": "Free OCR",
     "Free OCR": "Convert to Markdown",
     "OCR with Boxes": "Free OCR",
 }
-"""The prompts that ask for the same text in another way; the other tasks have no such prompt."""
+"""The task to try next, whose prompt asks for the same text in another way; other tasks have none.
+"""
 
 SURE = 0.9
-"""Confidence from which a page that was turned need not be read as it lies as well."""
+"""Confidence from which a turned page need not be read unturned as well."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class Reading:
-    """What came of a rung. `result` is still on the turned page."""
+    """The outcome of a rung. `result` still has the coordinates of the turned page."""
 
     rung: Rung
     result: PageResult
@@ -61,25 +62,25 @@ class Reading:
 
     @property
     def status(self) -> PageStatus:
-        """As if it were the only reading: `ok`, `truncated`, `repetition`, or `failed`."""
+        """The reading's own status: `ok`, `truncated`, `repetition`, or `failed`."""
         if self.result.status == "ok" and has_loop(self.result.raw):
             return "repetition"
         return self.result.status
 
     @property
     def characters(self) -> int:
-        """Letters and digits that were read."""
+        """Number of letters and digits that were read."""
         return sum(len(token) for token in tokens(text_of(self.result)))
 
     @property
     def contradicted(self) -> bool:
-        """By its witness."""
+        """Whether its witness contradicts it."""
         return self.result.check is not None and self.result.check.verdict == "contradicted"
 
     @property
     def witnessed(self) -> float:
-        """How far the witness and the text say the same, 0 to 1: the lesser of coverage and
-        support, or what the layer's words say where there was no check."""
+        """How far the witness and the text agree, 0 to 1: the lesser of coverage and support, or
+        the agreement with the text layer if there was no check."""
         check = self.result.check
         if check is None or check.coverage is None or check.support is None:
             return self.agreement or 0.0
@@ -105,8 +106,8 @@ class Reading:
 def rungs(job: Job, look: Look, capabilities: Capabilities) -> Iterator[Rung]:
     """Ways to read a page, the most promising first, each once.
 
-    A page that seems to lie wrong is turned first and then read as it lies: its picture can
-    deceive. After that another preset and another prompt, turned the way that is most likely.
+    A page that does not look upright is read turned first and then unturned, because its look can
+    deceive. After that come another preset and another prompt, with the most likely turn.
     """
     turns = look.turns if 0 in look.turns else (*look.turns[:1], 0, *look.turns[1:])
     ways = [Rung(job, turned) for turned in turns]
@@ -115,7 +116,7 @@ def rungs(job: Job, look: Look, capabilities: Capabilities) -> Iterator[Rung]:
     if OTHER_TASK.get(job.task) in capabilities.tasks:
         ways.append(Rung(replace(job, task=OTHER_TASK[job.task]), turns[0]))
     if look.has_lines:
-        # the last straw for a page whose lines are seen but give no text
+        # the last resort for a page whose lines are visible but give no text
         ways.append(Rung(job, (turns[0] + 180) % 360))
     return iter(dict.fromkeys(ways))
 
@@ -130,26 +131,26 @@ def is_good(reading: Reading, look: Look) -> bool:
 
 
 def is_settled(readings: Sequence[Reading], look: Look) -> bool:
-    """Whether reading goes no further: one is good, nothing works, or turned and unturned both
-    ended well and only their choice is open."""
+    """Whether to stop: the last reading is good, all have failed, or a turned and an unturned
+    reading both ended well, so that only the choice between them is left."""
     if is_good(readings[-1], look):
         return True
     if all(reading.status == "failed" for reading in readings):
-        # the engine has had its own retries; another preset does not mend a broken engine
+        # the engine has its own retries; another preset does not repair a broken engine
         return True
     fine = [r for r in readings if r.status == "ok" and not is_empty(r, look)]
     return any(r.rung.turned for r in fine) and any(not r.rung.turned for r in fine)
 
 
 def is_promising(rung: Rung, readings: Sequence[Reading], look: Look) -> bool:
-    """Whether to try a rung: a page that gave text is not turned for what contradicts it."""
+    """Whether to try a rung: a page that gave text is not turned in unlikely directions."""
     if rung.turned in (*look.turns, 0):
         return True
     return not any(r.status == "ok" and not is_empty(r, look) for r in readings)
 
 
 def is_empty(reading: Reading, look: Look) -> bool:
-    """Whether a page with ink gave no text. Without lines of text a found figure is enough."""
+    """Whether a page with ink gave no text. If it has no lines of text, any region is enough."""
     if reading.characters:
         return False
     return look.has_lines or not reading.result.regions
@@ -168,6 +169,6 @@ def _rank(reading: Reading) -> tuple[bool, bool, bool, bool, int, int, int]:
         not reading.contradicted,
         round(20 * reading.witnessed),
         round(50 * (reading.result.confidence or 0.0)),
-        # a loop's length says nothing for it
+        # the length of a loop is no merit
         int(math.log2(reading.characters + 1)) if reading.status == "ok" else 0,
     )

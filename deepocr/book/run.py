@@ -46,19 +46,19 @@ from deepocr.types import PageStatus, Verdict
 log = logging.getLogger(__name__)
 
 SOURCE_NAME: ContextVar[str] = ContextVar("SOURCE_NAME", default="")
-"""The document that is being worked on, for the log."""
+"""Name of the document that is being processed, for the log."""
 
 TOGETHER = 8
-"""Documents that are open at once, so that many small ones keep an engine as busy as a book."""
+"""Number of documents open at once, so that many small ones keep an engine as busy as a book."""
 
 
 MAX_LOST = 2
-"""Runs that may be killed while they read one and the same page."""
+"""Number of runs that ended while reading a page from which on the page counts as failed."""
 
 
 @dataclass(eq=False)
 class OpenBook:
-    """A document that is being read. `error` ends it; the others go on."""
+    """A document that is being read. `error` ends this document; the others continue."""
 
     source: InputFile
     file: WatchedFile
@@ -85,8 +85,8 @@ Place = tuple[OpenBook, int]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one document: its folder, its pages' statuses, what could not be written of
-    it, and the error that ended it."""
+    """The outcome of one document: its folder, its pages' statuses, which outputs could not be
+    written, and the error that ended it."""
 
     source: InputFile
     folder: Path | None = None
@@ -104,14 +104,14 @@ async def read_documents(
     processes: DocumentProcesses,
     reader: Engine | None = None,
 ) -> AsyncGenerator[Outcome, None]:
-    """Read what is not read yet of every document and write each out.
+    """Read all pages that are not read yet and write each document's outputs.
 
     `reader` checks pages that have no text layer.
 
-    Pages that failed in an earlier run are tried again. What is wrong with one document, its
-    pages or its folder, is in its Outcome and does not stop the others. Raises UnsupportedTask, and
-    EngineBroken when the engine cannot be started again, after the Outcomes of the documents in
-    work. Whatever ends it, pages that are done stay done.
+    Pages that failed in an earlier run are tried again. A problem with one document, its pages or
+    its folder is reported in its Outcome and does not stop the others. Raises UnsupportedTask, and
+    EngineBroken if the engine cannot be restarted, after the Outcomes of the open documents.
+    However it ends, finished pages are kept.
     """
     check_task(keeper.engine.capabilities, options.reading.job)
     wanted = options.reading.check != "none" and options.reading.job.task in CHECKED_TASKS
@@ -141,7 +141,7 @@ async def read_documents(
 
 
 def as_ours(error: Exception) -> DeepOCRError:
-    """What ended one document, for the user."""
+    """The error that ended one document, in a form to show to the user."""
     if isinstance(error, DeepOCRError):
         return error
     log.error("a document failed", exc_info=error)
@@ -182,7 +182,7 @@ def _open(
 async def _read_pages(
     keeper: EngineKeeper, books: Sequence[OpenBook], options: RunOptions, checking: CheckOptions
 ) -> None:
-    """Those pages of all the books that are not done, each kept as soon as it is read."""
+    """Read the missing pages of all the books; each is saved as soon as it is read."""
     done: Counter[PageStatus] = Counter()
     missing: list[Place] = []
     for book in books:
@@ -216,7 +216,7 @@ async def _read_pages(
             if page is None:
                 twice = EngineError("the engine broke twice while it read this page")
                 page = failed_reading(prepared, failed_page(number, (0, 0), twice))
-            # a page must not be kept that was drawn after the file had changed
+            # a page that was drawn after the file changed must not be kept
             if await asyncio.to_thread(book.check):
                 try:
                     page = await asyncio.to_thread(_keep, book.workspace, page, options)
@@ -226,7 +226,7 @@ async def _read_pages(
                 book.counts[page.record.status] += 1
                 progress.page_done(page.record.status)
 
-        # what was being read when an earlier run was killed is read alone, before all others
+        # pages being read when an earlier run was killed are read before all others, one at a time
         suspects = {place: None for place in missing if place[0].workspace.lost(place[1])}
         if suspects:
             log.warning("an earlier run was killed: %s read first, alone", pages(len(suspects)))
@@ -249,8 +249,8 @@ def _draw(place: Place) -> Prepared:
 
 
 def _keep(workspace: Workspace, page: ReadPage, options: RunOptions) -> ReadPage:
-    """Blocking: the page's files are on the disk when it returns. Returned is the page as it is
-    kept: one whose text cannot be written is a failed one. Raises StorageError."""
+    """Save a page; a page whose text cannot be written is saved as failed. Returns the page as it
+    was saved. Blocking: its files are on the disk afterward. Raises StorageError."""
     try:
         _write(workspace, page, options)
     except StorageError:
@@ -283,7 +283,7 @@ def _write(workspace: Workspace, page: ReadPage, options: RunOptions) -> None:
 
 
 def _finish(book: OpenBook, options: RunOptions, processes: DocumentProcesses) -> Outcome:
-    """The document's own files, from the pages' records. Blocking."""
+    """Write the document's outputs from the pages' records. Blocking."""
     SOURCE_NAME.set(book.source.name)
     workspace = book.workspace
     if not book.check():

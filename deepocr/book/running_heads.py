@@ -1,4 +1,4 @@
-"""Running heads: what stands at the top or foot of page after page, and page numbers."""
+"""Running heads, which are repeated at the top or foot of many pages, and page numbers."""
 
 import re
 from collections import Counter
@@ -11,18 +11,18 @@ from deepocr.types import PageResult, Region
 RUNNING_LABELS = frozenset(
     {"header", "footer", "page_header", "page_footer", "page_number", "header_image"}
 )
-"""Labels that say it themselves."""
+"""Labels that mark a region as a running head."""
 
 EDGE = 0.1
 """Share of the page's height, at the top and at the foot, where running heads stand."""
 
 MAX_CHARS = 120
 LEAST_PAGES = 3
-"""On so many pages a line must stand, page numbers aside, to be a running head."""
+"""Least number of pages on which a line, unless a page number, must appear to be a running head."""
 
 
 class RunningHeads:
-    """Shown every page first, it then tells which regions of a page are running heads."""
+    """Finds running heads. It must `see` every page before it can `find` them."""
 
     def __init__(self) -> None:
         self._pages_with: Counter[str] = Counter()
@@ -44,11 +44,12 @@ class RunningHeads:
 
 
 def _edge_lines(page: PageResult) -> Iterator[tuple[int, str]]:
-    """Short regions at the page's edges: their index, and their text with numbers made alike."""
+    """Short regions at the page's edges: their index, and their edge and text with all numbers made
+    equal."""
     height_px = page.size_px[1]
     for index, region in enumerate(page.regions):
         if region.label in HEADINGS:
-            # chapters that begin on new pages have alike titles at the same place
+            # chapters that begin on new pages have similar titles at the same place
             continue
         edge = _edge(region, height_px)
         text = " ".join(region.text.split()).strip("#* ")

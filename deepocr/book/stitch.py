@@ -1,4 +1,4 @@
-"""Pages to one document: Markdown and JSON, one page in memory at a time."""
+"""Combines pages into one document, as Markdown and JSON, with one page in memory at a time."""
 
 import json
 from collections import Counter
@@ -25,17 +25,17 @@ from deepocr.types import Job, PageCheck, PageResult, PageStatus, Verdict
 SCHEMA_VERSION = 1
 
 Records = Callable[[], Iterator[PageRecord]]
-"""Goes through all records of a document once more."""
+"""Each call iterates over all records of a document from the beginning."""
 
 TITLE_WITHIN = 10
-"""Pages from the first that are searched for the document's title."""
+"""Number of pages at the beginning that are searched for the document's title."""
 
 STATUS_NOTES: Mapping[PageStatus, str] = {
     "truncated": "cut off at the token limit",
     "repetition": "the engine ran in circles; the text is not whole",
     "blank": "blank",
 }
-"""What document.mmd says about a page; a failed one says why itself."""
+"""Notes on pages in document.mmd; the text of a failed page already says why."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Book:
 
 
 def survey(name: str, identity: Identity, records: Records) -> Book:
-    """Look through all pages once."""
+    """Collect what is known about the document in one pass over its pages."""
     counts: Counter[PageStatus] = Counter()
     verdicts: Counter[Verdict] = Counter()
     running = RunningHeads()
@@ -70,12 +70,12 @@ def survey(name: str, identity: Identity, records: Records) -> Book:
 
 
 def upright_result(record: PageRecord) -> PageResult:
-    """The result with its boxes as a reader holds the page."""
+    """The result with its boxes on the upright page."""
     return turn_upright(record.result, record.turned)
 
 
 def shown_result(record: PageRecord, options: RunOptions) -> PageResult:
-    """The upright result, with what its witness saw and it lacks where that is asked for."""
+    """The upright result; on request, text that only its witness saw is inserted."""
     result = upright_result(record)
     return repaired(result) if options.writing.repair else result
 
@@ -93,8 +93,8 @@ def task_of(record: PageRecord, job: Job) -> str:
 
 
 def shown_pages(book: Book, records: Records, options: RunOptions) -> Iterator[PageResult]:
-    """The pages as the document shows them: upright, repaired, without running heads and joined
-    if so asked. Regions may be fewer than in the records."""
+    """The pages as the document shows them: upright and, if asked for, repaired, joined and without
+    running heads. Their regions may differ from those in the records."""
 
     def pages() -> Iterator[PageResult]:
         for record in records():
@@ -156,7 +156,7 @@ def write_json(path: Path, book: Book, records: Records, options: RunOptions) ->
 
 
 def record_to_dict(record: PageRecord, running: RunningHeads) -> dict[str, Any]:
-    """A page in plain types: what render.json says of it, and how it came to be."""
+    """A page in plain types: the fields of render.json, and how the page was read."""
     return {
         **page_to_dict(record.result),
         "turned": record.turned,
@@ -173,7 +173,7 @@ def _dump(plain: Mapping[str, Any]) -> str:
 
 
 def _without(result: PageResult, indexes: tuple[int, ...]) -> PageResult:
-    """The page without these regions. Figures are never among them: their numbers stay."""
+    """The page without these regions. Figures are never among them, so their numbers stay."""
     kept = tuple(r for i, r in enumerate(result.regions) if i not in indexes)
     return replace(result, regions=kept)
 

@@ -1,9 +1,9 @@
 """Ctrl-C and SIGTERM end a run, whatever it is doing.
 
-The event loop cancels the run. A library that does not come back, with or without the
-interpreter's lock, would keep the loop from that for ever. So a second process, which is this file
-as a program, is told of each signal too, by the part of Python's handler that needs no lock
-(`signal.set_wakeup_fd`), and kills the run when the loop does not answer.
+The event loop cancels the run, but a library call that never returns, with or without the
+interpreter's lock, would block the loop for ever. So a second process, which runs this file as a
+program, is notified of each signal too, by the part of Python's handler that needs no lock
+(`signal.set_wakeup_fd`), and kills the run if the loop does not respond.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from contextlib import contextmanager
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 ANSWER_S = 1.5
-"""For the event loop, to say that it saw the signal."""
+"""Seconds for the event loop to confirm that it saw the signal."""
 
 END_S = 10.0
-"""From then on, until the process has ended."""
+"""Seconds from then on for the process to end."""
 
 _SEEN = b"\xff"
 
@@ -32,8 +32,8 @@ STOPPED = "stopped; finished pages are kept. The same command goes on from there
 
 @contextmanager
 def cancel_on_signals() -> Iterator[None]:
-    """Within the block a signal cancels the task that entered it. On Windows only Ctrl-C does, as
-    asyncio has it: what hangs there has to be ended by the task manager."""
+    """Within the block, a signal cancels the task that entered it. On Windows only Ctrl-C does,
+    through asyncio alone: a process that hangs has to be ended with the task manager."""
     if sys.platform == "win32":
         yield
         return
@@ -65,14 +65,14 @@ def cancel_on_signals() -> Iterator[None]:
         signal.set_wakeup_fd(-1)
         for number, handler in before:
             signal.signal(number, handler)
-        if not signaled:  # else it watches until this process has ended: threads may hang
+        if not signaled:  # else the guard waits until this process ends: threads may hang
             os.close(ours)
             guard.wait()
 
 
 def guard_parent() -> None:
-    """Kill the parent when it does not heed a signal. Standard input says what it gets and ends
-    when it does."""
+    """Kill the parent if it does not react to a signal. Standard input carries the signals that the
+    parent gets, and ends when the parent does."""
     parent = os.getppid()
     until_s: float | None = None
     left_s: float | None = None

@@ -1,4 +1,4 @@
-"""One document's folder: pages as they get done, and how a later run goes on.
+"""One document's folder: the finished pages, and what a later run needs to continue.
 
 pages/page_0001.json    the record; written last, so a page with a record is whole
 page_0001.mmd           its Markdown
@@ -42,12 +42,12 @@ OWN_PATTERNS = (
     JOB_NAME,
     TIMINGS_NAME,
 )
-"""Everything this program writes; what else lies in the folder is never removed."""
+"""Patterns of all files that this program writes; other files in the folder are never removed."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What decides a page's answer. Two runs with equal identities may share a folder."""
+    """What determines a page's result. Two runs with equal identities may share a folder."""
 
     source: Mapping[str, Any]
     reading: Mapping[str, Any]
@@ -58,7 +58,7 @@ class Identity:
 
 
 class Workspace:
-    """Raises WorkspaceError where the folder cannot be used or holds another job."""
+    """A document's folder. Raises WorkspaceError if it cannot be used or holds another job."""
 
     def __init__(self, folder: Path, identity: Identity, *, restart: bool = False) -> None:
         self.folder = folder
@@ -73,7 +73,8 @@ class Workspace:
         self._claim(identity)
 
     def load(self, number: int) -> PageRecord | None:
-        """The record of a page that is done; None when there is none or a file of it is gone."""
+        """The record of a finished page; None if it is missing or damaged, or a file of the page is
+        gone."""
         try:
             content = self._record_path(number).read_bytes()
         except FileNotFoundError:
@@ -87,7 +88,7 @@ class Workspace:
         return record if all(path.exists() for path in files) else None
 
     def require(self, number: int) -> PageRecord:
-        """The record of a page that was done a moment ago. Raises WorkspaceError."""
+        """The record of a page that should be finished. Raises WorkspaceError if it is gone."""
         record = self.load(number)
         if record is None:
             raise WorkspaceError(
@@ -97,26 +98,26 @@ class Workspace:
         return record
 
     def statuses(self, numbers: tuple[int, ...]) -> dict[int, PageStatus]:
-        """The status of those pages that are done."""
+        """The statuses of the finished pages among `numbers`."""
         records = ((number, self.load(number)) for number in numbers)
         return {number: record.status for number, record in records if record is not None}
 
     def commit(self, record: PageRecord, mmd: str, figures: Mapping[str, bytes]) -> None:
-        """Keep a page: its files first, its record last."""
+        """Save a page: its files first, its record last."""
         for file, content in figures.items():
             write_file(self.folder / file, content)
         write_file(self.mmd_path(record.number), mmd)
         write_file(self._record_path(record.number), RECORD.dump_json(record, indent=1) + b"\n")
 
     def note_timings(self, entry: Mapping[str, Any]) -> None:
-        """Add a line to the timings; they may be lost in a crash, pages are not."""
+        """Append a line to the timings. Unlike pages, timings may be lost in a crash."""
         path = self.folder / TIMINGS_NAME
         with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     @contextmanager
     def in_hand(self, number: int) -> Iterator[None]:
-        """While a page is being read: what ends the process then is counted against the page."""
+        """Marks a page as being read: a death of the process meanwhile counts against it."""
         path = self._in_hand_path(number)
         with writing(path), path.open("ab") as file:
             file.write(b".")
@@ -127,7 +128,7 @@ class Workspace:
                 path.unlink(missing_ok=True)
 
     def lost(self, number: int) -> int:
-        """How many runs in a row ended without a word while they read this page."""
+        """How many runs in a row died while they read this page."""
         try:
             return self._in_hand_path(number).stat().st_size
         except FileNotFoundError:
@@ -164,14 +165,14 @@ class Workspace:
             )
 
     def _remove_own_files(self) -> None:
-        # records first: a kill in between leaves no record without its files
+        # records first, so that a kill in between leaves no record without its files
         for pattern in ("pages/page_*", *OWN_PATTERNS):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)
 
 
 def page_name(number: int) -> str:
-    """As it stands in file names; four digits, more when needed."""
+    """The page's name in file names, with four digits or more if needed."""
     return f"page_{number:04d}"
 
 
