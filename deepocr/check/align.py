@@ -1,8 +1,9 @@
 """Which letters of one text stand where in another, whatever the order of their parts.
 
-Long equal stretches are taken first, each letter once: a paragraph that is written twice finds the
-witness's one paragraph only once. What lies between two stretches is then aligned letter by letter,
-and short words that are left over, such as cells of a table in another order, find each other.
+Long equal stretches are matched first, each letter at most once: a paragraph that is written twice
+matches the witness's single paragraph only once. The gaps between stretches are then aligned letter
+by letter. Last, remaining short words, such as the cells of a table in another order, are matched
+wherever they stand.
 """
 
 import numpy as np
@@ -15,11 +16,11 @@ from deepocr.check.stretches import equal_stretches
 from deepocr.check.words import Stream, runs_of
 
 SURE_BLOCK = 4
-"""Equal letters within a gap that are no chance."""
+"""Number of equal letters in a row within a gap that cannot be a coincidence."""
 
 
 def align(witness: Stream, text: Stream) -> Alignment:
-    """Both texts' letters, matched. Time grows with their lengths, whatever they say."""
+    """Match the letters of both texts. Time depends on their lengths, not on their content."""
     alignment = Alignment(
         witness,
         text,
@@ -36,7 +37,8 @@ def align(witness: Stream, text: Stream) -> Alignment:
 
 
 def _fill_gaps(alignment: Alignment) -> None:
-    """Letters between two stretches: both gaps if they lie between the same two, else each side."""
+    """Align the letters between two stretches: both gaps at once if they lie between the same two
+    stretches, else from each side."""
     for start, end in list(runs_of(alignment.to_text < 0)):
         after = int(alignment.to_text[start - 1]) + 1 if start else 0
         before = (
@@ -54,7 +56,7 @@ def _fill_gaps(alignment: Alignment) -> None:
 
 
 def _free_from(taken: Letters, start: int) -> int:
-    """Where the free letters from `start` on end."""
+    """The end of the free letters that begin at `start`."""
     used = np.flatnonzero(taken[start:] >= 0)
     return start + int(used[0]) if len(used) else len(taken)
 
@@ -65,7 +67,7 @@ def _free_before(taken: Letters, end: int) -> int:
 
 
 def _align_gap(alignment: Alignment, gap: tuple[int, int], other: tuple[int, int]) -> int:
-    """Aligns the letters of two gaps; gives the first letter of `gap` after what was aligned."""
+    """Align the letters of two gaps; returns the first letter of `gap` after the aligned ones."""
     (start, end), (low, high) = gap, other
     size = min(end - start, high - low)
     if size <= 0:
@@ -74,7 +76,7 @@ def _align_gap(alignment: Alignment, gap: tuple[int, int], other: tuple[int, int
         alignment.witness.letters[start:end], alignment.text.letters[low:high]
     )
     if _other_words(alignment, gap, other):
-        # equal ones may stand elsewhere; letters they share say nothing
+        # equal words may stand elsewhere; letters that these happen to share mean nothing
         note(alignment, words_at(alignment.witness, gap), words_at(alignment.text, other))
         return end
     equal = [o for o in opcodes if o.tag == "equal"]
@@ -96,7 +98,8 @@ def _align_gap(alignment: Alignment, gap: tuple[int, int], other: tuple[int, int
 
 
 def _other_words(alignment: Alignment, gap: tuple[int, int], other: tuple[int, int]) -> bool:
-    """One or two whole words stand in place of as many others, with numbers or little in common."""
+    """Whether one or two whole words stand in place of as many other words, and both have digits or
+    they have little in common."""
     one, two = words_at(alignment.witness, gap), words_at(alignment.text, other)
     if not len(one) == len(two) <= 2:
         return False

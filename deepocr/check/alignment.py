@@ -1,4 +1,4 @@
-"""Which letters of two texts are the same letters."""
+"""Which letters of two texts correspond to each other."""
 
 from dataclasses import dataclass, field
 
@@ -12,8 +12,8 @@ Letters = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Words of the witness and of the text that stand in the same place and are not equal: ranges
-    of pieces."""
+    """Words of the witness and of the text that stand in the same place but differ, as ranges of
+    pieces."""
 
     witness: range
     text: range
@@ -21,8 +21,8 @@ class Mismatch:
 
 @dataclass(eq=False)
 class Alignment:
-    """`to_text[i]` is the text's letter for the witness's letter i, or -1; `to_witness` the way
-    back."""
+    """`to_text[i]` is the text's letter that matches the witness's letter i, or -1; `to_witness` is
+    the inverse."""
 
     witness: Stream
     text: Stream
@@ -31,12 +31,12 @@ class Alignment:
     mismatches: list[Mismatch] = field(default_factory=list)
 
     def pair(self, first: int, second: int, size: int) -> None:
-        """Letters from `first` of the witness on are those from `second` of the text on."""
+        """Match `size` letters, from `first` of the witness and from `second` of the text."""
         self.to_text[first : first + size] = np.arange(second, second + size)
         self.to_witness[second : second + size] = np.arange(first, first + size)
 
     def release(self, mismatch: Mismatch) -> None:
-        """Unmatch the words of both sides, with whatever they are matched with."""
+        """Unmatch the words of both sides from whatever they are matched with."""
         for stream, pieces, there, back in (
             (self.witness, mismatch.witness, self.to_text, self.to_witness),
             (self.text, mismatch.text, self.to_witness, self.to_text),

@@ -1,4 +1,4 @@
-"""A page is checked beside the engine that reads it, for front ends that may be asked to."""
+"""Checks a page in parallel with the engine that reads it, for front ends that offer checks."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class CpuReader:
-    """PP-OCR as a witness, loaded by the first page that needs it. Used in one event loop."""
+    """PP-OCR as a witness, loaded for the first page that needs it. For use in one event loop."""
 
     capabilities = Capabilities(
         "ppocr", CHECKED_TASKS, boxes=True, live_text=False, confidence=True
@@ -55,18 +55,18 @@ class CpuReader:
 
 
 class Checking:
-    """Holds what an engine reads against witnesses."""
+    """Checks an engine's readings against witnesses."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         name = engine.capabilities.engine
         self._copies = "text-layer" in name
-        # it cannot be its own witness
+        # PP-OCR cannot be its own witness
         self._reader = None if name.startswith("ppocr") else CpuReader(settings)
 
     async def checked(self, page: Page, reading: Awaitable[PageResult]) -> PageResult:
-        """The page's reading with what its witness says; a CPU reader reads beside the engine.
+        """The page's reading with its check; a CPU reader reads in parallel with the engine.
 
-        A check never costs the page: one that goes wrong is "no witness", with the reason.
+        A failed check never fails the page: its verdict is "no witness", with the reason.
         """
         witness = asyncio.create_task(find_witness(page, self._reader))
         try:

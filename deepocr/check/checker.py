@@ -1,4 +1,4 @@
-"""One page checked: the cheapest sound witness is found and asked."""
+"""Checks one page against the cheapest sound witness."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,14 +15,15 @@ from deepocr.pipeline import read_page
 from deepocr.types import Job, Page, PageCheck, Region
 
 LITTLE_IN_COMMON = 0.5
-"""Coverage and support below which the layer itself is doubted, and the CPU reader asked."""
+"""If coverage and support are both below this, the layer itself is doubted and the CPU reader
+asked."""
 
 READER_LIMIT_S = 300.0
-"""For the CPU reader and one page, its turn among other pages included."""
+"""Limit in seconds for the CPU reader and one page, including the wait behind other pages."""
 
 
 async def find_witness(page: Page, reader: Engine | None) -> Witness:
-    """The page's text layer where it is sound, else what `reader` reads, else none."""
+    """The page's text layer if it is sound, else the text that `reader` reads, else none."""
     layer = await asyncio.to_thread(layer_witness, page)
     if layer.name != "none":
         return layer
@@ -42,7 +43,7 @@ async def check_page(
     witness: Witness | None = None,
     strictness: float = 1.0,
 ) -> PageCheck:
-    """Hold a page's text against its `witness`, or the best one that can be had.
+    """Check a page's text against its `witness`, or the best one available.
 
     `reader` is the CPU reader, for pages without a sound text layer; None asks the layer alone.
     """
@@ -58,7 +59,7 @@ async def check_page(
 
 
 async def _ask(reader: Engine, page: Page) -> Witness:
-    """What the CPU reader saw; one that is broken is no witness, and no page's fault."""
+    """The text that the CPU reader read. A broken reader is no witness, but fails no page."""
     try:
         async with asyncio.timeout(READER_LIMIT_S):
             return reader_witness(await read_page(reader, page, Job()))

@@ -1,4 +1,4 @@
-"""A text held against a witness: findings with their places, scores, and a verdict."""
+"""Compares a text with a witness: findings with their places, scores, and a verdict."""
 
 import re
 from collections import Counter, defaultdict
@@ -23,18 +23,18 @@ from deepocr.check.words import WIDE, Piece, Stream, runs_of
 from deepocr.types import Box, Finding, FindingKind, PageCheck, Verdict
 
 FOUND = 0.6
-"""Share of a word's letters that make it the same word."""
+"""Share of a word's letters that must be matched for the word to count as found."""
 
 MAX_FOREIGN = 0.3
-"""Share of a text in scripts that the witness cannot read, above which it says nothing."""
+"""Share of letters in scripts that the witness cannot read above which there is no verdict."""
 
 LOST = 0.4
-"""Share of a line's letters below which the line is not there: some words are on every page."""
+"""A line is lost if a smaller share of its letters is found: some words occur on every page."""
 
 TINY = 3
 
 BRIDGE_LETTERS = 3
-"""A run of words goes on over a word this short that was found somewhere."""
+"""A run of lost words continues across found words with up to this many letters."""
 
 Flags = npt.NDArray[np.bool_]
 
@@ -46,7 +46,7 @@ def compare(
     witness: Witness,
     thresholds: Thresholds | None = None,
 ) -> PageCheck:
-    """What the witness says of the text of one page; "no witness" where there is none."""
+    """Check the text of one page against its witness; the verdict is "no witness" without one."""
     if witness.name == "none":
         return PageCheck(page, "no witness", witness.name, witness.reason)
     foreign = _foreign(reading, witness)
@@ -59,7 +59,7 @@ def compare(
 
 @dataclass(frozen=True)
 class _Run:
-    """Words of one side, one after the other, that the other side lacks."""
+    """Consecutive words of one side that the other side lacks."""
 
     pieces: range
     letters: int
@@ -97,7 +97,7 @@ class _Comparison:
         excused = self._furniture()
         misread = list(self._misread())
         for mismatch, _ in misread:
-            # told once
+            # reported only once
             self._found[mismatch.witness.start : mismatch.witness.stop] = True
             self._supported[mismatch.text.start : mismatch.text.stop] = True
         lacking = [
@@ -145,7 +145,7 @@ class _Comparison:
         return "contradicted" if longest >= limits.contradicted_run else "doubtful"
 
     def _furniture(self) -> Flags:
-        """Which words of the witness the engine by its nature does not write."""
+        """Which words of the witness are page furniture, which engines need not write."""
         by_line: dict[int, list[bool]] = defaultdict(list)
         for piece, found in zip(self._seen.pieces, self._found, strict=True):
             by_line[piece.line] += [bool(found)] * len(piece.letters)
@@ -154,7 +154,7 @@ class _Comparison:
         return np.array([piece.line in lines for piece in self._seen.pieces], bool)
 
     def _runs(self, stream: Stream, found: Flags) -> Iterator[_Run]:
-        """Words that are not found, over short ones between them."""
+        """Runs of words that are not found, including short found words between them."""
         runs: list[range] = []
         for start, end in runs_of(~found):
             between = range(runs[-1].stop, start) if runs else range(0)
@@ -167,7 +167,8 @@ class _Comparison:
             yield _Run(run, sum(len(stream.pieces[i].letters) for i in lost))
 
     def _tiny(self, stream: Stream, index: int) -> bool:
-        """A letter or two that are a line of their own: scraps of a figure or a formula."""
+        """Whether a word is one or two letters on a line of their own: scraps of a figure or
+        formula."""
         piece = stream.pieces[index]
         alone = all(
             not 0 <= near < len(stream.pieces) or stream.pieces[near].line != piece.line
@@ -186,7 +187,7 @@ class _Comparison:
         return whole and run.letters >= self._limits.missing_line
 
     def _missing(self, run: range) -> Iterator[Finding]:
-        """What is lacking, line by line, with the place where it belongs."""
+        """What the text lacks, line by line, with the place where it belongs."""
         for part in self._places.parts(run):
             place = self._places.of(part)
             region, offset = (None, 0) if place is None else (place.region, place.offset)
@@ -194,7 +195,7 @@ class _Comparison:
                 yield replace(finding, region=region, offset=offset)
 
     def _by_line(self, kind: FindingKind, run: range) -> Iterator[Finding]:
-        """Words of the witness, a finding for each of their lines."""
+        """A finding for each line of these words of the witness."""
         for _, group in groupby(run, lambda index: self._seen.pieces[index].line):
             pieces = [self._seen.pieces[index] for index in group]
             whole = len(pieces) == self._num_pieces[pieces[0].line]
@@ -207,7 +208,7 @@ class _Comparison:
         return Finding("unsupported", self._page, _box(pieces), "", _text(pieces), region)
 
     def _misread(self) -> Iterator[tuple[Mismatch, Finding]]:
-        """Numbers and names that read otherwise."""
+        """Numbers and names that differ between witness and text."""
         for mismatch in self._alignment.mismatches:
             seen = [self._seen.pieces[index] for index in mismatch.witness]
             text = [self._text.pieces[index] for index in mismatch.text]
@@ -251,7 +252,7 @@ def _found(stream: Stream, partners: npt.NDArray[np.int64]) -> Flags:
 
 
 def _share(stream: Stream, found: Flags, counted: Flags) -> float:
-    """Of the letters of counted words those of found words; 1 where nothing is counted."""
+    """Share of the letters of counted words that belong to found words; 1 if nothing is counted."""
     sizes = np.diff(stream.starts)
     total = int(sizes[counted].sum())
     return float(sizes[counted & found].sum()) / total if total else 1.0

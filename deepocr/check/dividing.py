@@ -1,4 +1,4 @@
-"""One text of many pages, divided into theirs by what is printed on each."""
+"""Divides one text of many pages into the texts of its pages, by what is printed on each."""
 
 import re
 from collections.abc import Sequence
@@ -17,13 +17,14 @@ from deepocr.types import Region
 _CLOSING = re.compile(r"[^\w\n<]*")
 
 MAX_WORK = 200_000_000
-"""Words times pages."""
+"""Limit for the number of words times the number of pages."""
 
 
 def divide(text: str, witnesses: Sequence[Witness]) -> list[str]:
-    """The text's part for each page: cut where most words are on the page that they stand on.
+    """The part of the text for each page, cut so that as many words as possible are with the page
+    on which they are printed.
 
-    Pages are in their order. Raises InvalidInput for a text too long to be divided.
+    The pages must be in order. Raises InvalidInput for a text too long to be divided.
     """
     words = Stream.of(read_regions([Region("text", text)]).pieces)
     if len(words.pieces) * len(witnesses) > MAX_WORK:
@@ -47,18 +48,19 @@ def divide(text: str, witnesses: Sequence[Witness]) -> list[str]:
 
 
 def _end(text: str, end: int) -> int:
-    """Behind the marks that close a word: a full stop, the end of a row."""
+    """The place after the marks that close a word: a period, the end of a row."""
     match = _CLOSING.match(text, end)
     return match.end() if match else end
 
 
 def _cuts(letters: npt.NDArray[np.int32]) -> list[int]:
-    """How many words stand before each page but the first, so that most letters (pages by words)
-    are on their own page."""
+    """How many words come before each page but the first, so that as many letters as possible are
+    on their own page. `letters` counts them by page and word."""
     num_pages, num_words = letters.shape
     sums = np.zeros((num_pages, num_words + 1), np.int64)
     np.cumsum(letters, axis=1, out=sums[:, 1:])
-    # most letters of the first words, all on the first pages; where the last of these begins
+    # `most`: the most letters that the first pages can have of the first n words; `begins`: the
+    # word at which the last of these pages begins
     most, begins = sums[0], []
     for page in range(1, num_pages):
         before = most - sums[page]

@@ -1,4 +1,4 @@
-"""A whole document and the texts of its pages."""
+"""Checks a whole document against the texts of its pages."""
 
 import asyncio
 from pathlib import Path
@@ -23,8 +23,9 @@ async def check_document(
     reader: Engine | None = None,
     strictness: float = 1.0,
 ) -> list[PageCheck]:
-    """Every page of `file`, or one, against its text in `text`, see `load_texts`; one text of many
-    pages is divided. A page without a text is contradicted. Raises InvalidInput."""
+    """Check every page of `file`, or only `page`, against its text in `text` (see `load_texts`).
+    One text of many pages is divided. A page without a text is contradicted. Raises InvalidInput.
+    """
     with (
         DocumentProcesses.of(settings) as processes,
         processes.open(file, dpi=settings.dpi, with_words=True) as document,

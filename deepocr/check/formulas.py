@@ -1,4 +1,5 @@
-"""Words of a page that are a formula of the text: it is written in too many ways to be compared."""
+"""Words of a page that belong to a formula of the text: formulas can be written in too many ways to
+be compared."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,12 +8,13 @@ from deepocr.check.alignment import Alignment
 from deepocr.check.words import Stream, runs_of
 
 FORMULA_LETTERS = 8
-"""Letters beside a formula that may be its own on the page, and twice as many as were written."""
+"""Number of letters beside a formula that may belong to it, in addition to twice the formula's own
+letters."""
 
 
 def with_formulas(alignment: Alignment, found: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which words of the witness are found, those beside a formula of the text among them, within
-    limits."""
+    """Which words of the witness are found. Words beside a formula of the text count as found,
+    within limits."""
     seen, text = alignment.witness, alignment.text
     found = found | seen.optional
     if not text.optional.any():
@@ -38,7 +40,7 @@ def _partner(alignment: Alignment, piece: int) -> int:
 
 
 def _formula_letters(text: Stream, piece: int) -> int:
-    """Of the formulas at and around a piece."""
+    """Number of letters of the formulas at and around a piece."""
     optional = text.optional
     if not 0 <= piece < len(optional) or not optional[piece]:
         return 0

@@ -1,7 +1,7 @@
-"""What is printed on a page and not written by the engine, by its nature: running heads, page
-numbers, line numbers, what stands sideways in the margin, and text inside of figures.
+"""Page furniture, which is printed on a page but which engines need not write: running heads, page
+numbers, line numbers, sideways text in the margin, and text inside figures.
 
-Footnotes are not among these: whoever reads wants them.
+Footnotes are not furniture: readers want them.
 """
 
 import math
@@ -13,23 +13,23 @@ from deepocr.parsing.page_numbers import is_page_number
 from deepocr.types import Box
 
 EDGE, OUTERMOST = 0.14, 0.04
-"""Share of the page's height, at the top and at the foot, where running heads stand, and where no
-text does."""
+"""Shares of the page's height, at the top and at the foot: where running heads stand, and where
+only they do."""
 
 MAX_LETTERS = 90
 MAX_HEIGHT = 1.25
-"""Of the running text's: what is higher is a heading."""
+"""Height relative to the running text's; higher lines are headings."""
 
 WATERMARK = 8
-"""Of the running text's height, from which letters lie over a page."""
+"""Height relative to the running text's; letters above it are a watermark."""
 
 MIN_WHITE = 0.7
-"""Of a line's height, between a running head and the text."""
+"""Least white space between a running head and the text, relative to the height of a line."""
 
 MIN_LINE_NUMBERS = 5
 
 FIGURE_WORDS = 7
-"""Lines inside of a figure have fewer, in the middle; else the "figure" is a page of text."""
+"""The lines inside a figure have a median of fewer words; else the "figure" is a page of text."""
 
 
 def furniture_lines(
@@ -38,7 +38,7 @@ def furniture_lines(
     size_px: tuple[int, int],
     figures_px: Sequence[Box],
 ) -> set[int]:
-    """Those of the lost lines that no engine has to write, by their index."""
+    """The indexes of those lost lines that no engine has to write."""
     body_px = line_height(lines)
     found = {
         index
@@ -58,7 +58,7 @@ def furniture_lines(
 
 
 def in_margin(line: SeenLine, lines: Sequence[SeenLine]) -> bool:
-    """Sideways on a page that is not, or a short word among such lines."""
+    """Whether a line is sideways on a page that is not, or lies within the width of such a line."""
     sideways = [other for other in lines if other.sideways]
     if 2 * len(sideways) >= len(lines):
         return False
@@ -84,13 +84,13 @@ def _inside_figures(
 
 
 def _in_figure(lines: Sequence[SeenLine], inside: Sequence[int]) -> set[int]:
-    """These lines, if they are a figure's: a page of text is none."""
+    """These lines if they look like a figure's labels rather than a page of text, else none."""
     words = [len(lines[index].words) for index in inside]
     return set(inside) if inside and median(words) < FIGURE_WORDS else set()
 
 
 def _line_numbers(lines: Sequence[SeenLine], lost: Collection[int]) -> set[int]:
-    """Numbers one below the other that count up, beside the text."""
+    """Rising numbers in a column, which are line numbers beside the text."""
     numbers = sorted(
         (index for index in lost if lines[index].text.isdecimal()),
         key=lambda index: lines[index].box_px[1],
@@ -107,13 +107,13 @@ def _line_numbers(lines: Sequence[SeenLine], lost: Collection[int]) -> set[int]:
 def _edge_lines(
     lines: Sequence[SeenLine], lost: set[int], height_px: int, *, top: bool
 ) -> set[int]:
-    """Short lost rows at the page's edge with white between them and the text."""
+    """Short lost rows at the page's edge, separated from the text by white space."""
     body_px = line_height(lines)
     upright = [index for index in range(len(lines)) if not lines[index].sideways]
     rows = _rows(lines, upright, top=top)
     for count in (2, 1):
         edge = [index for row in rows[:count] for index in row]
-        # a page number is soon found elsewhere
+        # the digits of a page number may well be found elsewhere on the page
         rest = {index for index in edge if not is_page_number(lines[index].text)}
         if len(rows) <= count or not rest <= lost or lost.isdisjoint(edge):
             continue
@@ -134,7 +134,7 @@ def _edge_lines(
 
 
 def _rows(lines: Sequence[SeenLine], numbers: Sequence[int], *, top: bool) -> list[list[int]]:
-    """Lines side by side, from the top or from the foot."""
+    """Rows of lines that are side by side, from the top or from the foot."""
     rows: list[list[int]] = []
     for index in sorted(numbers, key=lambda i: lines[i].box_px[1 if top else 3], reverse=not top):
         _, y1, _, y2 = lines[index].box_px
@@ -155,6 +155,6 @@ def _may_be_furniture(line: SeenLine, body_px: float, *, top: bool) -> bool:
     words = [word.text for word in line.words if word.text[0].isalpha()]
     small = sum(word[0].islower() for word in words)
     sentence = len(words) >= 5 and 2 * small >= len(words)
-    # a sentence with a mark before it, at the foot, is a footnote
+    # at the foot, a sentence that begins with a mark is a footnote
     marked = not top and not text[0].isalpha()
     return not (sentence and (marked or text.endswith(".")))

@@ -1,5 +1,5 @@
-"""What is left over on both sides when texts are aligned: words in another order, numbers of which
-a digit is another."""
+"""What is left over on both sides after an alignment: words in another order, and numbers that
+differ by a digit."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,18 +12,18 @@ from deepocr.check.alignment import Alignment, Letters, Mismatch
 from deepocr.check.words import Stream
 
 MIN_DIGITS = 2
-"""Of a number that is known again though one digit of it is another."""
+"""Least number of digits of a number that is recognized although one digit differs."""
 
 MIN_WORD = 4
-"""Letters of a single word that may be found anywhere; numbers may be shorter."""
+"""Least number of letters of a single word that is matched anywhere; numbers may be shorter."""
 
 MIN_ALIKE = 0.5
-"""Share of equal letters from which two gaps are the same words, read differently."""
+"""Share of equal letters from which two gaps count as the same words, read differently."""
 
 
 def settle(alignment: Alignment) -> None:
-    """Words that do not match where they stand may be found elsewhere: a table in another order.
-    What is not is matched as far as it goes, and stays a mismatch."""
+    """Match mismatched words elsewhere, as in a table in another order. The others are matched as
+    far as they are alike and stay mismatches."""
     for mismatch in alignment.mismatches:
         alignment.release(mismatch)
     _take_left_over(alignment)
@@ -64,7 +64,7 @@ def _beside(alignment: Alignment, known: Sequence[Mismatch]) -> list[Mismatch]:
 
 
 def _open_pieces(stream: Stream, taken: Letters) -> list[int]:
-    """Pieces of which no letter is matched."""
+    """Indexes of the pieces without a matched letter."""
     free: list[int] = np.flatnonzero(
         np.logical_and.reduceat(taken < 0, stream.starts[:-1])
     ).tolist()
@@ -72,7 +72,7 @@ def _open_pieces(stream: Stream, taken: Letters) -> list[int]:
 
 
 def _other_numbers(alignment: Alignment, known: Sequence[Mismatch]) -> Iterator[Mismatch]:
-    """Numbers left over on both sides, wherever they stand, of which one digit is another."""
+    """Numbers left over on both sides, wherever they stand, that differ by one digit."""
     told = {index for mismatch in known for index in mismatch.text}
     left = _numbers(alignment.witness, alignment.to_text)
     for number, place in _numbers(alignment.text, alignment.to_witness):
@@ -92,13 +92,13 @@ def _numbers(stream: Stream, taken: Letters) -> list[tuple[str, int]]:
 
 
 def _still_free(stream: Stream, taken: Letters, pieces: range) -> range:
-    """From the first to the last of the pieces without a match."""
+    """The range from the first to the last of these pieces that have no match."""
     free = [i for i in pieces if (taken[stream.starts[i] : stream.starts[i + 1]] < 0).all()]
     return range(free[0], free[-1] + 1) if free else range(0)
 
 
 def _pair_alike(alignment: Alignment, one: range, two: range) -> None:
-    """The equal letters of words that are much alike."""
+    """Match the equal letters of words that are much alike."""
     start, end = alignment.witness.starts[one.start], alignment.witness.starts[one.stop]
     low, high = alignment.text.starts[two.start], alignment.text.starts[two.stop]
     opcodes = Levenshtein.opcodes(
@@ -113,7 +113,7 @@ def _pair_alike(alignment: Alignment, one: range, two: range) -> None:
 
 
 def _take_left_over(alignment: Alignment) -> None:
-    """Whole lines and cells that are free on both sides and equal, then single words."""
+    """Match equal lines and cells that are free on both sides, then single words."""
     for whole in (True, False):
         free = defaultdict(list)
         for letters, pieces in _free_units(alignment.text, alignment.to_witness, whole):
@@ -126,7 +126,7 @@ def _take_left_over(alignment: Alignment) -> None:
 
 
 def _free_units(stream: Stream, taken: Letters, whole: bool) -> Iterator[tuple[str, range]]:
-    """Lines (or words) of which no letter is matched: their letters and pieces."""
+    """The letters and pieces of lines (or words) without a matched letter."""
     free = np.logical_and.reduceat(taken < 0, stream.starts[:-1])
     numbers = range(len(stream.pieces))
     if whole:

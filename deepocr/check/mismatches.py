@@ -1,4 +1,4 @@
-"""Words that stand in the same place and are not equal, noted while two texts are aligned."""
+"""Words that stand in the same place but differ, noted while two texts are aligned."""
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
@@ -7,7 +7,7 @@ from deepocr.check.alignment import Alignment, Letters, Mismatch
 from deepocr.check.words import Stream
 
 MAX_WORDS = 6
-"""Words of a mismatch: letters of longer ones are from different places."""
+"""Most words of a mismatch on either side: the parts of longer ones come from different places."""
 
 
 def words_at(stream: Stream, gap: tuple[int, int]) -> range:
@@ -17,7 +17,7 @@ def words_at(stream: Stream, gap: tuple[int, int]) -> range:
 
 
 def note_mismatches(alignment: Alignment, gap: tuple[int, int], other: tuple[int, int]) -> None:
-    """The unequal parts of two gaps, widened to whole words."""
+    """Note the unequal parts of two gaps, widened to whole words."""
     witness, text = alignment.witness, alignment.text
     opcodes = Levenshtein.opcodes(
         witness.letters[gap[0] : gap[1]], text.letters[other[0] : other[1]]
@@ -32,7 +32,7 @@ def note_mismatches(alignment: Alignment, gap: tuple[int, int], other: tuple[int
 
 
 def note(alignment: Alignment, one: range, two: range) -> None:
-    """A mismatch of these words, and of what is left of a word on the other side."""
+    """Note a mismatch of these words and of the words that they are partly matched with."""
     witness, text = alignment.witness, alignment.text
     two = _with_partners(two, one, witness, alignment.to_text, text)
     one = _with_partners(one, two, text, alignment.to_witness, witness)
@@ -46,7 +46,7 @@ def note(alignment: Alignment, one: range, two: range) -> None:
 
 
 def note_halves(alignment: Alignment) -> None:
-    """Words of which some letters are matched and some are not, beside longer gaps."""
+    """Note words of which only some letters are matched."""
     known = {index for mismatch in alignment.mismatches for index in mismatch.witness}
     for index in _halves(alignment.witness, alignment.to_text):
         if index not in known:

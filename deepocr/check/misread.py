@@ -1,4 +1,4 @@
-"""Whether two words in the same place are two numbers, or two names, and not two spellings."""
+"""Whether two words in the same place are different numbers or names, not spellings of the same."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _LOOKALIKES = str.maketrans("lio", "110")
 def reads_otherwise(
     seen: Sequence[Piece], text: Sequence[Piece], limits: Thresholds, *, formula: bool
 ) -> bool:
-    """`formula` where either side is a part of one that was written without marks."""
+    """Whether the words are different. `formula`: either side is part of an unmarked formula."""
     if any(piece.formula for piece in text) or _one_more(seen, text):
         return False
     if formula:
@@ -23,13 +23,13 @@ def reads_otherwise(
 
 
 def _one_more(seen: Sequence[Piece], text: Sequence[Piece]) -> bool:
-    """The same words, and some on one side only: that is missing or added, not misread."""
+    """Whether one side only has more words: these are missing or added, not misread."""
     few, many = sorted((seen, text), key=len)
     return len(few) < len(many) and {p.letters for p in few} <= {p.letters for p in many}
 
 
 def _other_number(seen: Sequence[Piece], text: Sequence[Piece], limits: Thresholds) -> bool:
-    """Other digits, also when letters that look like digits are taken for them."""
+    """Whether the digits differ, even if letters that look like digits are read as digits."""
     one, two = ("".join(piece.letters for piece in pieces) for pieces in (seen, text))
     counts = len(_digits(one)), len(_digits(two))
     if not all(counts) or (counts[0] != counts[1] and min(counts) < limits.short_number):
@@ -39,7 +39,7 @@ def _other_number(seen: Sequence[Piece], text: Sequence[Piece], limits: Threshol
 
 
 def _other_digits(seen: Sequence[Piece], text: Sequence[Piece]) -> bool:
-    """The same but for one digit or two."""
+    """Whether the words are the same except for one or two digits."""
     one, two = ("".join(piece.letters for piece in pieces) for pieces in (seen, text))
     other = [pair for pair in zip(one, two, strict=False) if pair[0] != pair[1]]
     digits = all(a.isdecimal() and b.isdecimal() for a, b in other)

@@ -1,4 +1,4 @@
-"""Columns that were mixed: the text goes on in the column beside, in the middle of a paragraph."""
+"""Mixed columns: the text continues in the next column in the middle of a paragraph."""
 
 from collections.abc import Sequence
 from itertools import groupby, pairwise
@@ -9,11 +9,12 @@ from deepocr.check.alignment import Alignment
 from deepocr.check.witness import SeenLine
 
 MIN_LETTERS = 15
-"""Of a line: shorter ones are cells of a table, which are read across."""
+"""Least number of letters of a line; shorter ones are cells of a table, which are read across."""
 
 
 def jumps(alignment: Alignment, lines: Sequence[SeenLine]) -> list[tuple[int, int]]:
-    """Lines and the line beside each, on which the text goes on though one follows below."""
+    """Pairs of a line and the line beside it with which the text continues, although another line
+    follows below the first."""
     return [
         (first, second)
         for (first, block), (second, after) in pairwise(_written_lines(alignment, lines))
@@ -24,8 +25,8 @@ def jumps(alignment: Alignment, lines: Sequence[SeenLine]) -> list[tuple[int, in
 
 
 def _written_lines(alignment: Alignment, lines: Sequence[SeenLine]) -> list[tuple[int, int]]:
-    """The witness's longer lines in the order of the text, each with the text's block. On
-    a page that lies on its side nothing is known of columns."""
+    """The witness's longer lines in the order of the text, each with the text's block. Sideways
+    lines are left out, as their columns are unknown."""
     seen, text = alignment.witness, alignment.text
     places = []
     for line, group in groupby(range(len(seen.pieces)), lambda index: seen.pieces[index].line):
@@ -51,7 +52,7 @@ def _beside(one: SeenLine, other: SeenLine) -> bool:
 
 
 def is_below(one: SeenLine, other: SeenLine) -> bool:
-    """In the same column, at the distance of lines."""
+    """Whether the other line is below in the same column, at the distance of lines."""
     ax1, ay1, ax2, ay2 = one.box_px
     bx1, by1, bx2, by2 = other.box_px
     together = min(ax2, bx2) - max(ax1, bx1)

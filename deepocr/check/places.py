@@ -1,4 +1,4 @@
-"""Where in a text the words belong that it lacks."""
+"""Finds where in a text its missing words belong."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,14 +14,14 @@ from deepocr.check.witness import SeenLine
 
 @dataclass(frozen=True)
 class Place:
-    """After `offset` letters of a region's text."""
+    """A place after `offset` characters of the text of region `region`."""
 
     region: int
     offset: int
 
 
 class Places:
-    """Of the words of one page's witness."""
+    """The places of the words of one page's witness in the text."""
 
     def __init__(
         self, alignment: Alignment, lines: Sequence[SeenLine], reading: WrittenText
@@ -30,7 +30,7 @@ class Places:
         self._to_text = alignment.to_text
         self._lines = lines
         self._reading = reading
-        # the first and the last word of each line that the text has, and the text's words for them
+        # by line: the text's word for the first, and for the last, of the line's words that it has
         self._first: dict[int, int] = {}
         self._last: dict[int, int] = {}
         for index, piece in enumerate(self._seen.pieces):
@@ -40,7 +40,7 @@ class Places:
                 self._last[piece.line] = partner
 
     def parts(self, run: range) -> Iterator[range]:
-        """Words that stand together: lines one below the other."""
+        """Split a run into words that stand together, in lines one below the other."""
         start = run.start
         for index in range(run.start + 1, run.stop):
             lines = [self._lines[self._seen.pieces[i].line] for i in (index - 1, index)]
@@ -50,9 +50,9 @@ class Places:
         yield range(start, run.stop)
 
     def of(self, run: range) -> Place | None:
-        """Where the witness's words `run` belong; None where nothing around them is in the text.
+        """Where the witness's words `run` belong; None if nothing around them is in the text.
 
-        Between the words that stand before and after them where those are one paragraph, else
+        They belong between the words before and after them if those are in one paragraph, else
         after the paragraph above, or before the one below.
         """
         first, last = (self._seen.pieces[index].line for index in (run.start, run.stop - 1))
@@ -88,7 +88,7 @@ class Places:
         return int(np.bincount(self._text.piece_of[matched]).argmax())
 
     def _on_line(self, index: int, step: int) -> int | None:
-        """The text's word for the next one on the same line that it has."""
+        """The text's word for the nearest word on the same line, in this direction, that it has."""
         line = self._seen.pieces[index].line
         index += step
         while 0 <= index < len(self._seen.pieces) and self._seen.pieces[index].line == line:
@@ -98,7 +98,7 @@ class Places:
         return None
 
     def _near(self, line: int, *, up: bool) -> int:
-        """The next line above or below in the same column that the text has, or -1."""
+        """The nearest line above or below in the same column that the text has, or -1."""
         x1, y1, x2, y2 = self._lines[line].box_px
         best, least = -1, math.inf
         for other in self._first:

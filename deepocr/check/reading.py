@@ -1,4 +1,4 @@
-"""The text to be checked, as words: without tags, markup and formulas, whoever wrote it."""
+"""The text to be checked, as words without tags and markup, whichever program wrote it."""
 
 import html
 import re
@@ -24,9 +24,9 @@ _CELL = re.compile(r"</?(?:t[rdh]|table|li|p|div|h\d|center|br)\b", re.IGNORECAS
 
 @dataclass(frozen=True)
 class WrittenText:
-    """The words of a page's text in the order they were written, the region of each block and
-    where in its text the block ends (a table's cells end with the table), and where figures
-    stand."""
+    """The words of a page's text in the order in which they were written; the region of each block,
+    and where in the region's text the block ends (a table's cells end with the table); and the
+    boxes of figures."""
 
     pieces: tuple[Piece, ...]
     region_of_block: tuple[int, ...]
@@ -35,7 +35,7 @@ class WrittenText:
 
 
 def read_regions(regions: Sequence[Region]) -> WrittenText:
-    """A page's regions as words. A box of one region is that of each of its words."""
+    """A page's regions as words. Each word gets the first box of its region."""
     pieces: list[Piece] = []
     region_of_block: list[int] = []
     block_ends: list[int] = []
@@ -54,8 +54,8 @@ def read_regions(regions: Sequence[Region]) -> WrittenText:
 
 
 def _blocks(text: str, first: int, box: Box | None) -> Iterator[tuple[list[Piece], int]]:
-    """The words of each paragraph or table cell, and where it ends; blocks are numbered from
-    `first`."""
+    """The words of each block (a paragraph or table cell), and where it ends. Blocks are numbered
+    from `first`."""
     block: list[Piece] = []
     number = first
     in_table = False

@@ -1,4 +1,4 @@
-"""What a text lacks put in where it belongs, marked as the witness's."""
+"""Inserts what a text lacks where it belongs, marked as coming from the witness."""
 
 import html
 import re
@@ -16,16 +16,17 @@ _HYPHEN = re.compile(r"(?<=[^\W\d_])-$")
 def repaired(result: PageResult) -> PageResult:
     """The page with what is `missing` from its text inserted as `<ins>…</ins>`.
 
-    Words of a paragraph come between the words around them; lines that are no part of one become a
-    region of their own. The verdict stays that of the text as it was read. Findings tell in which
-    region they stand now, and have no `offset` any more: nothing is inserted twice.
+    Words of a paragraph are inserted between the words around them; lines outside any paragraph
+    become a region of their own. The verdict remains that of the text as it was read. Findings name
+    the region in which they stand now. Inserted ones no longer have an `offset`, so nothing is
+    inserted twice.
     """
     if result.check is None:
         return result
     by_region: dict[int, dict[int, list[Finding]]] = defaultdict(lambda: defaultdict(list))
     for finding in result.check.findings:
         if finding.kind == "missing" and finding.offset is not None:
-            # what has no place stands at the page's end
+            # words without a place go to the end of the page
             region = len(result.regions) if finding.region is None else finding.region
             by_region[region][finding.offset].append(finding)
     if not by_region:
@@ -64,7 +65,8 @@ def repaired(result: PageResult) -> PageResult:
 
 
 def _with(text: str, places: Mapping[int, Sequence[Finding]]) -> str:
-    """The text with words inserted after so many letters, from its end on."""
+    """The text with words inserted at these offsets; the last offset comes first, so that the
+    others stay valid."""
     for offset in sorted(places, reverse=True):
         before, after = text[:offset], text[offset:]
         if _PARAGRAPH_END.match(after):
@@ -76,7 +78,7 @@ def _with(text: str, places: Mapping[int, Sequence[Finding]]) -> str:
 
 
 def _paragraphs(lines: Sequence[Finding]) -> list[list[Finding]]:
-    """Lines one below the other are one."""
+    """Group lines into paragraphs: lines directly below each other belong together."""
     paragraphs: list[list[Finding]] = []
     for line in lines:
         if paragraphs and _goes_on(paragraphs[-1][-1], line):

@@ -9,16 +9,18 @@ import numpy.typing as npt
 from deepocr.check.words import runs_of
 
 SEED, WIDE_SEED = 8, 4
-"""Letters that must be equal for a stretch to begin with; a Chinese character says more."""
+"""Least number of equal letters in a stretch, and the same for Chinese, Japanese or Korean, where
+each character says more."""
 
 MAX_PAIRS = 500
-"""A stretch that begins at more pairs of places than this says nothing (a loop, a row of zeros)."""
+"""Most pairs of places with the same letters; more mean nothing (a loop, a row of zeros)."""
 
 Codes = npt.NDArray[np.uint64]
 
 
 def equal_stretches(one: str, other: str) -> Iterator[tuple[int, int, int]]:
-    """Start in each and length: the longest first, and no letter in two of them."""
+    """Yields the start in each text and the length; the longest come first, and no two share a
+    letter."""
     codes, others = _codes(one), _codes(other)
     wide = int((codes >= 0x2E80).sum() + (others >= 0x2E80).sum())
     seed = WIDE_SEED if wide > 0.3 * (len(codes) + len(others)) else SEED
@@ -44,7 +46,8 @@ def _codes(letters: str) -> Codes:
 
 
 def _stretches(one: Codes, other: Codes, seed: int) -> Iterator[tuple[int, int, int]]:
-    """Start in each and length of all equal stretches of at least `seed` letters."""
+    """Yields the start in each text and the length of all equal stretches of at least `seed`
+    letters."""
     if min(len(one), len(other)) < seed:
         return
     hashes, others = _hashes(one, seed), _hashes(other, seed)
@@ -68,7 +71,7 @@ def _stretches(one: Codes, other: Codes, seed: int) -> Iterator[tuple[int, int, 
 
 
 def _hashes(codes: Codes, seed: int) -> Codes:
-    """A number for each `seed` letters; wraps around, equal numbers are equal letters."""
+    """A hash of every `seed` consecutive letters, in arithmetic that wraps around."""
     size = len(codes) - seed + 1
     total = np.zeros(size, np.uint64)
     for offset in range(seed):

@@ -1,4 +1,4 @@
-"""Texts to be checked, from files: whoever wrote them, in Markdown, plain, or raw with tags."""
+"""Loads the texts to be checked from files by any program, in Markdown, plain, or raw with tags."""
 
 import re
 from pathlib import Path
@@ -7,22 +7,22 @@ from deepocr.errors import InvalidInput
 from deepocr.render.raw import PAGE_SPLIT
 
 MAX_BYTES = 64 << 20
-"""Of a text file; no document that is read has so much text."""
+"""Largest text file; no document that can be read has so much text."""
 
 UNDIVIDED = 0
-"""Stands for a page where one text is that of many pages and nothing in it parts them."""
+"""Stands for the page number of a text of many pages without page splits."""
 
 _SUFFIXES = ("mmd", "md", "markdown", "txt", "raw.mmd", "raw.md", "raw.txt")
 _PAGE_FILE = re.compile(rf"(.*?)(\d{{1,6}})\.({'|'.join(_SUFFIXES)})", re.IGNORECASE)
-# this project's mark, pdftotext's, and that of Marker
+# the page splits of this project, of pdftotext and of Marker
 _SPLIT = re.compile(rf"{re.escape(PAGE_SPLIT)}|\f|^\{{\d+\}}-{{48}}$", re.MULTILINE)
 
 
 def load_texts(place: Path, num_pages: int, page: int | None = None) -> dict[int, str]:
     """Texts by page number, from a folder of numbered files or from one file.
 
-    A file with page splits has a text for every page; one without is the text of `page`, of a
-    document of one page, or it is UNDIVIDED. Raises InvalidInput for texts that do not fit the
+    A file with page splits has a text for every page. One without is the text of `page` or of a
+    document's only page, else it is UNDIVIDED. Raises InvalidInput for texts that do not fit the
     document.
     """
     if page is not None and not 1 <= page <= num_pages:
@@ -44,8 +44,9 @@ def load_texts(place: Path, num_pages: int, page: int | None = None) -> dict[int
 
 
 def _from_folder(folder: Path) -> dict[int, str]:
-    """`page_0001.mmd`, `0001.txt`, `report-p1.md`: names that differ by their last number. Tools
-    that count from 0 have a page 0; of two texts of a page the one with less markup is left."""
+    """Texts with names such as `page_0001.mmd`, `0001.txt` or `report-p1.md`, which differ only by
+    their last number. Some tools count pages from 0. Of several texts of a page, the one whose
+    suffix comes first in _SUFFIXES is taken."""
     files: dict[int, tuple[int, Path]] = {}
     beginnings = set()
     for file in sorted(folder.iterdir()):
@@ -71,7 +72,7 @@ def _from_file(text: str, name: str, num_pages: int, page: int | None) -> dict[i
     pages = _SPLIT.split(text)
     if len(pages) == 1:
         return {page or (1 if num_pages == 1 else UNDIVIDED): text}
-    # a split stands behind every page, or before it
+    # a split comes after every page, or before every page
     if not pages[-1].strip():
         pages.pop()
     elif not pages[0].strip():

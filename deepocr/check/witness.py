@@ -1,7 +1,8 @@
-"""What an independent reader saw of a page, as lines with their places, and whether to trust it.
+"""The text of a page according to an independent reader, as lines with their places, and whether to
+trust it.
 
-Layers lie: fonts without an encoding, letters that stand twice, text hidden in another place. A
-layer that lies is no witness; no verdict is better than a wrong one.
+Text layers can be wrong: fonts without an encoding, letters that occur twice, text hidden in
+another place. Such a layer is no witness; no verdict is better than a wrong one.
 """
 
 import re
@@ -15,25 +16,27 @@ from deepocr.check.words import Piece, letters_of, split_words
 from deepocr.types import Box, Page, PageResult, Word
 
 MIN_WORDS = 5
-"""A layer of fewer is a stamp or a page number on a scan."""
+"""Least number of words of a text layer; fewer are a stamp or a page number on a scan."""
 
 MAX_ODD = 0.02
-"""Share of characters that no page shows: replacement, private use, control."""
+"""Largest share of characters that no page shows: replacement, private use, control."""
 
 MAX_DOUBLED = 0.1
-"""Share of words that stand where an equal word stands."""
+"""Largest share of words that stand in the same place as an equal word."""
 
 MAX_MARKS_TWICE = 0.005
-"""Share of characters that repeat a vowel sign or an accent, which no script does."""
+"""Largest share of characters that repeat a vowel sign or an accent, which no script does."""
 
 VOWELS = (0.2, 0.65)
-"""Share of vowels among Latin letters in any language; shifted codes have none or too many."""
+"""Range of the share of vowels among Latin letters in any language; wrong encodings have too few or
+too many."""
 
 MIN_LATIN = 200
-"""Latin letters from which that share says something."""
+"""Least number of Latin letters for that share to mean something."""
 
 MIN_CONFIDENCE = 0.85
-"""Of the CPU reader over the page: below it the script or the print is beyond it."""
+"""Least mean confidence of the CPU reader on a page; below it, the reader cannot read its script or
+print."""
 
 MIN_LINE_CONFIDENCE = 0.7
 
@@ -46,7 +49,8 @@ FIGURES = frozenset({"image", "figure", "chart", "picture"})
 
 @dataclass(frozen=True)
 class SeenLine:
-    """A line of the witness. `role` is what it knows of it: text, furniture or figure."""
+    """A line of the witness. `role` is "text", "furniture" or "figure", as far as the witness
+    knows."""
 
     words: tuple[Word, ...]
     box_px: Box
@@ -59,7 +63,7 @@ class SeenLine:
 
     @property
     def height_px(self) -> int:
-        """Of its letters: a line that runs downward is as high as it is broad."""
+        """Height of its letters in pixels: for a sideways line, the width of its box."""
         x1, y1, x2, y2 = self.box_px
         return x2 - x1 if self.sideways else y2 - y1
 
@@ -73,7 +77,7 @@ class Witness:
     lines: tuple[SeenLine, ...] = ()
 
     def can_read(self, character: str) -> bool:
-        """Whether it knows the character's script; a text layer knows all."""
+        """Whether the witness knows the character's script; a text layer knows every script."""
         return self.name != "ppocr" or bool(_READABLE.match(character))
 
     def pieces(self) -> Iterator[Piece]:
@@ -92,7 +96,7 @@ def layer_witness(page: Page) -> Witness:
 
 
 def reader_witness(result: PageResult) -> Witness:
-    """What the CPU reader read, or "none" where it was not sure of it."""
+    """The text that the CPU reader read, or "none" if its confidence is too low."""
     if result.status == "failed":
         return Witness("none", f"the CPU reader failed: {result.error}")
     lines = [(line, region) for region in result.regions for line in region.lines]
@@ -172,7 +176,7 @@ def _line(words: Sequence[Word]) -> SeenLine:
 
 
 def _seen(text: str, box: Box, label: str) -> SeenLine:
-    """A recognized line: where its words stand is worked out from their letters."""
+    """A recognized line; the boxes of its words are estimated from their places in the text."""
     x1, y1, x2, y2 = box
     sideways = len(text) > 2 and y2 - y1 > 1.5 * (x2 - x1)
     words = []
@@ -214,7 +218,8 @@ def _bounds(quad: Iterable[tuple[int, int]]) -> Box:
 
 
 def line_height(lines: Sequence[SeenLine]) -> float:
-    """Of the page's running text: lines of a few words, where there are some."""
+    """Median height in pixels of the page's lines, of those with five words or more if there are
+    enough."""
     long = [line.height_px for line in lines if len(line.words) >= 5]
     heights = long if len(long) >= 3 else [line.height_px for line in lines]
     return median(heights) if heights else 0.0

@@ -1,7 +1,7 @@
-"""Words made comparable, and the stream of letters they make.
+"""Words in a comparable form, and the stream of their letters.
 
-Two readers of one page agree in letters and digits, and in little else: spaces, hyphens at the end
-of a line, quotes and marks of formatting differ. So words are compared by their letters alone.
+Two readers of one page agree on letters and digits, but on little else: spaces, hyphens at the end
+of a line, quotes and formatting differ. So only the letters of words are compared.
 """
 
 import re
@@ -20,7 +20,7 @@ WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff"
 """Scripts written without spaces: each character is a word here."""
 
 TATWEEL = "\u0640"
-"""Makes Arabic words longer; no letter."""
+"""Stretches Arabic words; it is not a letter."""
 
 # signs of formulas; a minus before a number is none
 _FORMULA_SIGN = re.compile(
@@ -38,8 +38,8 @@ _PIECE = re.compile(rf"[{WIDE}]|[^\s{WIDE}]+")
 
 @dataclass(frozen=True)
 class Piece:
-    """A word, or one of those that a formula was marked to be. `line` is the witness's line or the
-    text's block; `end` is where it ends in its region's text."""
+    """A word; `formula` is whether it is part of a marked formula. `line` is the witness's line or
+    the text's block; `end` is where the word ends in its region's text."""
 
     text: str
     letters: str
@@ -63,8 +63,8 @@ def letters_of(text: str) -> str:
 
 
 def split_words(text: str) -> list[str]:
-    """Words at white space; every Chinese, Japanese or Korean character is one, and every number of
-    a date: among words that run from right to left they stand in another order."""
+    """Split at white space. Every Chinese, Japanese or Korean character is a word, and so is every
+    number of a date, because among words from right to left these are in another order."""
     words: list[str] = _PIECE.findall(text)
     if "/" not in text:
         return words
@@ -74,7 +74,8 @@ def split_words(text: str) -> list[str]:
 
 
 def formulas(pieces: Sequence[Piece]) -> npt.NDArray[np.bool_]:
-    """Which pieces are formulas, marked or not, with single letters and digits beside them."""
+    """Which pieces are formulas, marked or not; single letters and digits beside a formula belong
+    to it."""
     marked = [piece.formula or _is_formula(piece.text) for piece in pieces]
     for numbers in (range(1, len(pieces)), range(len(pieces) - 2, -1, -1)):
         for index in numbers:
@@ -101,8 +102,8 @@ def runs_of(flags: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
 @dataclass(frozen=True, eq=False)
 class Stream:
     """All letters of `pieces` in one string; `piece_of[i]` is the piece of letter i, and piece p
-    has the letters from `starts[p]` to `starts[p + 1]`. Formulas are `optional`: they are written
-    in too many ways to be counted."""
+    has the letters from `starts[p]` to `starts[p + 1]`. Formulas are `optional`: they can be
+    written in too many ways to be counted."""
 
     pieces: Sequence[Piece]
     letters: str
