@@ -1,6 +1,7 @@
-"""A shard whose pages are all there: its manifest, and its documents as Markdown on request.
+"""Finishes a shard whose pages are all read: writes its manifest and, on request, its documents as
+Markdown.
 
-Whoever completes a shard finishes it. Two that do so at once write the same bytes.
+The process that completes a shard finishes it. If two do so at once, they write the same bytes.
 """
 
 import re
@@ -22,7 +23,7 @@ COLUMNS = ["document_id", "document", "page", "status", "error", "output_tokens"
 
 
 def finish_shard(store: CorpusStore, shard: int, options: CorpusOptions) -> None:
-    """Blocking; a part in memory at a time. Raises StorageError."""
+    """Finish a shard. Blocking, with one part in memory at a time. Raises StorageError."""
     found: dict[int, dict[str, Any]] = {}
     failures: list[dict[str, Any]] = []
     rows = _rows(store, shard, [*COLUMNS, "text"] if options.markdown else COLUMNS)
@@ -99,6 +100,6 @@ def _write_page(file: IO[bytes], row: dict[str, Any]) -> None:
 
 
 def markdown_name(document_id: int, document: str) -> str:
-    """Its place in the listing, which nothing else has, and its own name, made harmless."""
+    """Path of a document's Markdown: its unique number in the listing, and its name made safe."""
     stem = re.sub(r"[^\w.-]", "_", PurePosixPath(document).stem)[:80].strip("._") or "document"
     return f"markdown/{document_id // 1000:06d}/{document_id:09d}-{stem}.md"

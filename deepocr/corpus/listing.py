@@ -1,4 +1,4 @@
-"""Sources to documents: folders, patterns, and lists in files. Nothing is opened here."""
+"""Finds the documents that sources name: folders, patterns, and lists. No document is opened."""
 
 import glob
 import sqlite3
@@ -19,13 +19,14 @@ from deepocr.errors import InvalidInput, StorageError
 from deepocr.storage import connect, is_remote
 
 LISTS = (".txt", ".csv", ".parquet")
-"""A source with such an ending is a list of documents: a path a line, or a table with `path`."""
+"""Endings of sources that are lists of documents: one path per line, or a table with a column
+`path`."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A document to read. `pages` is a range such as `1-3,7`, empty for all; `carried` are further
-    columns of its list, which its rows get too."""
+    """A document to read. `pages` is a range such as `1-3,7`, empty for all; `carried` are other
+    columns of its list, which are copied to its rows."""
 
     document: str
     pages: str = ""
@@ -33,12 +34,12 @@ class Entry:
 
 
 def find_entries(sources: Sequence[str]) -> Iterator[Entry]:
-    """Documents in the order of the sources, by name within a folder and those below it. What is
-    named twice with the same pages is taken once.
+    """Documents in the order of the sources, sorted by name within a folder, including subfolders.
+    Documents that are named twice with the same pages are taken once.
 
-    Memory does not grow with their number. Raises InvalidInput, StorageError.
+    Memory does not grow with their number. Raises InvalidInput and StorageError.
     """
-    with closing(sqlite3.connect("")) as seen:  # a file of its own that is gone afterwards
+    with closing(sqlite3.connect("")) as seen:  # a temporary file
         seen.execute("CREATE TABLE seen (entry TEXT PRIMARY KEY) WITHOUT ROWID")
         for source in sources:
             for entry in _expand(source):
@@ -48,8 +49,8 @@ def find_entries(sources: Sequence[str]) -> Iterator[Entry]:
 
 
 def carried_schema(sources: Sequence[str]) -> pa.Schema:
-    """The further columns of all lists together. Raises InvalidInput where two lists disagree on a
-    column, or one has the name of a column of ours."""
+    """The other columns of all lists together. Raises InvalidInput if two lists disagree on a
+    column, or if a column has the name of one of ours."""
     schemas = []
     for source in sources:
         if source.lower().endswith(LISTS[1:]):
@@ -122,7 +123,7 @@ def _table(source: str) -> Iterator[Entry]:
 
 
 def _batches(source: str) -> Iterator[pa.RecordBatch]:
-    """At least one. Raises InvalidInput."""
+    """At least one batch, which may be empty. Raises InvalidInput."""
     with _opened(source) as file:
         try:
             if source.lower().endswith(".csv"):
@@ -159,5 +160,5 @@ def _opened(source: str) -> Any:
 
 
 def _address(text: str) -> str:
-    """Workers on other machines have no use for a path that depends on a folder of this one."""
+    """Makes a path absolute: workers on other machines have another current folder."""
     return text if is_remote(text) else str(Path(text).absolute())

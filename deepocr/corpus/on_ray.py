@@ -2,10 +2,10 @@
 
     shards → open (tasks: count pages, cut parts) → read (an actor for each engine)
 
-Between them go the numbers of parts. A reader has its documents drawn beside its engine and writes
-its parts itself: a page's picture has megabytes, its row a few kilobytes, and who has the rows is
-who can commit them. Ray runs what a lost machine had in hand again; what is committed is not read
-again.
+Only the numbers of parts pass between them. A reader draws its documents on the engine's machine
+and writes its parts itself: a page's picture takes megabytes and its row a few kilobytes, and only
+the process that has the rows can commit them. Ray repeats the work that a lost machine had in
+progress; committed parts are not read again.
 """
 
 import logging
@@ -24,8 +24,8 @@ from deepocr.corpus.stages import OpenShard, Reader, outcome_from
 from deepocr.errors import DeepOCRError, EngineError, InvalidInput
 from deepocr.settings import Settings
 
-# Ray reads these when it is imported. No more than a few parts wait for each that is being read:
-# the driver holds the list of those that wait.
+# Ray reads these when it is imported. Only a few parts may wait for each that is being read: the
+# driver holds the list of waiting parts.
 os.environ.setdefault("RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
@@ -35,21 +35,22 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.util.metrics import Gauge
 
 PARTS_AT_ONCE = 3
-"""That a reader works on, so that the end of one does not leave its engine with little to do."""
+"""Number of parts that a reader reads at once, so that its engine stays busy when one part ends."""
 
 WAITING_PARTS = 8
-"""For each part that is being read."""
+"""Number of waiting parts for each part that is being read."""
 
 OBJECT_STORE_BYTES = 200 << 20
-"""Of a Ray that is started here; only numbers of parts go through it."""
+"""Size in bytes of the object store of a Ray started here; only numbers of parts pass through it.
+"""
 
 SPARE_CPUS = 2
-"""For the stages before the readers."""
+"""Number of CPUs for the stages before the readers."""
 
 
 @contextmanager
 def ray_session(cluster: ClusterOptions) -> Iterator[None]:
-    """A connection to the cluster, or a Ray of this machine alone that ends with the block."""
+    """Connects to the cluster, or starts a Ray on this machine alone, until the block ends."""
     if ray.is_initialized():
         yield
         return
@@ -78,9 +79,10 @@ def read_shards(
     settings: Settings,
     cluster: ClusterOptions,
 ) -> Iterator[PartOutcome]:
-    """Parts as they are committed. Raises what ended a reader, and Ray's own errors."""
+    """Yields parts as they are committed. Raises the error that ended a reader, and Ray's own
+    errors."""
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"ray\.")  # of its own settings, and of few parts
+    warnings.filterwarnings("ignore", module=r"ray\.")  # about its own settings and few parts
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.downstream_capacity_backpressure_ratio = WAITING_PARTS
@@ -113,14 +115,14 @@ def read_shards(
 
 @dataclass(frozen=True)
 class Needs:
-    """Of one reader."""
+    """The CPUs and GPUs that one reader needs."""
 
     cpus: float
     gpus: float
 
 
 def reader_needs(settings: Settings, cluster: ClusterOptions) -> Needs:
-    """What the cluster's options say, or what the engine needs."""
+    """The needs that the cluster's options state, else those of the engine."""
     on_gpu = settings.engine == "deepseek" and settings.device != "cpu"
     cpus = {"deepseek": 4.0, "ppocr": 2.0}.get(settings.engine, 1.0)
     return Needs(
@@ -130,7 +132,7 @@ def reader_needs(settings: Settings, cluster: ClusterOptions) -> Needs:
 
 
 def _how_many(needs: Needs) -> int:
-    """As many readers as fit. Raises InvalidInput where not one does."""
+    """The number of readers that fit on the cluster. Raises InvalidInput if not even one fits."""
     there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     fits = [(there.get("CPU", 0) - SPARE_CPUS) / needs.cpus] if needs.cpus else []
     if needs.gpus:
@@ -146,7 +148,7 @@ def _how_many(needs: Needs) -> int:
 
 
 def _fit(settings: Settings, needs: Needs) -> Settings:
-    """Threads and drawing processes as many as the reader has CPUs."""
+    """The settings, with threads and drawing processes for the reader's CPUs unless given."""
     cpus = max(1, round(needs.cpus))
     return settings.model_copy(
         update={
@@ -157,7 +159,7 @@ def _fit(settings: Settings, needs: Needs) -> Settings:
 
 
 class RunMetrics:
-    """For Prometheus, through Ray: from the driver."""
+    """The driver's metrics for Prometheus, exported by Ray."""
 
     def __init__(self) -> None:
         self._left = Gauge("deepocr_corpus_pages_left", "pages not read yet, about")

@@ -1,4 +1,4 @@
-"""The documents of a shard opened, one after the other, to count their pages."""
+"""Opens the documents of a shard, one after another, to count their pages."""
 
 from dataclasses import replace
 
@@ -19,10 +19,10 @@ def open_shard(
     processes: DocumentProcesses,
     copies: Copies,
 ) -> list[Part]:
-    """The shard's parts that are still to be read. Blocking.
+    """Open a shard and return its parts that are still to be read. Blocking.
 
-    A document that cannot be opened, or lacks the pages asked for, is kept with its reason. A shard
-    of which nothing is missing is finished. Raises StorageError.
+    A document that cannot be opened, or lacks the pages asked for, is recorded with the reason. A
+    shard without missing parts is finished. Raises StorageError.
     """
     if store.opened(shard) is None:
         opened = [_look(document, options, processes, copies) for document in store.listing(shard)]

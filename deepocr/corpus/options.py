@@ -13,16 +13,16 @@ SHARD_DOCUMENTS = 256
 CHANGES_PAGES = (
     "engine", "model", "dtype", "quantize", "ngram_size", "ngram_window", "ppocr_text_layer",
 )  # fmt: skip
-"""Settings that change what is written of a page."""
+"""Settings that change the result of a page."""
 
 
 @dataclass(frozen=True)
 class CorpusOptions:
     """`sources` as on the command line.
 
-    `limit` documents are taken, the first ones, 0: all; with `sample` one page of each of so many
-    documents, chosen at random. A part, which is one file, has `part_pages` pages or fewer, and a
-    page may end `tries` processes that read nothing else before it is failed.
+    Only the first `limit` documents are taken, all if 0. If `sample` is not 0, so many documents
+    are chosen at random, and one random page of each. A part, which is one file, has at most
+    `part_pages` pages. A page fails once `tries` processes have died while they read nothing else.
     """
 
     sources: tuple[str, ...]
@@ -35,7 +35,7 @@ class CorpusOptions:
     tries: int = 2
 
     def identity(self, settings: Settings) -> Identity:
-        """What a resume has to have in common with the run that began."""
+        """What a resumed run must have in common with the first one."""
         source: dict[str, Any] = {
             name: getattr(self, name)
             for name in (field.name for field in fields(self))
@@ -48,8 +48,8 @@ class CorpusOptions:
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """Where and with what it reads: `readers` engines at most, 0: as many as fit, with `cpus` and
-    `gpus` each; None: as the engine needs. `price_per_hour` is the whole cluster's."""
+    """The cluster and its readers: `readers` engines (0: as many as fit) with `cpus` and `gpus`
+    each (None: as the engine needs). `price_per_hour` is for the whole cluster."""
 
     address: str | None = None
     readers: int = 0

@@ -1,4 +1,4 @@
-"""Places at an engine, shared by parts."""
+"""Limits how many pages an engine reads at once, across parts."""
 
 import asyncio
 import heapq
@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 
 class Places:
-    """So many pages are read at once. Of those that wait, pages of the part that began first come
-    first: parts end one after the other, and there is always one whose pages are drawn and waiting.
+    """Lets `count` pages be read at once. Of the waiting pages, those of the part that began first
+    come first, so that parts end one after another, and there is always a part whose pages are
+    drawn and waiting.
     """
 
     def __init__(self, count: int) -> None:
@@ -18,7 +19,7 @@ class Places:
         self._numbers = itertools.count()
 
     def begin(self) -> int:
-        """A part's turn: lower ones come first."""
+        """Returns a new part's turn; lower turns come first."""
         return next(self._numbers)
 
     @asynccontextmanager

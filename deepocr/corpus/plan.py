@@ -1,7 +1,7 @@
-"""How documents are cut into parts: what one worker reads in one go and writes into one file.
+"""Divides documents into parts: the pages that one worker reads together and writes into one file.
 
-The cut follows from the listing and the page counts alone, which are kept before anything is read;
-so every try, on whatever machine, reads the same pages into the same file.
+The division depends only on the listing and the page counts, which are saved before any page is
+read. So every attempt, on any machine, reads the same pages into the same file.
 """
 
 import random
@@ -15,7 +15,7 @@ from deepocr.errors import PageRangeError
 
 @dataclass(frozen=True)
 class OpenedDocument:
-    """A document of the listing after a look inside: how many pages, or why it cannot be read."""
+    """A document of the listing with its number of pages, or the reason why it cannot be read."""
 
     document_id: int
     document: str
@@ -35,7 +35,7 @@ class PageRange:
 
 @dataclass(frozen=True)
 class Part:
-    """Pages of one document or several. `number` counts from 0 in its shard."""
+    """Pages of one or more documents. `number` counts from 0 within the shard."""
 
     shard: int
     number: int
@@ -49,7 +49,7 @@ class Part:
 def choose_pages(
     document_id: int, pages: str, num_pages: int, *, one_at_random: bool
 ) -> tuple[int, ...]:
-    """Those to read of a document. Raises PageRangeError."""
+    """The page numbers to read of a document. Raises PageRangeError."""
     numbers = parse_page_range(pages, num_pages)
     if not numbers:
         raise PageRangeError("the document has no pages; check the file")
@@ -59,7 +59,7 @@ def choose_pages(
 def cut_parts(
     shard: int, documents: Sequence[OpenedDocument], part_pages: int, *, one_at_random: bool
 ) -> list[Part]:
-    """All pages of a shard in parts of `part_pages`, the last one with fewer."""
+    """All pages of a shard in parts of `part_pages` pages; the last part may have fewer."""
     parts: list[list[PageRange]] = [[]]
     room = part_pages
     for document in documents:

@@ -1,4 +1,4 @@
-"""How far a run is, on one line, and what became of it."""
+"""The progress of a run on one line, and its final report."""
 
 import re
 import sys
@@ -14,13 +14,13 @@ from deepocr.corpus.store import CorpusStore, Listed, ShardDone
 
 LINE_EVERY_S = 5.0
 MOST_REASONS = 20
-"""Kinds of reasons that are counted one by one; the others together."""
+"""Number of kinds of reasons that are counted separately; the others are counted together."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is in the folder after a run. `pages` counts by status, `reasons` by kind; `seconds` and
-    `cost` are of this run, `pages_per_s` too."""
+    """What the folder holds after a run. `pages` counts by status, `reasons` by kind; `seconds`,
+    `pages_per_s` and `cost` are only those of this run."""
 
     documents: int
     documents_failed: int
@@ -53,7 +53,7 @@ def kind_of(reason: str) -> str:
 
 
 class Progress:
-    """Of one run. `price_per_hour` is the whole cluster's."""
+    """The progress of one run. `price_per_hour` is for the whole cluster."""
 
     def __init__(
         self, listed: Listed, price_per_hour: float | None, stream: TextIO | None = None
@@ -65,9 +65,9 @@ class Progress:
         self._line = ""
         self.reasons: Counter[str] = Counter()
         self.pages = 0
-        """Read and committed by this run."""
+        """Pages that this run has read and committed."""
         self.earlier = 0
-        """By earlier runs."""
+        """Pages that earlier runs have committed."""
         self._known_documents = 0
         self._known_pages = 0
         self._known_shards: set[int] = set()
@@ -76,14 +76,14 @@ class Progress:
         return shard in self._known_shards
 
     def learn(self, shard: ShardDone) -> None:
-        """Once a shard has been opened its pages are known, and those that were there before."""
+        """Add an opened shard: its pages, and those that earlier runs have read."""
         self._known_shards.add(shard.shard)
         self._known_documents += shard.documents
         self._known_pages += shard.pages
         self.earlier += shard.done
 
     def part_done(self, pages: int, reasons: Counter[str]) -> None:
-        """Says a line now and then."""
+        """Count a part's pages; prints a line at most every LINE_EVERY_S seconds."""
         self.pages += pages
         for reason, count in reasons.items():
             kind = kind_of(reason)
@@ -96,7 +96,7 @@ class Progress:
 
     @property
     def total(self) -> int:
-        """Pages of the corpus: what is known, and as many a document for the others."""
+        """Pages of the corpus, estimated from the mean per document of the shards opened so far."""
         if not self._known_documents:
             return 0
         return round(self._known_pages * self._listed.documents / self._known_documents)
@@ -146,14 +146,14 @@ class Progress:
             say(self._line, self._stream)
 
     def end(self) -> None:
-        """The last line."""
+        """Print the last line."""
         self._say()
         if self._stream.isatty():
             self._stream.write("\n")
 
 
 def report_of(store: CorpusStore, listed: Listed, progress: Progress) -> Report:
-    """Counted from the manifest, a shard in memory at a time."""
+    """The report, counted from the manifest with one shard in memory at a time."""
     pages: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     failed = tokens = 0

@@ -1,4 +1,4 @@
-"""One part read and committed, by a process that has an engine."""
+"""Reads one part and commits it, in a process that has an engine."""
 
 import asyncio
 from collections import Counter
@@ -33,7 +33,7 @@ from deepocr.types import Dpi
 
 @dataclass(frozen=True)
 class PartOutcome:
-    """What became of a part, and of how many documents and pages its shard consists."""
+    """The outcome of a part: its pages by status, the reasons of failures, and output tokens."""
 
     shard: int
     part: int
@@ -44,7 +44,7 @@ class PartOutcome:
 
 @dataclass(frozen=True)
 class Place:
-    """A page of a part, by its place in it."""
+    """A page of a part; `place` counts from 0 in the part."""
 
     place: int
     document: OpenedDocument
@@ -52,9 +52,9 @@ class Place:
 
 
 class PartReader:
-    """Reads parts, several at once, so that the engine is kept busy from one to the next.
+    """Reads parts, several at once, so that the engine stays busy between them.
 
-    Used in one event loop; the engine, the processes and the copies are the caller's.
+    For use in one event loop. The caller owns the engine, the processes and the copies.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class PartReader:
         self._copies = copies
         self._checking = checking
         self._places = Places(keeper.engine.capabilities.concurrency)
-        self._alone = asyncio.Lock()  # before it is noted: no two parts have a suspect in hand
+        self._alone = asyncio.Lock()  # taken first: only one part at a time reads a suspect
 
     async def read(self, shard: int, number: int) -> PartOutcome:
         """Read a part, commit it, and finish its shard if it was the last.
 
-        A part that is there is not read again. Raises EngineBroken, UnsupportedTask and
-        StorageError: then the part is as it was before.
+        A part that is already committed is not read again. Raises EngineBroken, UnsupportedTask and
+        StorageError; the part is then unchanged.
         """
         part = (await asyncio.to_thread(self._store.parts, shard))[number]
         columns = ["status", "error", "output_tokens"]
@@ -168,7 +168,7 @@ def _failed(prepared: Prepared, error: Exception) -> ReadPage:
 
 
 class _OneOpen:
-    """Opens documents one after the other: those of a part are drawn in order."""
+    """Keeps one document open at a time: those of a part are drawn in order."""
 
     def __init__(self, processes: DocumentProcesses, copies: Copies, dpi: Dpi) -> None:
         self._processes = processes
@@ -178,8 +178,8 @@ class _OneOpen:
         self._opened: tuple[str, Document | Exception] | None = None
 
     def open(self, address: str, max_side_px: int | None) -> Document:
-        """The document, which stays open until another is. Blocking. Raises its error for each of
-        its pages, StorageError."""
+        """The document, which stays open until another one is opened. Blocking. If it cannot be
+        opened, every call raises that error. Raises StorageError."""
         if self._opened is None or self._opened[0] != address:
             self.close()
             try:

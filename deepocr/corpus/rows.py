@@ -1,4 +1,4 @@
-"""A page as a row, and tables as bytes."""
+"""Pages as rows, and tables as Parquet."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from deepocr.render.markdown import render_markdown
 from deepocr.types import Job, Region
 
 REGIONS: TypeAdapter[tuple[Region, ...]] = TypeAdapter(tuple[Region, ...])
-"""The column `regions`, which is as in the JSON output, back to regions."""
+"""Parses the column `regions`, which has the form of the JSON output."""
 
 PAGE = pa.schema([
     ("document_id", pa.int64()), ("document", pa.string()), ("page", pa.int32()),
@@ -28,8 +28,8 @@ PAGE = pa.schema([
     ("confidence", pa.float64()), ("verdict", pa.string()), ("error", pa.string()),
     ("seconds", pa.float64()),
 ])  # fmt: skip
-"""One row a page, in `pages/`; columns of the documents' list follow. All but `seconds` follows
-from the page, the engine and the settings."""
+"""Columns of `pages/`, one row per page; columns of the documents' list follow. All values but
+`seconds` are determined by the page, the engine and the settings."""
 
 STATUSES = ("ok", "retried", "truncated", "repetition", "blank", "failed")
 
@@ -39,14 +39,15 @@ DOCUMENT = pa.schema([
     *((status, pa.int32()) for status in STATUSES),
     ("output_tokens", pa.int64()), ("markdown", pa.string()), ("error", pa.string()),
 ])  # fmt: skip
-"""One row a document, in `manifest/`: `pages` as asked for, `num_pages` that it has, `read` rows in
-`pages/`, and how many of them have which status; `error` for one that could not be opened."""
+"""Columns of `manifest/`, one row per document: the `pages` asked for, the document's `num_pages`,
+the number of its rows in `pages/` (`read`) and of those with each status, and the `error` of a
+document that could not be opened."""
 
 FAILURE = pa.schema([
     ("document_id", pa.int64()), ("document", pa.string()), ("page", pa.int32()),
     ("error", pa.string()),
 ])  # fmt: skip
-"""What failed and why; no `page` where the document could not be opened."""
+"""What failed and why; `page` is null if the document could not be opened."""
 
 OWN_COLUMNS = frozenset({*PAGE.names, *DOCUMENT.names, "shard"})
 
@@ -54,7 +55,8 @@ OWN_COLUMNS = frozenset({*PAGE.names, *DOCUMENT.names, "shard"})
 def page_row(
     document_id: int, document: str, page: ReadPage, engine: str, job: Job
 ) -> dict[str, Any]:
-    """Text with boxes on the page as the document shows it, as in the book helper's Markdown."""
+    """A page as a row: `text` as in the book helper's Markdown, `regions` with boxes on the page as
+    the document shows it."""
     record = page.record
     result = record.result
     task = stitch.task_of(record, job)
@@ -88,7 +90,7 @@ def page_row(
 
 
 def to_parquet(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
-    """The same bytes for the same rows."""
+    """The rows as Parquet; the same rows give the same bytes."""
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema), sink, compression="zstd")
     return sink.getvalue()

@@ -22,13 +22,13 @@ from deepocr.storage import open_folder
 log = logging.getLogger(__name__)
 
 MAX_IN_VAIN = 2
-"""Times in a row that the cluster fails before a single part is read, until the run is given up."""
+"""Most failures of the cluster in a row without a single page read; then the run is given up."""
 
 ReadShards = Callable[[Sequence[int]], Iterator[PartOutcome]]
-"""Reads what is missing of the shards with these numbers; parts as they are committed."""
+"""Reads the missing parts of the shards with these numbers; yields parts as they are committed."""
 
 THREADS = 16
-"""That ask an object store at once."""
+"""Number of concurrent requests to an object store."""
 
 
 def read_corpus(
@@ -40,9 +40,9 @@ def read_corpus(
 ) -> Report:
     """Read every page of the sources into `out`, a folder or an address such as s3://bucket/folder.
 
-    Blocking. A run that was stopped goes on: call it again with the same options. With a sample
-    the pages are read into `out`/sample, and samples.html there shows them. Raises InvalidInput,
-    WorkspaceError (`out` holds another run), StorageError, EngineError.
+    Blocking. To continue a run that was stopped, call it again with the same options. With a
+    sample, the pages are read into `out`/sample, and samples.html there shows them. Raises
+    InvalidInput, WorkspaceError (`out` holds another run), StorageError and EngineError.
     """
     from deepocr.corpus.on_ray import RunMetrics, ray_session, read_shards
 
@@ -68,10 +68,10 @@ def read_corpus(
 
 
 def read_all(store: CorpusStore, listed: Listed, progress: Progress, read: ReadShards) -> None:
-    """Have the shards read until every one is finished.
+    """Have the shards read until all of them are finished.
 
-    Whatever Ray could not mend is begun again with what is missing. Raises what a reader raised on
-    purpose, and EngineError when beginning again does not help.
+    After a failure that Ray could not recover from, the missing parts are started again. Raises a
+    reader's own DeepOCRError, and EngineError if starting again does not help.
     """
     in_vain = 0
     _survey(store, progress)
@@ -84,7 +84,7 @@ def read_all(store: CorpusStore, listed: Listed, progress: Progress, read: ReadS
                 progress.part_done(outcome.statuses.total(), outcome.reasons)
         except DeepOCRError:
             raise
-        except Exception as error:  # a cluster fails in many ways; what is committed counts
+        except Exception as error:  # clusters fail in many ways; only commits count
             log.warning("the cluster failed; what is missing is begun again", exc_info=True)
             failure = error
         in_vain = 0 if progress.pages > before else in_vain + 1
@@ -99,7 +99,7 @@ def read_all(store: CorpusStore, listed: Listed, progress: Progress, read: ReadS
 
 
 def _survey(store: CorpusStore, progress: Progress) -> None:
-    """Shards that nothing was heard of: what earlier runs have done, and those without pages."""
+    """Learn about opened shards without outcomes: read by earlier runs, or without pages."""
     unknown = [shard for shard in store.opened_shards() if not progress.knows(shard)]
     with ThreadPoolExecutor(THREADS) as pool:
         for shard in pool.map(store.done, unknown):
@@ -107,7 +107,7 @@ def _survey(store: CorpusStore, progress: Progress) -> None:
 
 
 def _chosen(options: CorpusOptions) -> tuple[Iterable[Entry], int]:
-    """The documents to read, and of how many they are a sample (0: they are none)."""
+    """The documents to read, and of how many documents they are a sample (0: no sample)."""
     entries = find_entries(options.sources)
     limited = islice(entries, options.limit) if options.limit else entries
     if not options.sample:

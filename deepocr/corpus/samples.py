@@ -1,4 +1,4 @@
-"""Sampled pages beside what was read of them, and what the whole corpus would take."""
+"""Shows sampled pages beside their text, and estimates the time and cost of the whole corpus."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -23,7 +23,7 @@ NAME = "samples.html"
 def write_samples(
     store: CorpusStore, listed: Listed, options: CorpusOptions, settings: Settings
 ) -> None:
-    """Every sampled page with its picture, a page in memory at a time. Blocking."""
+    """Write every sampled page with its picture, one page in memory at a time. Blocking."""
     copies = Copies(max_bytes=settings.max_bytes, keep_bytes=0)
     num_pages = sum(len(store.rows(part) or []) for part in _parts(store, listed))
     try:
@@ -44,7 +44,7 @@ def sample_store(out: str, options: CorpusOptions) -> CorpusStore:
 def estimate_of(
     out: str, options: CorpusOptions, report: Report, price_per_hour: float | None
 ) -> str:
-    """What the whole corpus would take at the rate of a sample that was read, in one sentence."""
+    """One sentence about the time and cost of the whole corpus at the rate of the sample."""
     store = sample_store(out, options)
     listed = store.listed()
     assert listed is not None

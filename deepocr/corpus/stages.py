@@ -1,4 +1,5 @@
-"""What runs on the cluster's machines: a task that opens a shard, an actor that reads parts."""
+"""The code that runs on the cluster's machines: a task that opens a shard, an actor that reads
+parts."""
 
 import asyncio
 import faulthandler
@@ -28,11 +29,11 @@ from deepocr.storage import open_folder
 from deepocr.tasks import CHECKED_TASKS
 
 HANGS_S = 120.0
-"""Beyond a page's limit; then a process whose event loop does not run is ended."""
+"""Seconds beyond a page's time limit after which a process with a blocked event loop is ended."""
 
 
 class OpenShard:
-    """A shard to the parts of it that are missing; runs in a task."""
+    """Maps a shard to its missing parts; runs in a task."""
 
     def __init__(self, address: str, options: CorpusOptions, settings: Settings) -> None:
         self._made_of = address, options, settings
@@ -53,7 +54,8 @@ class OpenShard:
 
 
 class Reader:
-    """An engine and what it needs; runs in an actor. Its parts are threads that wait for a loop."""
+    """An engine and what it needs; runs in an actor. Each part is a thread that waits for the event
+    loop."""
 
     def __init__(self, address: str, options: CorpusOptions, settings: Settings) -> None:
         self._store = CorpusStore(open_folder(address), options)
@@ -65,7 +67,7 @@ class Reader:
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """What became of a part; an error that no page is to blame for goes on to the driver."""
+        """The outcome of a part; an error that no page caused is passed to the driver."""
         if row["error"]:
             return {"outcome": "", "error": row["error"], "reason": row["reason"]}
         work = self._read(int(row["shard"]), int(row["part"]))
@@ -108,14 +110,15 @@ class Reader:
 
 
 async def _watch(limit_s: float) -> None:
-    """End the process when its event loop stands still, whatever holds it: the timer is C."""
+    """End the process if its event loop is blocked, by whatever code: the timer does not run
+    Python."""
     while True:
         faulthandler.dump_traceback_later(limit_s, exit=True, file=2)
         await asyncio.sleep(limit_s / 8)
 
 
 class _PageMetrics:
-    """For Prometheus, through Ray: from each reader."""
+    """Each reader's metrics for Prometheus, exported by Ray."""
 
     def __init__(self) -> None:
         self._pages = RayCounter("deepocr_corpus_pages", "pages read", tag_keys=("status",))

@@ -1,4 +1,4 @@
-"""The folder that a run writes: what is done, and how a later run goes on.
+"""The folder that a run writes: the finished pages, and what a later run needs to continue.
 
 pages/shard=000000/part-00000.parquet  rows; there only when whole: a page with a row is done
 manifest/documents-000000.parquet      a shard's documents, written when all its pages are there
@@ -43,12 +43,13 @@ OPENED = pa.schema([(name, DOCUMENT.field(name).type) for name in
                     ("document_id", "document", "pages", "num_pages", "error")])  # fmt: skip
 
 KEPT_SHARDS = 4
-"""Whose parts a process remembers."""
+"""Number of shards whose parts a process keeps in memory."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """The whole corpus as it was listed; a sample `of` so many documents."""
+    """The size of the corpus as it was listed; `of` is the number of documents behind a sample,
+    else 0."""
 
     documents: int
     shards: int
@@ -57,7 +58,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class ShardDone:
-    """Of a shard that has been opened: its documents, their pages, and pages that are there."""
+    """Counts of an opened shard: its documents, their pages, and the pages that are committed."""
 
     shard: int
     documents: int
@@ -66,7 +67,8 @@ class ShardDone:
 
 
 class CorpusStore:
-    """Blocking, safe from any thread and process. Raises StorageError."""
+    """A run's folder. Its methods block, may be called from any thread and process, and raise
+    StorageError."""
 
     def __init__(self, folder: Folder, options: CorpusOptions) -> None:
         self.folder = folder
@@ -77,7 +79,7 @@ class CorpusStore:
         self._lock = threading.Lock()
 
     def claim(self, settings: Settings) -> None:
-        """Raises WorkspaceError where the folder holds another job."""
+        """Take the folder for this run. Raises WorkspaceError if it holds another job."""
         wanted = self._options.identity(settings).to_json()
         found = self.folder.read("_run/run.json")
         if found is None:
@@ -89,7 +91,7 @@ class CorpusStore:
             )
 
     def keep_listing(self, entries: Iterable[Entry], of: int = 0) -> Listed:
-        """Write down what is to be read: a later run reads the same."""
+        """Save the list of what to read, so that a later run reads the same."""
         entries = iter(entries)
         carried = carried_schema(self._options.sources)
         self.folder.write("_run/carried.arrow", carried.serialize().to_pybytes())
@@ -116,7 +118,7 @@ class CorpusStore:
         return None if content is None else Listed(**json.loads(content))
 
     def listing(self, shard: int) -> list[OpenedDocument]:
-        """A shard's documents, not looked into."""
+        """A shard's documents, not opened yet."""
         return self._documents(self._require(f"_run/listing/{shard:06d}.parquet"))
 
     def keep_opened(self, shard: int, documents: list[OpenedDocument]) -> None:
@@ -131,12 +133,12 @@ class CorpusStore:
         self.folder.write(f"_run/opened/{shard:06d}.parquet", content)
 
     def opened(self, shard: int) -> list[OpenedDocument] | None:
-        """A shard's documents after a look inside; None when nobody has looked yet."""
+        """A shard's documents with their page counts; None if they have not been opened yet."""
         content = self.folder.read(f"_run/opened/{shard:06d}.parquet")
         return None if content is None else self._documents(content)
 
     def parts(self, shard: int) -> list[Part]:
-        """Of a shard that has been opened."""
+        """The parts of an opened shard."""
         with self._lock:
             parts = self._parts.get(shard)
             if parts is None:
@@ -153,7 +155,7 @@ class CorpusStore:
             return parts
 
     def missing(self, shard: int) -> list[Part]:
-        """Parts that are not there yet."""
+        """The parts that are not committed yet."""
         there = set(self.folder.names(f"pages/shard={shard:06d}", "*.parquet"))
         return [part for part in self.parts(shard) if part_name(part) not in there]
 
@@ -161,13 +163,13 @@ class CorpusStore:
         return [_shard_of(name) for name in self.folder.names("_run/opened", "*.parquet")]
 
     def done(self, shard: int) -> ShardDone:
-        """How far an opened shard is."""
+        """The progress of an opened shard."""
         pages = sum(part.num_pages for part in self.parts(shard))
         missing = sum(part.num_pages for part in self.missing(shard))
         return ShardDone(shard, len(self.opened(shard) or []), pages, pages - missing)
 
     def is_whole(self, shard: int) -> bool:
-        """Whether all its parts are there; a look at one of them as long as one is missing."""
+        """Whether all its parts are committed. Looks no further than the first missing part."""
         parts, place = self.parts(shard), self._whole_up_to.get(shard, 0)
         while place < len(parts) and self.folder.num_bytes(part_name(parts[place])) is not None:
             place += 1
@@ -175,7 +177,7 @@ class CorpusStore:
         return place == len(parts)
 
     def rows(self, part: Part, columns: list[str] | None = None) -> list[dict[str, Any]] | None:
-        """Of a part; None when it is not there."""
+        """The rows of a part; None if it is not committed."""
         content = self.folder.read(part_name(part))
         return None if content is None else from_parquet(content, columns)
 
@@ -191,17 +193,17 @@ class CorpusStore:
         self.folder.write(f"manifest/documents-{shard:06d}.parquet", to_parquet(documents, schema))
 
     def finished(self) -> set[int]:
-        """Shards of which everything is there."""
+        """The numbers of the shards that are finished."""
         names = self.folder.names("manifest", "documents-*.parquet")
         return {_shard_of(name) for name in names}
 
     def manifest(self, shard: int, table: str) -> list[dict[str, Any]]:
-        """`table` is documents or failures, of a finished shard."""
+        """The rows of a finished shard's `table`, which is "documents" or "failures"."""
         return from_parquet(self._require(f"manifest/{table}-{shard:06d}.parquet"))
 
     @property
     def carried(self) -> pa.Schema:
-        """Columns of the documents' list."""
+        """The columns that rows copy from the documents' list."""
         if self._carried is None:
             content = self._require("_run/carried.arrow")
             self._carried = pa.ipc.read_schema(pa.py_buffer(content))

@@ -1,9 +1,9 @@
-"""What was being read when a process ended without a word.
+"""Records what was being read when a process died.
 
-A part is noted before it is read. Where its reader was lost, the next one reads the part in groups
-and notes each before it reads it: the pages of a group that was lost are suspects, and are read
-alone in their process. A page that was alone in hand at so many losses is failed. So machines may
-come and go, and a page that ends its process every time does not stop the run.
+A part is recorded before it is read. If its reader is lost, the next one reads the part in groups
+and records each group before reading it. The pages of a lost group are suspects, and each is read
+alone in its process. A page that was alone at too many losses fails. So machines may come and go,
+and a page that kills its process every time does not stop the run.
 """
 
 import json
@@ -15,14 +15,14 @@ from deepocr.corpus.plan import Part
 from deepocr.storage import Folder
 
 GROUP = 16
-"""Pages in hand at once after a loss."""
+"""Number of pages that are read at once after a loss."""
 
 
 class PartTries:
     """One part's tries. Blocking; raises StorageError.
 
-    Pages go by their place in the part, from 0. `losses` has the suspects: how often a process
-    ended while it read this page alone.
+    Pages are named by their place in the part, from 0. `losses` has the suspects, with the number
+    of times that a process died while it read only this page.
     """
 
     def __init__(self, folder: Folder, part: Part) -> None:
@@ -31,7 +31,7 @@ class PartTries:
         content = folder.read(self._name)
         kept = json.loads(content) if content else {"losses": {}, "in_hand": []}
         self.lost = content is not None
-        """Whether an earlier try ended without a word."""
+        """Whether an earlier try died."""
         self.losses = Counter({int(place): n for place, n in kept["losses"].items()})
         alone = len(kept["in_hand"]) == 1
         for place in kept["in_hand"]:
@@ -39,7 +39,8 @@ class PartTries:
         self._keep([])
 
     def groups(self, places: Sequence[int]) -> Iterator[Sequence[int]]:
-        """What to read at once: all of it, or after a loss a few, suspects alone."""
+        """The groups to read at once: all pages, or after a loss a few at a time and suspects
+        alone."""
         if not self.lost:
             yield places
             return
@@ -51,7 +52,8 @@ class PartTries:
 
     @contextmanager
     def in_hand(self, places: Sequence[int]) -> Iterator[None]:
-        """While they are read after a loss: what ends the process then is counted against them."""
+        """Records pages as being read after a loss: if the process dies meanwhile, they are
+        suspects."""
         if self.lost:
             self._keep(places)
         yield
@@ -59,11 +61,11 @@ class PartTries:
             self._keep([])
 
     def forget(self) -> None:
-        """The part is done, or given back by a reader that ends in order."""
+        """Remove the record of a part that is done or given back."""
         self._folder.delete(self._name)
 
     def give_back(self) -> None:
-        """A reader ends in order: nothing new is held against the part."""
+        """Give the part back when its reader stops without dying: nothing new counts against it."""
         if self.lost:
             self._keep([])
         else:
