@@ -1,1 +1,1 @@
-"""From what an engine wrote to regions."""
+"""Parses an engine's text into regions."""

@@ -1,5 +1,5 @@
-"""Boxes within the page: whoever draws, cuts or searches may rely on them, whatever an engine or
-a server has answered."""
+"""Clips boxes to the page, so that later stages can rely on them, whatever an engine or a server
+returned."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,9 +14,9 @@ def within_page(regions: Iterable[Region], size_px: tuple[int, int]) -> tuple[Re
     """The regions with every box and line inside of a page of `size_px` (width, height), in whole
     pixels.
 
-    What reaches over the edge is cut there. A box that has NaN, no order of its corners or no part
-    on the page is dropped, from both scales; a line likewise. No region is lost: one without a box
-    keeps its label and text.
+    Whatever reaches beyond the edge is cut there. A box is dropped, in both scales, if it has NaN,
+    its corners are in the wrong order, or no part of it is on the page; a line likewise. No region
+    is lost: one without a box keeps its label and text.
     """
     return tuple(_within(region, size_px) for region in regions)
 
@@ -38,17 +38,17 @@ def _within(region: Region, size_px: tuple[int, int]) -> Region:
 
 
 def box_notes(regions: Iterable[Region]) -> dict[str, str]:
-    """What there is to tell about the boxes of a page, for its notes; nothing as a rule."""
+    """Notes about the boxes of a page: how many are empty, if any."""
     boxes = [box for region in regions for box in region.boxes_raw or region.boxes_px]
     empty = sum(x1 == x2 or y1 == y2 for x1, y1, x2, y2 in boxes)
     return {"boxes": f"{empty} of {len(boxes)} without width or height"} if empty else {}
 
 
 def cut_box(box: Box, size: tuple[int, int]) -> Box | None:
-    """The part of a box that lies on the page; None where there is none."""
+    """The part of a box that lies on the page; None if no part does."""
     x1, y1, x2, y2 = box
     width, height = size
-    # asked this way round, NaN fails
+    # written so that NaN fails
     if not (x1 <= x2 and x1 <= width and x2 >= 0 and y1 <= y2 and y1 <= height and y2 >= 0):
         return None
     return _cut(x1, width), _cut(y1, height), _cut(x2, width), _cut(y2, height)
@@ -56,7 +56,7 @@ def cut_box(box: Box, size: tuple[int, int]) -> Box | None:
 
 def _cut_line(line: Line, size_px: tuple[int, int]) -> Line | None:
     xs, ys = zip(*line.quad_px, strict=True)
-    # NaN: min and max would pass over it
+    # NaN, which min and max could miss
     if any(value != value for value in (*xs, *ys)):
         return None
     if cut_box((min(xs), min(ys), max(xs), max(ys)), size_px) is None:

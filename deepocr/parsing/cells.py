@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from deepocr.parsing.markup import nest, split_tags
 
 TABLE = re.compile(r"(<table\b.*?(?:</table\s*>|\Z))", re.DOTALL)
-"""A table in a text, or what was begun of one. To split by."""
+"""A table in a text, even without its end. For splitting the text."""
 
 _SPAN = re.compile(r"(col|row)span\s*=\s*[\"']?(\d{1,4})\b", re.ASCII)
 MAX_SPAN = 100
@@ -15,7 +15,7 @@ MAX_SPAN = 100
 
 @dataclass
 class Cell:
-    """Its plain text, and how many columns and rows it covers."""
+    """A table cell: its plain text, and how many columns and rows it covers."""
 
     text: str
     columns: int = 1
@@ -24,8 +24,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Cells:
-    """The rows of tables one after another, and the text that stands in no cell: captions, and
-    what was written in between."""
+    """The rows of all tables in order, and the text outside of cells: captions, and text in
+    between."""
 
     rows: list[list[Cell]] = field(default_factory=list)
     outside: str = ""

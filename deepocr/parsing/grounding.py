@@ -1,10 +1,9 @@
-"""The model's tags to regions.
+"""Parses the model's tags into regions.
 
 A tag is `<|ref|>label<|/ref|><|det|>[[x1, y1, x2, y2], ...]<|/det|>`, or Unlimited-OCR's (see
-`short_tags`); the text up to the next tag
-belongs to it. Numbers are whole and go from 0 to 999. Of a tag that is written badly the label is
-kept, and the boxes that can be meant; one that is cut off at the end is dropped. No marker stays in
-a text. What a model writes is data: it is scanned, never evaluated.
+`short_tags`); the text up to the next tag belongs to it. Coordinates are whole numbers from 0 to
+999. A malformed tag keeps its label and its valid boxes; a tag that is cut off at the end is
+dropped. No marker remains in a text. A model's output is data: it is scanned, never evaluated.
 """
 
 import re
@@ -19,11 +18,11 @@ from deepocr.parsing.tables import ROWS_AFTER, whole_tables
 from deepocr.types import Box, Region, TextDelta
 
 NEARLY_MAX = 1010
-"""Numbers up to this are written on good pages too and mean the edge."""
+"""Coordinates up to this occur on good pages too and mean the edge."""
 
-# Possessive quantifiers never go back and nothing reads beyond the next "<|", so junk costs one
-# look at each character. A label may be a reference text, hence its length. Boxes without an end go
-# no further than their line.
+# Possessive quantifiers never backtrack and nothing reads beyond the next "<|", so junk takes
+# linear time. A label may be a reference text, hence its length. Boxes without an end marker end
+# with their line.
 _TAG = re.compile(
     r"<\|/?ref\|>(?P<label>(?:(?!<\|).){0,2000}+)<\|/ref\|>\s{0,8}+"
     r"(?:<\|det\|>(?:(?P<boxes>(?:(?!<\|).)*+)<\|/det\|>|(?P<open>[\d,:;. \t\[\]{}-]*+)))?+"
@@ -45,7 +44,7 @@ Span = tuple[int, int]
 
 @dataclass
 class _Part:
-    """A region being made: `text_span` and `tag_span` are places in the raw text."""
+    """A region under construction; `text_span` and `tag_span` are ranges of the raw text."""
 
     label: str
     boxes_raw: tuple[Box, ...]
@@ -59,9 +58,10 @@ def parse_regions(
 ) -> tuple[Region, ...]:
     """The regions of one page's raw text, in the order they were written.
 
-    Text outside any tag becomes a region "text" without boxes; a tag whose boxes cannot be meant,
-    a region with its label and without boxes. Tables are given whole; an empty `table` region
-    takes the `<table>` of the table_caption after it. `<center>` around a whole text goes.
+    Text outside any tag becomes a region "text" without boxes; a tag without valid boxes becomes a
+    region with its label and no boxes. Tables are completed (see `whole_tables`); an empty `table`
+    region takes the `<table>` from the table_caption after it. A `<center>` around a whole text is
+    removed.
     `size_px` is the upright page's width and height. When `deltas` (whose texts joined are `raw`)
     carry probabilities, a region's confidence is their mean over the region's text, or over its
     tag when it has no text. Time is linear in the length of `raw`.
@@ -87,7 +87,7 @@ def parse_regions(
 
 
 def box_to_px(box_raw: Box, size_px: tuple[int, int]) -> Box:
-    """0 to 999 over the page -> pixels: x / 999 * width, rounded."""
+    """Converts coordinates from 0 to 999 into pixels: x / 999 * width, rounded."""
     width_px, height_px = size_px
     x1, y1, x2, y2 = box_raw
     return (
@@ -99,7 +99,8 @@ def box_to_px(box_raw: Box, size_px: tuple[int, int]) -> Box:
 
 
 def box_to_raw(box_px: Box, size_px: tuple[int, int]) -> Box:
-    """Pixels -> 0 to 999, for engines that know pixels; boxes beyond the page are cut."""
+    """Converts pixels into 0 to 999, for engines that work in pixels; boxes are cut at the page's
+    edge."""
     x1, y1, x2, y2 = (
         min(RAW_MAX, max(0, round(value / size_px[axis % 2] * RAW_MAX)))
         for axis, value in enumerate(box_px)
@@ -108,7 +109,7 @@ def box_to_raw(box_px: Box, size_px: tuple[int, int]) -> Box:
 
 
 def format_tag(label: str, boxes_raw: Iterable[Box]) -> str:
-    """The tag as the model writes it. `<|` cannot stand in a label and loses its bar."""
+    """The tag as the model writes it. A label cannot contain `<|`, so its bar is removed."""
     boxes = ", ".join(f"[{x1}, {y1}, {x2}, {y2}]" for x1, y1, x2, y2 in boxes_raw)
     return f"<|ref|>{label.replace('<|', '<')}<|/ref|><|det|>[{boxes}]<|/det|>"
 
@@ -127,7 +128,7 @@ def _split(raw: str) -> list[_Part]:
 
 
 def _end(raw: str) -> int:
-    """Where the text ends but for a tag that was cut off."""
+    """The end of the text, without a tag that was cut off there."""
     start = raw.rfind("<|ref|>")
     cut = _CUT_TAG.match(raw, start) if start >= 0 else None
     cuts = (cut, cut_short_tag(raw), _CUT_MARKER.search(raw, max(0, len(raw) - 8)))
@@ -135,7 +136,7 @@ def _end(raw: str) -> int:
 
 
 def _boxes(text: str) -> tuple[Box, ...]:
-    """Those that can be meant: no number far beyond the edge, no corners the wrong way round."""
+    """The valid boxes: no number is far beyond the edge, and the corners are in order."""
     boxes = []
     for match in _BOX.finditer(text):
         numbers = [int(number) for number in match.groups()]
@@ -153,7 +154,7 @@ def _trim(raw: str, span: Span) -> Span:
 
 
 def _move_table(raw: str, table: _Part, caption: _Part) -> None:
-    """The model writes a table's HTML behind its caption; give it back to the table."""
+    """Move a table's HTML to the table: the model writes it with the caption that follows."""
     if table.label != "table" or table.text or caption.label != "table_caption":
         return
     start = caption.text.find("<table")
@@ -182,7 +183,7 @@ def _without_center(text: str) -> str:
 
 
 class _Confidence:
-    """Sums over the deltas, so that any span costs two look-ups."""
+    """Cumulative sums over the deltas, so that any span takes two look-ups."""
 
     def __init__(self, deltas: Sequence[TextDelta]) -> None:
         self._ends = list(accumulate(len(delta.text) for delta in deltas))
@@ -190,7 +191,7 @@ class _Confidence:
         self._counts = list(accumulate((len(d.probabilities) for d in deltas), initial=0))
 
     def over(self, span: Span) -> float | None:
-        """Mean probability of the tokens that reach into the span; None where there are none."""
+        """Mean probability of the tokens that overlap the span; None without tokens."""
         # the first delta that ends after the start, and the last that begins before the end
         first = bisect_left(self._ends, span[0] + 1)
         last = min(bisect_left(self._ends, span[1]) + 1, len(self._ends))

@@ -1,9 +1,10 @@
-"""Notice that a page is being written in circles: the same again and again, nothing but numbers
-that change by the same step (`Figure 2, 3, … 82`, boxes that march down the page), or phrases that
-have all been written before.
+"""Detects that a model is in a loop: it repeats the same text, changes only numbers by a constant
+step (`Figure 2, 3, … 82`, boxes that march down the page), or writes only phrases that it has
+written before.
 
-It works on items of any kind: token ids while a page is written, characters of a finished text. The
-ban of repeated n-grams stops short loops; what gets past it ends only at the token limit.
+It works on items of any kind: token ids while a page is written, or the characters of a finished
+text. The ban on repeated n-grams stops short loops; any other loop would end only at the token
+limit.
 """
 
 import re
@@ -15,21 +16,21 @@ from deepocr.parsing.phrases import SAID_BEFORE, SAID_IN_TABLE, PhraseWatch, Sha
 
 Item = Hashable
 NUMBER: Item = None
-"""Stands for a number of any value; no item is None."""
+"""Stands for a number of any value. Real items are never None."""
 
 KNOWN_TEXT: Item = ("a text that stood in a box before",)
 
 MAX_DIGITS = 12
-"""Of one number. More of them are the next number, so that no number grows without end."""
+"""Most digits of one number; further digits begin the next number, so that numbers stay small."""
 
 MIN_LINES = 12
-"""So many equal lines one after the other are a loop in a text."""
+"""Number of equal lines in a row from which a text has a loop."""
 
 
 @dataclass(frozen=True)
 class Alphabet:
-    """What items mean: those that are digits, in text; tags of tables; tags that begin and end a
-    box, and those around its label."""
+    """The meaning of items: `digits` maps items to the digits that they are; the others are tags of
+    tables, tags that begin (`box`) and end a box, and tags around its label."""
 
     digits: Mapping[Item, str] = field(default_factory=dict)
     table: frozenset[Item] = frozenset()
@@ -40,7 +41,7 @@ class Alphabet:
 
 @dataclass(frozen=True)
 class Least:
-    """A stretch is a loop once it stands there 1 + max(repeats, items / its length) times."""
+    """A stretch is a loop once it occurs 1 + max(repeats, items / its length) times in a row."""
 
     repeats: int
     items: int
@@ -48,12 +49,12 @@ class Least:
 
 @dataclass(frozen=True)
 class LoopRule:
-    """From when on what repeats is a loop. Where numbers change, a whole number is one item.
+    """How much repetition is a loop. Where numbers change, a whole number is one item.
 
-    Rows of a table repeat for good reasons (empty cells, zeros, dittos), and pages do count: lines,
-    questions, the rows of a multiplication table. But they do not say the same long line each time
-    (one number in more than `long_line` items), and boxes of real lines are not evenly spaced for
-    long.
+    Rows of a table repeat for good reasons (empty cells, zeros, dittos), and real pages count
+    lines, questions, or the rows of a multiplication table. But they do not repeat the same long
+    line each time (one number in more than `long_line` items), and boxes of real lines are not
+    evenly spaced for long.
     """
 
     same: Least = Least(4, 256)
@@ -76,7 +77,7 @@ CHARACTERS = Alphabet(
     box=frozenset({"<|det|>"}),
     box_end=frozenset({"<|/det|>"}),
 )
-"""Of texts, whose items are characters and whole tags."""
+"""The alphabet of texts, whose items are characters and whole tags."""
 
 TEXT_RULE = LoopRule(
     same=Least(7, 320),
@@ -94,18 +95,20 @@ _WORD = re.compile(r"\w+")
 
 
 class LoopWatch:
-    """Takes items one by one; says at any time whether their end goes round in circles."""
+    """Takes items one by one, and can tell at any time whether they end in a loop."""
 
     def __init__(self, alphabet: Alphabet, rule: LoopRule | None = None) -> None:
         self.rule = rule or LoopRule()
         self._alphabet = alphabet
         self._items: list[Item] = []
-        # the same with NUMBER for each number, and the numbers, 0 for what is none
+        # the items with NUMBER in place of each number, and the values of the numbers (0 for other
+        # items)
         self._shape: list[Item] = []
         self._values: list[int] = []
         self._digits = ""
         self._last_number = -1
-        # where the text after the last box begins, in items and in shape, and the number before it
+        # where the text after the last box begins, in items and in shape, and where the number
+        # before it is
         self._text_start: tuple[int, int, int] | None = None
         self._texts: set[tuple[Item, ...]] = set()
         self._phrases = PhraseWatch()
@@ -131,7 +134,8 @@ class LoopWatch:
             self._text_start = len(self._items), len(self._shape), self._last_number
 
     def _end_text(self) -> None:
-        """A text that stood in a box before becomes one item: boxes that march take turns too."""
+        """Replace a text that already stood in a box by one item: marching boxes may repeat several
+        texts in turn."""
         if self._text_start is None:
             return
         item, place, number = self._text_start
@@ -142,8 +146,8 @@ class LoopWatch:
         self._texts.add(text)
 
     def stretch(self) -> Sequence[Item]:
-        """What the end repeats, counts in, or says again in another order: its shortest form,
-        nothing where there is no loop."""
+        """The shortest stretch that the end repeats, counts with, or says again in another order;
+        empty without a loop."""
         return self._same() or self._counting() or self._marching() or self._again()
 
     def _again(self) -> Sequence[Item]:
@@ -159,7 +163,7 @@ class LoopWatch:
             if _repeats(items, period, rule.same):
                 stretch = items[-period:]
                 in_table = not self._alphabet.table.isdisjoint(stretch)
-                # where this is not enough, longer stretches of the same are not either
+                # if this is not enough, its multiples are not either
                 enough = not in_table or _repeats(items, period, rule.same_in_table)
                 return stretch if enough else ()
         return ()
@@ -168,18 +172,19 @@ class LoopWatch:
         return self._steps(self._shape, self._values, self._last_number)
 
     def _marching(self) -> Sequence[Item]:
-        """Boxes that count, whatever is being written after the last one."""
+        """Boxes at a constant step, whatever is being written after the last one."""
         if self._text_start is None:
             return ()
         _, place, number = self._text_start
         return self._steps(self._shape[:place], self._values[:place], number)
 
     def _steps(self, shape: Sequence[Item], values: Sequence[int], at: int) -> Sequence[Item]:
-        """What a shape repeats at its end while its numbers go on by the same; `at` is the last."""
+        """The stretch that a shape repeats at its end while its numbers change by constant steps;
+        `at` is the place of the last number."""
         rule = self.rule
         for period in _periods(shape, min(rule.max_period, at // 2)):
             before, first = values[at - period], values[at - 2 * period]
-            # most are told apart by the last numbers alone
+            # the last numbers alone rule out most periods
             if values[at] - before != before - first or not _steps_alike(values, period, 16):
                 continue
             stretch = shape[-period:]
@@ -204,12 +209,12 @@ class LoopWatch:
 
 
 def has_loop(text: str) -> bool:
-    """Whether a text runs in circles at its end, or says one line over and over."""
+    """Whether a text ends in a loop, or repeats one line many times."""
     watch = LoopWatch(CHARACTERS, TEXT_RULE)
     for item in _ITEM.findall(_CUT_TAG.sub("", text).rstrip()):
         watch.push(item)
     if stretch := watch.stretch():
-        # a line of dots, a ruled line or the blanks of a form are no words
+        # a line of dots, a ruled line or the blanks of a form have no words
         return any(item is NUMBER or _WORD.search(str(item)) for item in stretch)
     return _repeats_a_line(text) or _says_nothing_new(text)
 
@@ -232,7 +237,7 @@ def _repeats_a_line(text: str) -> bool:
 
 
 def _periods(items: Sequence[Item], longest: int) -> Iterator[int]:
-    """Distances, up to `longest`, at which the last items stand once more; the shortest first."""
+    """Distances, up to `longest`, at which the last items occur once more; the shortest first."""
     last = items[-16:]
     before = items[-2 : -2 - longest : -1]
     period = 0
@@ -249,7 +254,7 @@ def _repeats(items: Sequence[Item], period: int, least: Least) -> bool:
 
 
 def _steps_alike(values: Sequence[int], period: int, span: int) -> bool:
-    """Whether each of the last `span` values went on by what it went on by a period earlier."""
+    """Whether each of the last `span` values changed by the same step as a period earlier."""
     now, before = values[-span:], values[-span - period : -period]
     first = values[-span - 2 * period : -2 * period]
     return all(a - b == b - c for a, b, c in zip(now, before, first, strict=False))

@@ -1,7 +1,7 @@
-"""HTML tags in what a model wrote: found in linear time and put into an order that nests.
+"""Finds HTML tags in a model's output, in linear time, and makes them nest correctly.
 
-Only what is plainly a tag is one; any other `<` is text. None of this makes HTML safe to show:
-`render.safe_html` does.
+Only what is clearly a tag counts as one; any other `<` is text. This does not make HTML safe to
+show: `render.safe_html` does.
 """
 
 import re
@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 MAX_DEPTH = 60
-"""Tags inside of one another; parsers of HTML need quadratic time for more. Deeper ones go."""
+"""Most tags inside each other, as deep nesting takes HTML parsers quadratic time. Deeper tags are
+removed."""
 
-# no "<" in an attribute: so no attempt reads beyond the next "<", and all of them take linear time
+# no "<" in an attribute, so that no attempt reads beyond the next "<", for linear time in all
 _TAG = re.compile(
     r"""<(/?)([a-zA-Z][a-zA-Z0-9]{0,20}+)(?=[\s/>])
     ((?:\s++[^\s"'<>/=]++(?:\s*+=\s*+(?:[^\s"'=<>`]++|"[^"<]*+"|'[^'<]*+'))?+)*+)\s*+/?>""",
@@ -26,13 +27,13 @@ _CELLS = frozenset({"td", "th", "caption"})
 _TABLE_PARTS = _CELLS | _SECTIONS | {"table", "tr"}
 _BLOCKS = frozenset({"div", "center", "blockquote", "ul", "ol", "dl"}) | _TABLE_PARTS
 
-# a tag -> what it can stand in: whatever is open in between ends before it
+# a tag -> its possible parents; tags that are open in between end before it
 _PARENTS: dict[str, Collection[str]] = {
     **dict.fromkeys(("td", "th"), _SECTIONS | {"tr", "table"}),
     "tr": _SECTIONS | {"table"},
     **dict.fromkeys((*_SECTIONS, "caption"), ("table",)),
 }
-# a tag -> those that it ends, and what holds them all
+# a tag -> the open siblings that it ends, and the tags that contain them
 _SIBLINGS: dict[str, tuple[Collection[str], Collection[str]]] = {
     "li": (("li",), _TABLE_PARTS | {"ul", "ol"}),
     **dict.fromkeys(("dt", "dd"), (("dt", "dd"), _TABLE_PARTS | {"dl"})),
@@ -42,7 +43,7 @@ _SIBLINGS: dict[str, tuple[Collection[str], Collection[str]]] = {
 
 @dataclass(frozen=True)
 class Tag:
-    """`attributes` as they were written."""
+    """An HTML tag; `attributes` are as they were written."""
 
     name: str
     is_end: bool = False
@@ -65,9 +66,9 @@ def split_tags(text: str) -> Iterator[str | Tag]:
 
 
 def nest(pieces: Iterable[str | Tag]) -> Iterator[str | Tag]:
-    """The same with every tag closed, in the right order and where HTML would end it.
+    """The pieces with every tag closed, in the right order and where HTML would end it.
 
-    End tags without a beginning go, and so do tags that stand too deep.
+    End tags without a start tag are removed, and so are tags that are nested too deep.
     """
     open_names: list[str] = []
     for piece in pieces:
@@ -90,8 +91,8 @@ def _close(open_names: list[str], depth: int) -> Iterator[Tag]:
 
 
 def _depth_of_end(open_names: list[str], name: str) -> int:
-    """How many tags stay open after an end tag. It does not reach out of a cell, nor out of a
-    table but for the table itself."""
+    """How many tags stay open after an end tag. It never ends anything outside its cell, and
+    outside its table only if it is a table's own tag."""
     walls: Collection[str] = ("table",) if name in _TABLE_PARTS else (*_CELLS, "table")
     for depth, open_name in reversed(list(enumerate(open_names))):
         if open_name == name:
@@ -115,7 +116,7 @@ def _depth_of_start(open_names: list[str], name: str) -> int:
         if name == "table" and open_name in _TABLE_PARTS:
             if open_name in _CELLS:
                 break
-            # in a table but in no cell of it: another one begins where the first never ended
+            # in a table but not in a cell: the first table was never closed, so the new one ends it
             if open_name == "table":
                 return depth
     return len(open_names)

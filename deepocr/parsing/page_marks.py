@@ -1,4 +1,4 @@
-"""The text of pages that were read together, page by page.
+"""Splits the text of pages that were read together.
 
 Unlimited-OCR writes `<PAGE>` before the text of each.
 """
@@ -12,8 +12,8 @@ _MARK = re.compile(r"\s*<PAGE>\s*")
 
 
 def split_at_marks(deltas: Sequence[TextDelta]) -> list[list[TextDelta]]:
-    """What was written for each page, without the marks. Text before the first mark is a page's,
-    too. A delta that reaches over a mark counts on both sides."""
+    """The text of each page, without the marks. Text before the first mark is a page too. A delta
+    that spans a mark is split between both pages."""
     text = "".join(delta.text for delta in deltas)
     spans, start = [], 0
     for mark in _MARK.finditer(text):

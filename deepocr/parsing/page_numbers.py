@@ -13,5 +13,6 @@ _PAGE_NUMBER = re.compile(
 
 
 def is_page_number(text: str) -> bool:
-    """A number, Arabic, Roman or of an appendix, and what is said around one: `Page 3 of 12`."""
+    """Whether a text is only an Arabic, Roman or appendix number, possibly with words as in `Page 3
+    of 12`."""
     return bool(_PAGE_NUMBER.fullmatch(text))

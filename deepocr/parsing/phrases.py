@@ -1,18 +1,19 @@
-"""Notice that a page goes on in phrases that it has said before, whatever their order: a caption
-that names one figure after the other, cells that say the same sentence in other words."""
+"""Detects that a page continues in phrases that it has used before, in any order: a caption that
+names one figure after another, cells that say the same in other words."""
 
 from collections import deque
 from collections.abc import Hashable
 
 PHRASE_ITEMS = 6
-"""Words and marks that follow each other, without a number or a tag: rows of a table, lists of
-numbers and boxes repeat themselves for good reasons."""
+"""Number of consecutive words and marks in a phrase. Numbers and tags end phrases, as rows of
+tables, lists of numbers and boxes repeat for good reasons."""
 
 MIN_DIFFERENT = 5
-"""Of these; fewer are a pattern: dots, rulers, answers to tick."""
+"""Least number of different items in a phrase; fewer are a pattern: dots, rulers, answers to tick.
+"""
 
 Shares = tuple[tuple[int, float], ...]
-"""Of so many last phrases, the share that is too much."""
+"""Pairs of a number of last phrases and the share of them, written before, that is too much."""
 
 SAID_IN_TABLE: Shares = ((2048, 0.65),)
 SAID_BEFORE: Shares = ((1024, 0.9), *SAID_IN_TABLE)
@@ -27,7 +28,7 @@ class PhraseWatch:
         self._last: deque[Hashable] = deque(maxlen=PHRASE_ITEMS)
         self._phrase: tuple[Hashable, ...] = ()
         self._said: set[tuple[Hashable, ...]] = set()
-        # how many of the first n phrases had been said before
+        # how many of the first n phrases had occurred before
         self._counts = [0]
 
     def push(self, item: Hashable) -> None:
@@ -42,7 +43,7 @@ class PhraseWatch:
         self._said.add(self._phrase)
 
     def said_before(self, most: Shares) -> tuple[Hashable, ...]:
-        """The last phrase, where too many of those before it had been said before."""
+        """The last phrase if too many of the recent phrases had occurred before, else empty."""
         again = any(
             len(self._counts) > span and self._counts[-1] - self._counts[-1 - span] >= share * span
             for span, share in most

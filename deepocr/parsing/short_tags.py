@@ -5,12 +5,12 @@ import re
 SHORT_TAG = (
     r"<\|det\|>(?P<short_label>[^<\[\]\n]{1,200}+)(?P<short_box>\[[\d,\s]*+\])\s*+<\|/det\|>"
 )
-"""For the parser's own pattern. Nothing in it goes back, so junk costs one look at each letter."""
+"""A part of the parser's pattern. It never backtracks, so junk takes linear time."""
 
 _CUT = re.compile(r"<\|det\|>[^<\[\n]{0,200}+(?:\[[\d,\s]*+(?:\]\s*+(?:<\|?/?[det]*+\|?)?)?)?\Z")
 
 
 def cut_short_tag(raw: str) -> re.Match[str] | None:
-    """A tag that the text's end cuts off, if one is."""
+    """The tag that is cut off by the end of the text, if there is one."""
     start = raw.rfind("<|det|>")
     return _CUT.match(raw, start) if start >= 0 else None

@@ -1,4 +1,4 @@
-"""Tables in HTML as a model writes them, given whole."""
+"""Completes HTML tables as models write them."""
 
 import html
 import re
@@ -8,7 +8,7 @@ from deepocr.parsing.markup import nest, split_tags
 ROWS_AFTER = re.compile(
     r"\s*+(?:^(?=[^\n|]*+\|)(?:[^\n<]|<(?![a-zA-Z/!]))*+(?:\n|\Z))++", re.MULTILINE
 )
-"""Rows as `a | b | c` right behind the end of a table."""
+"""Rows such as `a | b | c` directly after the end of a table."""
 
 _TABLE = re.compile(r"<table\b", re.IGNORECASE)
 _END = re.compile(r"</table\s*+>", re.IGNORECASE)
@@ -17,9 +17,9 @@ _RULE = re.compile(r"[\s|:-]*")
 
 
 def whole_tables(text: str) -> str:
-    """A text whose tables are closed and nest, with the rows that stand behind them inside.
+    """The text with its tables closed and correctly nested, and rows after their ends moved inside.
 
-    A text with nothing to mend comes back as it was written.
+    A text without such faults is returned unchanged.
     """
     if not _TABLE.search(text):
         return text
@@ -40,7 +40,7 @@ def _with_rows_after(text: str) -> str:
         rows = ROWS_AFTER.match(text, end.end())
         if rows:
             parts += [text[done : end.start()], *map(_row, rows[0].strip().splitlines()), end[0]]
-            # the line's end behind the last row stays
+            # the line break after the last row is kept
             done = end.end() + len(rows[0].rstrip("\n"))
     return "".join((*parts, text[done:]))
 

@@ -1,4 +1,4 @@
-"""Text that can be written down."""
+"""Makes text encodable as UTF-8 and as XML."""
 
 import re
 
@@ -6,11 +6,11 @@ _NOT_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def encodable(text: str) -> str:
-    """With "?" for each half of a surrogate pair, which UTF-8 cannot hold: JSON from elsewhere or
-    a broken decode can leave one."""
+    """The text with "?" for each lone surrogate, which UTF-8 cannot encode: foreign JSON or broken
+    decoding may leave one."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def in_xml(text: str) -> str:
-    """Without characters that XML cannot hold."""
+    """The text without characters that XML does not allow."""
     return _NOT_IN_XML.sub("", text)

@@ -1,4 +1,4 @@
-"""The words of a result, and how far they are those of the PDF's own text layer."""
+"""The words of a result, and how far they agree with the PDF's own text layer."""
 
 import re
 from collections import Counter
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from deepocr.types import PageResult, Word
 
 MIN_OWN_WORDS = 5
-"""Words a text layer must have to be compared with."""
+"""Least number of words in a text layer for a comparison."""
 
 _TOKEN = re.compile(r"\w+")
 _TAG = re.compile(r"<[^<>]{1,200}>")
 
 
 def agreement(result: PageResult, words: Sequence[Word]) -> float | None:
-    """How far the text and the PDF's own words are the same words, 0 to 1 (twice the words in
-    common by all words of both); None where the PDF has too few."""
+    """How far the text and the PDF's own words agree, 0 to 1: twice the number of common words,
+    divided by the number of words of both. None if the PDF has too few words."""
     own = Counter(token.casefold() for word in words for token in tokens(word.text))
     if own.total() < MIN_OWN_WORDS:
         return None
