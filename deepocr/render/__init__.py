@@ -1,1 +1,1 @@
-"""From results to what is handed out: Markdown, JSON, pictures, HTML, PDF."""
+"""Turns results into output formats: Markdown, JSON, pictures, HTML, PDF."""

@@ -1,7 +1,7 @@
-"""ALTO 4.4, the form of archives and libraries (https://www.loc.gov/standards/alto/).
+"""ALTO 4.4, the format of archives and libraries (https://www.loc.gov/standards/alto/).
 
-Coordinates are pixels of the upright page. A text block has lines with boxes where the engine knows
-lines; otherwise its words stand in lines without any.
+Coordinates are pixels of the upright page. The lines of a text block have boxes if the engine knows
+lines, else they have none.
 """
 
 from collections.abc import Iterator, Sequence

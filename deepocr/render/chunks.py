@@ -1,7 +1,7 @@
-"""Chunks for retrieval, as JSON Lines: pieces of text that know where they stand.
+"""Chunks for retrieval, as JSON Lines: pieces of text with their places.
 
-A chunk lies on one page. Paragraphs under one heading go together up to MAX_CHARS; a table or a
-figure is a chunk of its own, with its caption. Text is plain: every word of it is found within the
+A chunk is on one page. Paragraphs under one heading are combined up to MAX_CHARS; a table or a
+figure is a chunk of its own, with its caption. Text is plain: every word of it is within the
 chunk's boxes.
 """
 
@@ -26,7 +26,8 @@ from deepocr.render.placed_text import plain_text
 from deepocr.types import Box, PageResult, Region
 
 MAX_CHARS = 1500
-"""Of a chunk's text. Longer paragraphs are split where a sentence ends, tables between rows."""
+"""Most characters of a chunk's text. Longer paragraphs are split after a sentence, tables between
+rows."""
 
 Kind = Literal["text", "table", "figure"]
 
@@ -36,12 +37,12 @@ _KINDS: dict[str, Kind] = {
 }
 _ENDS = (("\n\n",), ("\n",), (". ", "! ", "? ", "。", "！", "？"), (" ",))
 _ROW_ENDS = (("\n",), (" ",))
-"""Where a long text is split: the first kind that there is."""
+"""Where a long text is split: at marks of the first kind that it has."""
 
 
 @dataclass
 class Chunk:
-    """One that is being put together. `seen` counts its headings, captions and other regions."""
+    """A chunk under construction. `seen` counts its headings, captions and other regions."""
 
     kind: Kind = "text"
     headings: tuple[str, ...] = ()
@@ -66,7 +67,7 @@ class Chunk:
 
 
 def chunk_lines(document: FormDocument) -> Iterator[str]:
-    """A JSON object a line: `id`, `text`, `metadata`."""
+    """Yields one JSON object per line, with `id`, `text` and `metadata`."""
     headings: list[tuple[int, str]] = []
     for page in document.pages():
 
@@ -106,7 +107,8 @@ def _of_page(
 def _chunks(
     regions: Iterable[Region], task: str, headings: list[tuple[int, str]]
 ) -> Iterator[Chunk]:
-    """The page's chunks; `headings` are those that hold at its beginning, and then at its end."""
+    """The page's chunks. `headings` are those in force at its beginning, and are updated to its
+    end."""
     chunk = Chunk()
     for region in caption_first(tuple(regions)):
         if region.label in FURNITURE_LABELS and region.boxes_px:
@@ -143,7 +145,7 @@ def _goes_on(chunk: Chunk, kind: Kind, role: str, num_chars: int) -> bool:
 
 
 def _heading_level(region: Region, text: str) -> int:
-    """1 for a title, 0 for no heading."""
+    """The level of a heading, 1 for a title; 0 if the region is not a heading."""
     if region.label not in HEADINGS or not text:
         return 0
     written = region.text.lstrip()

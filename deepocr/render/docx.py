@@ -20,18 +20,18 @@ from deepocr.types import PageResult
 
 FIGURE_WIDTH_INCHES = 5.0
 MAX_CELLS = 20_000
-"""Of one table, spans counted: a `colspan` from a model may say anything."""
+"""Most cells of one table, including spans: a model may write any `colspan`."""
 
 MAX_TABLES = 500
 MAX_PARAGRAPHS = 2_000
-"""Of one region; what follows is one more."""
+"""Number of paragraphs of a region that are split off; the rest of its text becomes one more."""
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
-"""The earliest a ZIP can say: the same pages give the same bytes."""
+"""The earliest time that a ZIP can store, so that the same pages give the same bytes."""
 
 
 def write_docx_form(document: FormDocument, file: IO[bytes]) -> None:
-    """The whole document; it is held in memory, as the format asks for."""
+    """Write the whole document. It is held in memory, as the format requires."""
     word = Document()
     word.core_properties.title = in_xml(document.title)[:250]
     word.core_properties.author = ""
@@ -41,8 +41,8 @@ def write_docx_form(document: FormDocument, file: IO[bytes]) -> None:
         num_before = len(word.element.body)
 
         def add(result: PageResult, page: FormPage = page, num_before: int = num_before) -> None:
-            # of a page that could not be added whole, nothing stays; the last element is the
-            # section's, which must stand at the end
+            # remove a page that could be added only in part; the last element is the section's,
+            # which must remain at the end
             del word.element.body[num_before - 1 : -1]
             _add_page(word, replace(page, result=result))
 
@@ -65,7 +65,7 @@ def _add_page(document: Any, page: FormPage) -> None:
 
 
 def _add_region(document: Any, text: str, label: str) -> None:
-    """Its text, and its tables in their places."""
+    """Add the region's text, with its tables in their places."""
     for piece in TABLE.split(text, MAX_TABLES):
         if not (piece.startswith("<table") and _add_table(document, piece)):
             _add_text(document, piece, label)
@@ -83,7 +83,7 @@ def _add_text(document: Any, text: str, label: str) -> None:
 
 
 def _add_table(document: Any, text: str) -> bool:
-    """Whether a table was found and added."""
+    """Add a table; returns False if there is none or it is too large."""
     cells = read_cells(text)
     places = _lay_out(cells.rows)
     if not places:
@@ -94,7 +94,8 @@ def _add_table(document: Any, text: str) -> bool:
         return False
     if cells.outside:
         document.add_paragraph(in_xml(cells.outside))
-    # row by row by hand: asking the library for one cell takes as long as the table is large
+    # built row by row here: in the library, access to one cell takes time in proportion to the
+    # table
     table = document.add_table(0, num_columns, style="Table Grid")
     spots = {
         (row + down, column + right): (row, cell)
@@ -113,8 +114,8 @@ def _add_table(document: Any, text: str) -> bool:
 
 
 def _table_cell(table: Any, cell: Cell, *, is_first: bool) -> Any:
-    """The element of a cell in one row; over several rows it stands in each, with text in the
-    first."""
+    """The element of a cell in one row. A cell over several rows has an element in each, with its
+    text in the first."""
     element = CT_Tc.new()
     element.grid_span = cell.columns
     if cell.rows > 1:
@@ -125,7 +126,8 @@ def _table_cell(table: Any, cell: Cell, *, is_first: bool) -> Any:
 
 
 def _lay_out(rows: list[list[Cell]]) -> list[tuple[int, int, Cell]]:
-    """Each cell with its row and column, spans from above counted; a span ends with the table."""
+    """Each cell with its row and column, taking spans from above into account. Spans end with the
+    table."""
     taken: set[tuple[int, int]] = set()
     places = []
     for row, cells in enumerate(rows):

@@ -1,4 +1,4 @@
-"""A page that failed, or that an output could not be made of, is told in its place."""
+"""Reports a page that failed, or that could not be rendered, in its place."""
 
 import logging
 import re
@@ -16,7 +16,7 @@ Rendered = TypeVar("Rendered")
 
 def failure_comment(result: PageResult) -> str:
     """An HTML comment in a failed page's place, so that no page goes missing silently."""
-    # "--" may not stand inside a comment, ">" could end it
+    # "--" is not allowed inside a comment, and ">" could end it
     reason = " ".join((result.error or "unknown reason").split())
     reason = re.sub("-(?=-)", "- ", reason).replace(">", "&gt;")
     return f"<!-- page {result.number} failed: {reason} -->"
@@ -25,11 +25,11 @@ def failure_comment(result: PageResult) -> str:
 def render_or_tell(
     render: Callable[[PageResult], Rendered], result: PageResult, output: str
 ) -> Rendered:
-    """The page rendered; where that raises anything, a failed page in its place that says so.
-    `output` names what is being written."""
+    """Render the page. If that raises any error, render a failed page that says so instead.
+    `output` is the name of the output that is being written."""
     try:
         return render(result)
-    except Exception as error:  # whatever it is: it is told in the place of the page
+    except Exception as error:  # any error is reported in place of the page
         log.warning("page %d cannot be written as %s", result.number, output, exc_info=True)
         why = f"it cannot be written as {output}: {reason(error)}"
         return render(replace(result, status="failed", regions=(), error=why))

@@ -1,4 +1,4 @@
-"""What a witness found, shown: boxes on the picture, a list, and doubtful words underlined."""
+"""Shows a witness's findings: boxes on the picture, a list, and doubtful words underlined."""
 
 import html
 import re
@@ -15,10 +15,10 @@ KIND_TEXTS = {
 WITNESS_NAMES = {"text layer": "PDF's own text", "ppocr": "CPU reader", "ink": "blank page"}
 
 SHOWN = 200
-"""Findings of a page that are shown; more are no help."""
+"""Most findings of a page that are shown; more are no help."""
 
 MAX_WORDS = 60
-"""Of a finding, that are underlined one by one; a longer one marks its whole region."""
+"""Most words of a finding that are underlined; a longer finding marks its whole region."""
 
 _TAG = re.compile(r"(<[^>]*+>)")
 
@@ -38,7 +38,7 @@ def finding_boxes(result: PageResult) -> str:
 
 
 def verdict_text(check: PageCheck | None) -> str:
-    """What a page's head says of its check; "" without one."""
+    """The text about its check in a page's head; "" without a check."""
     if check is None:
         return ""
     name = WITNESS_NAMES.get(check.witness)
@@ -59,7 +59,7 @@ def finding_list(result: PageResult) -> str:
 
 
 def underlined(region_html: str, check: PageCheck | None, index: int) -> str:
-    """A region's HTML with the words underlined that its witness doubts."""
+    """A region's HTML, with the words that its witness doubts underlined."""
     findings = check.findings if check else ()
     for finding in findings[:SHOWN]:
         if finding.region == index and finding.kind in ("unsupported", "differs"):
@@ -68,7 +68,7 @@ def underlined(region_html: str, check: PageCheck | None, index: int) -> str:
 
 
 def _underline(region_html: str, words: list[str]) -> str:
-    """The words where they follow each other within one piece of text, else the region marked."""
+    """Underline the words if they are consecutive in one piece of text, else mark the region."""
     if 0 < len(words) <= MAX_WORDS:
         pattern = re.compile(r"\W{1,4}".join(re.escape(html.escape(word)) for word in words))
         pieces = _TAG.split(region_html)
@@ -85,7 +85,7 @@ def _mark(match: re.Match[str]) -> str:
 
 
 def _shown(result: PageResult) -> list[tuple[str, Finding]]:
-    """The findings that are told, each with a name of its own."""
+    """The findings to show, each with a unique name."""
     findings = result.check.findings if result.check else ()
     told = [finding for finding in findings if finding.kind in KIND_TEXTS]
     return [

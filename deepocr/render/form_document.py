@@ -1,7 +1,7 @@
-"""What every form is made from: a document's pages in order, one in memory at a time.
+"""The input of every form: a document's pages in order, one in memory at a time.
 
-Results alone make the forms of text. Who has the pictures too, a helper's folder or a service's
-task, derives from these two classes and tells how a page is drawn.
+Results alone are enough for the text forms. Sources that also have the pictures, such as a book's
+folder or a service's task, derive from these two classes and implement how a page is drawn.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,34 +15,34 @@ from deepocr.types import DocumentResult, Job, Page, PageResult, Word
 
 @dataclass(frozen=True)
 class FormPage:
-    """A page: `result` is upright, as a reader holds the page, which was turned clockwise by
-    `turned` degrees for that; `task` is that of the reading."""
+    """A page. `result` has the coordinates of the upright page, which was turned clockwise by
+    `turned` degrees for reading; `task` is that of the reading."""
 
     result: PageResult
     task: str = ""
     turned: int = 0
 
     def draw(self) -> Page | None:
-        """The page as it lies; None where there is no picture of it. Raises what drawing does."""
+        """The unturned page; None if there is no picture of it. Raises the errors of drawing."""
         return None
 
     def own_words(self) -> Sequence[Word]:
-        """Those of a PDF's text layer, on the drawn page."""
+        """The words of a PDF's text layer, with boxes on the drawn page."""
         return ()
 
     def figures(self) -> Mapping[int, bytes]:
-        """The figures as PNG, by the region's place in `result.regions`."""
+        """The figures as PNG, by the index of their region in `result.regions`."""
         return {}
 
     def add_to(self, pdf: PicturePdf) -> None:
-        """Put the page as it lies into a PDF of pictures."""
+        """Add the unturned page to a PDF of pictures."""
         pdf.add_empty()
 
 
 @dataclass(frozen=True)
 class FormDocument:
-    """`title` is shown to people, `name` is the file's. `paged` documents have a mark after each
-    page of running text. `processes` work on PDFs; None where there are no pictures."""
+    """A document. `title` is shown to people, `name` is the file's. `paged` documents have a mark
+    after each page of running text. `processes` work on PDFs; None if there are no pictures."""
 
     name: str
     title: str
@@ -54,11 +54,11 @@ class FormDocument:
     password: str = ""
 
     def pages(self) -> Iterator[FormPage]:
-        """All of them, from the first; may be asked for again."""
+        """All pages from the first. May be called repeatedly."""
         raise NotImplementedError
 
     def flowing_pages(self) -> Iterator[FormPage]:
-        """The pages as running text, without what the user wants left out or joined."""
+        """The pages as running text, with parts left out or joined as the user wants."""
         return self.pages()
 
     def pdf(self) -> Path | None:
@@ -77,7 +77,7 @@ class ResultDocument(FormDocument):
 
 
 def of_result(result: DocumentResult, *, paged: bool) -> ResultDocument:
-    """For forms of text."""
+    """A result as the input of the text forms."""
     name, num_pages = result.name, len(result.pages)
     return ResultDocument(
         name, name, result.engine, result.job, num_pages, paged, results=result.pages

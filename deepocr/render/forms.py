@@ -1,7 +1,7 @@
-"""Every form in which a document is handed out: one table for all front ends.
+"""All output forms of a document, in one table for all front ends.
 
-A new form is one entry here, or in `text_forms.py` if it is made of results alone. Names are what
-`--format` and `?format=` take.
+A new form is one entry here, or in `text_forms.py` if it needs only results. The names are the
+values of `--format` and `?format=`.
 """
 
 from collections.abc import Iterator, Mapping

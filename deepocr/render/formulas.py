@@ -1,7 +1,7 @@
-"""TeX formulas to MathML, which browsers show without scripts or network.
+"""Converts TeX formulas to MathML, which browsers show without scripts or network.
 
-TeX comes from a model and may hold anything: of what the converter makes of it only known elements
-and attributes are kept.
+TeX comes from a model and may contain anything, so only known elements and attributes of the
+converter's output are kept.
 """
 
 import html
@@ -15,7 +15,7 @@ from latex2mathml.converter import convert
 NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 MAX_TEX_CHARS = 5_000
 MAX_DEPTH = 60
-"""Of braces: the converter works by recursion."""
+"""Deepest nesting of TeX, because the converter is recursive."""
 
 _ELEMENTS = (
     "math mrow mi mn mo ms mtext mspace mfrac msqrt mroot mstyle merror mpadded "
@@ -39,7 +39,7 @@ _CLOSINGS = {"\\[": "\\]", "\\(": "\\)", "$$": "$$"}
 
 @dataclass(frozen=True)
 class Formula:
-    """`source` with its marks, `tex` without."""
+    """A formula: `source` includes its delimiters, `tex` does not."""
 
     source: str
     tex: str
@@ -47,12 +47,12 @@ class Formula:
 
 
 def split_formulas(text: str) -> Iterator[str | Formula]:
-    """Text and formulas in turn, in linear time; an opening without its end is text."""
+    """Split into text and formulas, in linear time. A delimiter without its end is text."""
     done = start = 0
     never_closed: set[str] = set()
     while match := _OPENING.search(text, start):
         opening, start = match[0], match.end()
-        # a formula is not empty
+        # a formula has at least one character
         end = -1 if opening in never_closed else text.find(_CLOSINGS[opening], start + 1)
         if end < 0:
             never_closed.add(opening)
@@ -67,8 +67,8 @@ def split_formulas(text: str) -> Iterator[str | Formula]:
 
 
 def tex_to_mathml(tex: str, *, display: bool) -> str:
-    """A formula as a `<math>` element, safe to put into a page; TeX that cannot be converted is
-    shown as it is, in a `<code>`."""
+    """A formula as a `<math>` element that is safe in a web page. TeX that cannot be converted is
+    shown as it is, in a `<code>` element."""
     source = tex.strip()
     if not source or len(source) > MAX_TEX_CHARS or _depth(source) > MAX_DEPTH:
         return as_code(source)
@@ -81,7 +81,7 @@ def tex_to_mathml(tex: str, *, display: bool) -> str:
 
 
 def _clean(element: ElementTree.Element) -> str:
-    """The element written anew from what is known to be harmless."""
+    """The element as HTML, with only the elements and attributes known to be harmless."""
     name = element.tag.removeprefix(f"{{{NAMESPACE}}}")
     inner = html.escape(element.text or "") + "".join(
         _clean(child) + html.escape(child.tail or "") for child in element

@@ -1,7 +1,7 @@
-"""hOCR 1.2: HTML that says where each piece of text stands (https://kba.github.io/hocr-spec/1.2/).
+"""hOCR 1.2: HTML with the place of each piece of text (https://kba.github.io/hocr-spec/1.2/).
 
-Regions are areas with the engine's label in `data-label`; lines and words are there where the
-engine knows them, and have boxes only then.
+Regions are areas with the engine's label in `data-label`. Lines and words are included, with their
+boxes, only if the engine knows them.
 """
 
 import html
@@ -32,7 +32,7 @@ CLASSES = {
     "footer": "ocr_footer",
     "page_number": "ocr_pageno",
 }
-"""By label; any other is AREA."""
+"""Classes by label; any other label gets AREA."""
 
 _CAPABILITIES = sorted(
     {"ocr_page", AREA, "ocr_par", "ocr_line", "ocrx_word", "ocrp_wconf", *CLASSES.values()}
@@ -63,7 +63,7 @@ def hocr_pieces(document: FormDocument) -> Iterator[str]:
 
 def _page(result: PageResult, name: str, task: str) -> str:
     number, (width, height) = result.number, result.size_px
-    # a property's value is plain ASCII in quotes, and ";" parts properties
+    # a property's value is plain ASCII in quotes, and ";" separates properties
     image = "".join(c if c.isascii() and c.isprintable() and c not in "\"';" else "_" for c in name)
     title = f"bbox 0 0 {width} {height}; ppageno {number - 1}"
     title += f'; image "{image}"' if image else ""
@@ -79,7 +79,7 @@ def _region(region: Region, place: str, task: str) -> str:
     box = around(region.boxes_px)
     paragraph = _paragraph(region, box, place, task)
     if box is None:
-        return paragraph  # an area has a box
+        return paragraph  # an area must have a box
     kind = CLASSES.get(region.label, AREA)
     label = html.escape(in_xml(" ".join(region.label.split())))
     return (

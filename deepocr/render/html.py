@@ -44,9 +44,9 @@ STATUS_TEXTS = {
 
 @dataclass(frozen=True)
 class ShownPage:
-    """A page to show. `picture_src` and the figures' are data: or other addresses that `img` takes;
-    `figure_srcs` goes by the region's place in `result.regions`; `title` stands above its text
-    instead of the page's number."""
+    """A page to show. `picture_src` and the values of `figure_srcs` are data: URLs or other
+    addresses for `img`; `figure_srcs` has as keys the index of the region in `result.regions`;
+    `title` replaces the page's number above its text."""
 
     result: PageResult
     picture_src: str | None
@@ -60,14 +60,14 @@ def viewer_asset(name: str) -> str:
 
 
 def write_html(file: IO[bytes], title: str, num_pages: int, pages: Iterable[ShownPage]) -> None:
-    """The whole document as one file, written page by page: pictures and texts stand in turn and
-    are laid out side by side, so no page need be kept."""
+    """Write the whole document as one file: first the pictures, page by page, then the texts, which
+    are shown beside them. Only the texts are kept in memory."""
     file.write(_head(title, num_pages).encode("utf-8", "replace"))
     texts = []
     file.write(b'<section class="viewer-pictures" aria-label="Pages">\n')
     for page in pages:
         file.write(picture_html(page).encode("utf-8", "replace"))
-        # texts are a few kilobytes a page; pictures, the large part, are gone by now
+        # texts are a few kilobytes per page; pictures, which are large, are not kept
         texts.append(text_html(page))
     file.write(b'</section>\n<section class="viewer-texts" aria-label="Text">\n')
     for text in texts:
@@ -77,12 +77,13 @@ def write_html(file: IO[bytes], title: str, num_pages: int, pages: Iterable[Show
 
 
 def write_html_form(document: FormDocument, file: IO[bytes]) -> None:
-    """The document with its pictures and figures inside."""
+    """Write the document with its pictures and figures embedded."""
     write_html(file, document.title, document.num_pages, map(_with_pictures, document.pages()))
 
 
 def _with_pictures(page: FormPage) -> ShownPage:
-    """A page whose picture cannot be shown says so and has its text."""
+    """The page with its picture and figures. If these cannot be shown, it says so and has only its
+    text."""
     try:
         drawn = page.draw()
         picture = None

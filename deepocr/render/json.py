@@ -12,9 +12,9 @@ from deepocr.render.failures import render_or_tell
 from deepocr.types import DocumentResult, PageCheck, PageResult, Region
 
 SCHEMA_VERSION = 1
-"""Goes up when a key is removed or changes its meaning; new keys may come without."""
+"""Increased when a key is removed or changes its meaning, but not for new keys."""
 
-# microseconds, and as many digits of a probability: more is noise
+# microseconds, and as many digits of a probability; further digits are noise
 _DIGITS = 6
 
 
@@ -35,7 +35,7 @@ def document_to_dict(result: DocumentResult) -> dict[str, Any]:
 
 
 def page_to_dict(page: PageResult) -> dict[str, Any]:
-    """One page in plain types; `notes` and `check` only where there are some."""
+    """One page in plain types; `notes` and `check` only if it has them."""
     plain: dict[str, Any] = {
         "number": page.number,
         "status": page.status,
@@ -62,8 +62,8 @@ def check_to_dict(check: PageCheck) -> dict[str, Any]:
 
 
 def _region_to_dict(region: Region) -> dict[str, Any]:
-    """`lines` only where the engine knows lines. A text that is none raises: no JSON is made of it
-    that the schema refuses."""
+    """`lines` is included only if the engine knows lines. Raises if the text is not a string, as
+    the schema would refuse the JSON."""
     plain = _fields(region)
     plain.update(label=encodable(region.label), text=encodable(region.text))
     if not region.lines:
@@ -82,16 +82,17 @@ def load_schema() -> dict[str, Any]:
 
 
 def _fields(record: Any) -> dict[str, Any]:
-    """A dataclass: the names of its fields are the keys."""
+    """A dataclass as a mapping; the names of its fields are the keys."""
     return {field.name: _plain(getattr(record, field.name)) for field in fields(record)}
 
 
 def _plain(value: Any) -> Any:
-    """Strings that can be encoded, finite figures without noise, lists and objects of such."""
+    """The value with encodable strings and with finite, rounded numbers, also inside lists and
+    objects."""
     if isinstance(value, str):
         return encodable(value)
     if isinstance(value, float):
-        # JSON has no NaN or infinity: such a figure is not known
+        # JSON has no NaN or infinity: such a number counts as unknown
         return round(value, _DIGITS) if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}

@@ -1,4 +1,4 @@
-"""Markdown: tags removed, figures as links, tables and formulas as they were written."""
+"""Markdown without tags; figures are links, tables and formulas are as they were written."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,7 +6,7 @@ from deepocr.render.failures import failure_comment
 from deepocr.types import Box, PageResult, Region
 
 FigureLink = Callable[[int, Region], str]
-"""A figure's number on its page, from 1, and its region -> the link's target."""
+"""Maps a figure's number on its page, from 1, and its region to the link's target."""
 
 FIGURE_LABELS = frozenset({"image", "figure", "chart", "picture"})
 
@@ -14,7 +14,7 @@ HEADINGS = {"title": "# ", "sub_title": "## "}
 """Put before headings that were written without a `#` of their own."""
 
 FURNITURE_LABELS = frozenset({"header", "footer", "page_number", "aside", "watermark"})
-"""What belongs to the sheet of paper and not to the text: kept in JSON, left out of Markdown."""
+"""Labels of page furniture, which is not part of the text: kept in JSON, left out of Markdown."""
 
 TEXT_LABELS = frozenset(
     {
@@ -34,7 +34,7 @@ TEXT_LABELS = frozenset(
         "code",
     }
 )
-"""Labels that name a kind of region. Any other label is itself what was read or found."""
+"""Labels that name a kind of region. Any other label is itself the text that was read or found."""
 
 LOCATE = "Locate Object by Reference"
 BOXES = "OCR with Boxes"
@@ -81,7 +81,8 @@ def is_figure(region: Region) -> bool:
 
 
 def caption_first(regions: tuple[Region, ...]) -> Iterator[Region]:
-    """The model names a table before its caption even where the caption stands above it."""
+    """The regions, with a table's caption before the table if it is above it: the model always
+    writes the table first."""
     waiting: Region | None = None
     for region in regions:
         if waiting is not None:
@@ -109,7 +110,7 @@ def _render_figure(page: int, number: int, region: Region, figure_link: FigureLi
     name = f"{region.label} {number} of page {page}"
     if figure_link is None:
         return f"<!-- {name}: {', '.join(map(_box_text, region.boxes_px))} -->"
-    # angle brackets let a target hold spaces; they end at ">" and at a line's end
+    # in angle brackets a target may have spaces; ">" or a line break would end it
     target = figure_link(number, region).replace(">", "%3E").replace("\n", "%0A")
     if any(character in target for character in " ()<"):
         target = f"<{target.replace('<', '%3C')}>"
@@ -117,7 +118,7 @@ def _render_figure(page: int, number: int, region: Region, figure_link: FigureLi
 
 
 def text_of(region: Region, task: str) -> str:
-    """What was read: the region's text, or its label where that is what was read or found."""
+    """The text that was read: the region's text, or its label if that is what was read or found."""
     text = region.text.strip()
     if not text and (task == BOXES or region.label not in TEXT_LABELS):
         return region.label
@@ -127,7 +128,7 @@ def text_of(region: Region, task: str) -> str:
 def _render_text(region: Region, task: str) -> str:
     text = text_of(region, task)
     if region.label in HEADINGS and region.text.strip() and not text.startswith("#"):
-        # a heading is one line
+        # a Markdown heading must be one line
         return HEADINGS[region.label] + " ".join(text.split())
     return text
 

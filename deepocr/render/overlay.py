@@ -18,17 +18,17 @@ COLORS = {
     "equation": (0, 130, 140),
 }
 OTHER_COLOR = (100, 100, 100)
-"""For labels outside the table: the set is open."""
+"""Color of any other label: models may write labels that are not in the table."""
 
 NEIGHBORS = 100
-"""Labels before one that it is kept off: in reading order those are the ones near it."""
+"""Number of previous labels that a label must not cover: in reading order these are nearby."""
 
 MAX_TINTED_PAGES = 20
-"""Once boxes of so many times the page's area are tinted, the others have their outline only."""
+"""Total area of tinted boxes, in areas of the page; beyond it boxes are only outlined."""
 
 MAX_LABEL_CHARS = 40
 PAPER_SHADES = 96
-"""Of 256, the lightest: nothing is written in them."""
+"""Number of the lightest of 256 shades that count as blank paper."""
 
 FILL_ALPHA = 28
 
@@ -36,8 +36,7 @@ FILL_ALPHA = 28
 def draw_overlay(image: Image.Image, regions: Iterable[Region]) -> Image.Image:
     """A copy of an RGB page with every region's boxes, lines, number and label.
 
-    Numbers count the regions that have boxes, in reading order from 1. Boxes beyond the page are
-    cut at its edge.
+    Regions with boxes are numbered in reading order from 1. Boxes are cut at the page's edge.
     """
     page = image.convert("RGB")
     if page is image:
@@ -78,8 +77,9 @@ def _draw_label(
     color: tuple[int, int, int],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> Box:
-    """White on the region's color, beside the box where it covers least; the number alone where
-    the whole label would cover something everywhere. Returns its place."""
+    """Draw a label in white on the region's color, beside the box where it covers least. If the
+    whole label would cover something everywhere, the number alone may be drawn. Returns its place.
+    """
     places = []
     for shown in (text, text.split()[0]):
         left, top, right, bottom = draw.textbbox((0, 0), shown, font=font)
@@ -95,7 +95,7 @@ def _draw_label(
 
 
 def _places(box: Box, size: tuple[int, int], page_px: tuple[int, int]) -> list[Box]:
-    """Where a label of `size` may stand, on the page: the best first where all are empty."""
+    """Possible places of a label of `size` on the page, in order of preference."""
     width, height = size
     x1, y1, x2, y2 = box
     corners = (
@@ -110,7 +110,7 @@ def _places(box: Box, size: tuple[int, int], page_px: tuple[int, int]) -> list[B
 
 
 class _Paper:
-    """What is on the page already: its ink, and labels."""
+    """What is already on the page: its ink, and labels."""
 
     def __init__(self, gray: Image.Image, taken: list[Box]) -> None:
         self._gray = gray
@@ -118,7 +118,7 @@ class _Paper:
         self.size_px = gray.size
 
     def cost(self, place: Box) -> float:
-        """Share of the place that is not paper, and one for each label that is covered."""
+        """Share of the place that is not blank paper, plus 1 for each label that it covers."""
         x1, y1, x2, y2 = place
         shades = self._gray.crop(place).histogram()
         paper = sum(shades[-PAPER_SHADES:])

@@ -1,4 +1,4 @@
-"""Where the words of a page stand on it, line by line."""
+"""The places of a page's words, line by line."""
 
 import html
 import math
@@ -12,7 +12,7 @@ from deepocr.types import Box, Region
 
 Point = tuple[float, float]
 Corners = tuple[Point, Point, Point, Point]
-"""Of a line of text, clockwise from the start of its first letter's top."""
+"""Corners of a line of text, clockwise from the upper corner at its beginning."""
 
 _TAG = re.compile(r"<[^<>]{1,300}>")
 _CELL_END = re.compile(r"</t[dh]\s*>", re.IGNORECASE)
@@ -29,17 +29,17 @@ class PlacedText:
 
 
 def plain_text(text: str) -> str:
-    """Words without Markdown and HTML marks; cells and rows of tables as words and lines."""
+    """The text without Markdown and HTML. Spaces separate table cells, line breaks the rows."""
     spaced = _ROW_END.sub("\n", _CELL_END.sub(" ", text))
     return html.unescape(_MARKDOWN.sub("", _TAG.sub("", spaced)))
 
 
 def place_lines(region: Region, ink: Image.Image, size_px: tuple[int, int]) -> list[PlacedText]:
-    """A region's text, line by line where it stands on the page of `size_px`.
+    """A region's text, line by line, with its place on the page of `size_px`.
 
-    An engine's own lines are taken as they are. Otherwise the words go to the rows of ink found in
-    the region's boxes, to each as many as its length has room for. `ink` is the page at any scale,
-    mode L, 255 where there is ink.
+    An engine's own lines are taken as they are. Otherwise the words are distributed over the rows
+    of ink found in the region's boxes, in proportion to the rows' lengths. `ink` is the page at any
+    scale, mode L, 255 where there is ink.
     """
     if region.lines:
         return [PlacedText(line.text, line.quad_px) for line in region.lines if line.text.strip()]
@@ -55,7 +55,8 @@ def place_lines(region: Region, ink: Image.Image, size_px: tuple[int, int]) -> l
 
 
 def _share_out(words: Sequence[str], rows: Sequence[Box]) -> list[list[str]]:
-    """Words to rows in order, each row as much of the text as it has of the rows' width."""
+    """Distribute words over rows in order; each row gets a share of the text like its share of the
+    rows' total width."""
     widths = [x2 - x1 for x1, _, x2, _ in rows]
     total_width = sum(widths)
     total_chars = sum(len(word) + 1 for word in words)
@@ -72,7 +73,7 @@ def _share_out(words: Sequence[str], rows: Sequence[Box]) -> list[list[str]]:
 
 
 def _rows(box: Box, ink: Image.Image, size_px: tuple[int, int]) -> list[Box]:
-    """The rows of ink in a box, top to bottom; the box itself when none can be told apart."""
+    """The rows of ink in a box, from top to bottom; the box itself if no rows are found."""
     scale_x, scale_y = ink.width / size_px[0], ink.height / size_px[1]
     left, top = int(box[0] * scale_x), int(box[1] * scale_y)
     right, bottom = math.ceil(box[2] * scale_x), math.ceil(box[3] * scale_y)
@@ -87,7 +88,7 @@ def _rows(box: Box, ink: Image.Image, size_px: tuple[int, int]) -> list[Box]:
             start = y if start is None else start
         elif start is not None:
             extent = part.crop((0, start, part.width, y)).getbbox()
-            # an accent or a dot by itself is no row
+            # an accent or a dot alone is not a row
             if y - start >= 4 and extent is not None:
                 rows.append(
                     (

@@ -1,4 +1,4 @@
-"""Where text stands, for forms that tell it: only boxes that the engine gave, nothing guessed."""
+"""Places of text, for forms that include them: only boxes from the engine, no estimates."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -10,11 +10,12 @@ from deepocr.render.placed_text import plain_text
 from deepocr.types import Box, Line, Quad, Region
 
 LEVEL_DEG = 2.0
-"""A line that leans less is level: corners are whole pixels, and of short lines that is much."""
+"""Lines with a smaller angle in degrees count as level: corners are rounded to whole pixels, which
+matters in short lines."""
 
 
 def around(boxes: Iterable[Box]) -> Box | None:
-    """The box around all of them; None where there is none."""
+    """The box around all boxes; None without boxes."""
     corners = list(zip(*boxes, strict=True))
     if not corners:
         return None
@@ -29,7 +30,7 @@ def quad_box(quad: Quad) -> Box:
 
 
 def word_boxes(line: Line) -> list[tuple[str, Box | None]]:
-    """The line's words, with upright boxes where the engine knows them."""
+    """The line's words, with upright boxes if the engine knows them."""
     words = line.text.split()
     if len(line.word_spans) != len(words):
         return [(word, None) for word in words]
@@ -40,7 +41,7 @@ def word_boxes(line: Line) -> list[tuple[str, Box | None]]:
 
 
 def _part(quad: Quad, start: float, end: float) -> Quad:
-    """What lies between two shares of a line's length."""
+    """The part of a line between two positions, given as shares of its length."""
     a, b, c, d = quad
 
     def between(first: tuple[int, int], last: tuple[int, int], share: float) -> tuple[int, int]:
@@ -51,14 +52,14 @@ def _part(quad: Quad, start: float, end: float) -> Quad:
 
 
 def angle_deg(quad: Quad) -> float:
-    """How far the line is turned counterclockwise; 0 for one that is level."""
+    """The angle of the line in degrees counterclockwise; 0 for a level line."""
     (x1, y1), (x2, y2) = quad[0], quad[1]
     angle = math.degrees(math.atan2(y1 - y2, x2 - x1))
     return 0.0 if abs(angle) < LEVEL_DEG else round(angle, 1)
 
 
 def one_by_one(regions: Iterable[Region]) -> Iterator[Region]:
-    """The regions; one that was found at several places, and has no text, once for each."""
+    """The regions; one without text that was found in several places is repeated for each place."""
     for region in regions:
         if region.text.strip() or region.lines or len(region.boxes_px) < 2:
             yield region
@@ -67,7 +68,7 @@ def one_by_one(regions: Iterable[Region]) -> Iterator[Region]:
 
 
 def written_lines(region: Region) -> list[Line]:
-    """The engine's lines in which there is something that can be written."""
+    """The engine's lines that have text to write."""
     return [line for line in region.lines if in_xml(line.text).strip()]
 
 

@@ -6,11 +6,11 @@ from deepocr.render.failures import failure_comment
 from deepocr.types import PageResult
 
 PAGE_SPLIT = "<--- Page Split --->"
-"""Stands on a line of its own after each page of a PDF or TIFF."""
+"""The page separator: a line of its own after each page of a PDF or TIFF."""
 
 
 def render_raw(result: PageResult) -> str:
-    """What the engine wrote, tags and all. A failed page is a comment with the reason."""
+    """The engine's output including tags. A failed page is a comment with the reason."""
     return result.raw if result.status != "failed" else failure_comment(result)
 
 

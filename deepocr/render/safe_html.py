@@ -1,7 +1,7 @@
-"""What a model wrote, as HTML that can do no harm.
+"""Converts a model's output into harmless HTML.
 
-Markdown, HTML tables and TeX formulas are shown; scripts, styles, forms, frames, pictures from
-elsewhere and links that are not plain web addresses are not. Time is linear in the text's length.
+Markdown, HTML tables and TeX formulas are shown. Scripts, styles, forms, frames, external pictures
+and links other than plain web addresses are removed. Time is linear in the text's length.
 """
 
 import html
@@ -30,21 +30,22 @@ ATTRIBUTES = {
 }
 
 MAX_TEX_CHARS = 100_000
-"""Of all formulas in one text; what follows is shown as it was written."""
+"""Most characters of all formulas in one text; further formulas are shown as they were written."""
 
 MAX_MARKDOWN_CHARS = 100_000
-"""Several pages' worth. Markdown takes ten seconds a megabyte; a longer text has its tags and
-formulas read and its lines kept, no more."""
+"""As much as several pages. Markdown takes ten seconds per megabyte; of a longer text only tags,
+formulas and line breaks are interpreted."""
 
 MAX_NESTING = 40
-"""Two for a list inside of a list. A text that goes deeper is shown like one that is too long."""
+"""Deepest nesting of Markdown; a list inside a list adds two. A deeper text is treated like one
+that is too long."""
 
 _ATTRIBUTE = re.compile(
     r"""([^\s"'/=]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'=]++)))?+""",
 )
 _MANY_ENTITIES = re.compile("(?:&[^&]*+){500}")
 
-# four blanks are an indent on a page, not a program; a dashed line is no heading
+# on a page, four spaces are an indent and not code, and a dashed line does not make a heading
 _MARKDOWN = (
     MarkdownIt("commonmark", {"html": True, "breaks": True, "maxNesting": MAX_NESTING})
     .enable("table")
@@ -58,7 +59,8 @@ def to_safe_html(text: str) -> str:
     marked = _from_markdown(formulas.marked)
     pieces = split_tags(_without_comments(marked))
     known = (piece for piece in pieces if isinstance(piece, str) or piece.name in TAGS)
-    # attributes have their formulas back before they are judged; MathML, which is safe, comes after
+    # formulas in attributes are restored before cleaning; MathML, which is safe, is inserted
+    # afterward
     clean = nh3.clean(
         "".join(
             _escape(piece) if isinstance(piece, str) else formulas.in_tag(piece)
@@ -73,11 +75,11 @@ def to_safe_html(text: str) -> str:
 
 
 def _from_markdown(text: str) -> str:
-    """HTML, in which the text's own tags stand as they were written."""
+    """The text as HTML, with its own tags unchanged."""
     if len(text) <= MAX_MARKDOWN_CHARS:
         environment: dict[str, object] = {}
         tokens = _MARKDOWN.parse(text, environment)
-        # what is nested deeper, as lists that a model in circles writes, the parser leaves out
+        # the parser drops what is nested deeper, such as the lists of a model in a loop
         if all(token.level < MAX_NESTING - 1 for token in tokens):
             html_text: str = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, environment)
             return html_text
@@ -85,14 +87,14 @@ def _from_markdown(text: str) -> str:
 
 
 class _MarkedFormulas:
-    """A text with marks for its formulas, which Markdown would take for its own signs.
+    """A text with placeholders for its formulas, which Markdown would take for its own syntax.
 
-    A mark holds a secret, so none can come from the text.
+    A placeholder has a secret, so that the text cannot contain one.
     """
 
     def __init__(self, text: str) -> None:
         secret = secrets.token_hex(8)
-        # private characters are neither blank nor punctuation; in a link they come with percents
+        # private-use characters are neither space nor punctuation; links have them percent-encoded
         self._mark = re.compile(f"(?:\ue000|%EE%80%80){secret}x([0-9]+)(?:\ue001|%EE%80%81)")
         self._formulas: list[Formula] = []
         parts = []
@@ -105,7 +107,7 @@ class _MarkedFormulas:
         self.marked = "".join(parts)
 
     def in_tag(self, tag: Tag) -> str:
-        """The tag with such attributes only as may be kept, and formulas in them as they were."""
+        """The tag with only its allowed attributes, and formulas in them as they were written."""
         if tag.is_end:
             return str(tag)
         values: dict[str, str] = {}
@@ -116,7 +118,7 @@ class _MarkedFormulas:
         return f"<{tag.name}{self._mark.sub(self._source, written)}>"
 
     def in_text(self, clean: str) -> str:
-        """HTML with MathML in the place of marks."""
+        """The HTML with MathML in place of the placeholders."""
         chars_left = MAX_TEX_CHARS
 
         def show(match: re.Match[str]) -> str:
@@ -134,13 +136,13 @@ class _MarkedFormulas:
 
 
 def _escape(text: str) -> str:
-    """Text of HTML, in which no `<` begins a tag."""
-    # nh3 takes quadratic time for entities that nothing comes between
+    """The text escaped so that no `<` begins a tag."""
+    # nh3 takes quadratic time for entities with nothing in between
     return _MANY_ENTITIES.sub(r"\g<0><!---->", text.replace("<", "&lt;"))
 
 
 def _without_comments(text: str) -> str:
-    """Without `<!-- ... -->`; one that never ends is text."""
+    """The text without `<!-- ... -->`; a comment that never ends is text."""
     parts = []
     done = 0
     while (start := text.find("<!--", done)) >= 0 and (end := text.find("-->", start)) >= 0:

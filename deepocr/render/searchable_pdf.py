@@ -1,4 +1,4 @@
-"""Searchable PDFs: the pages as they were, with text that is found but not seen."""
+"""Searchable PDFs: the original pages with invisible text that can be searched."""
 
 import json
 import logging
@@ -22,16 +22,18 @@ from deepocr.types import Page
 log = logging.getLogger(__name__)
 
 OWN_TEXT_IS_GOOD = 0.8
-"""A page whose own words agree with the reading this well keeps them and gets no second layer."""
+"""Agreement with the reading from which a page keeps its own words and gets no second text layer.
+"""
 
 WRITE_S = 900.0
-"""For one PDF."""
+"""Limit in seconds for writing one PDF."""
 
 
 @dataclass(frozen=True)
 class SearchablePage:
-    """A page by its number in the source, from 1; it stays as it is without `lines`, whose corners
-    are pixels of the page drawn with `size_px`. A `note` is shown on the page, as a sticky note."""
+    """A page, by its number in the source from 1. Without `lines` the page is unchanged; their
+    corners are pixels of the page drawn with `size_px`. A `note` becomes a sticky note on the page.
+    """
 
     number: int
     size_px: tuple[int, int] = (0, 0)
@@ -40,17 +42,17 @@ class SearchablePage:
 
 
 def write_searchable_form(document: FormDocument, file: IO[bytes]) -> None:
-    """The PDF that was read, or one of its pictures, with the text. A page that gets no text though
-    it should has a note that says why.
+    """Write the PDF that was read, or a PDF of the pictures, with the text. A page whose text could
+    not be added gets a note that says why.
 
-    Raises EngineUnavailable where there are only results, and as `write_searchable_pdf`.
+    Raises EngineUnavailable if there are only results, and the errors of `write_searchable_pdf`.
     """
     if document.processes is None:
         raise EngineUnavailable(
             "a searchable PDF needs the pages' pictures; there are only results"
         )
     target = Path(file.name)
-    # through a file: a scanned book of pictures may be larger than memory
+    # through a file, as a scanned book of pictures may be larger than memory
     with TemporaryDirectory(dir=target.parent, prefix=".pictures-", suffix=PART_SUFFIX) as folder:
         source = document.pdf()
         is_pdf = source is not None
@@ -92,11 +94,11 @@ def _searchable_page(number: int, page: FormPage) -> SearchablePage:
 
 
 def _placed_lines(page: FormPage, drawn: Page) -> Iterator[PlacedText]:
-    """The text where it stands on the page as it lies: found on the page as a reader holds it, and
-    turned back with it."""
+    """The lines with their corners on the unturned page. They are located on the upright page and
+    then turned back."""
     ink = ink_mask(drawn.image)
     if page.turned:
-        # the mask of the page as it lies, turned like the page was for reading
+        # the ink mask is that of the unturned page; turn it as the page was for reading
         ink = ink.rotate(-page.turned, expand=True)
     for region in page.result.regions:
         for line in place_lines(region, ink, page.result.size_px):
@@ -111,7 +113,7 @@ def _corners_back(corners: Corners, turned: int, size_px: tuple[int, int]) -> Co
 
 
 def keeps_own_text(agreement: float | None) -> bool:
-    """Whether the PDF's own words say what was read."""
+    """Whether the PDF's own words agree well enough with the reading to be kept."""
     return agreement is not None and agreement >= OWN_TEXT_IS_GOOD
 
 
@@ -122,9 +124,9 @@ def write_searchable_pdf(
     target: Path,
     password: str = "",
 ) -> None:
-    """`pages` of the PDF `source`, in this order, into `target`. Blocking.
+    """Write `pages` of the PDF `source`, in this order, into `target`. Blocking.
 
-    Raises UnreadableDocument, PageTooCostly, and OSError where the file cannot be written.
+    Raises UnreadableDocument, PageTooCostly, and OSError if the file cannot be written.
     """
     with NamedTemporaryFile(
         "w", dir=target.parent, prefix=".text-", suffix=PART_SUFFIX, encoding="utf-8"

@@ -1,4 +1,4 @@
-"""The forms that are made of results alone, as text. `forms.py` has the whole table."""
+"""The text forms, which need only results. `forms.py` has the table of all forms."""
 
 import io
 from collections.abc import Callable, Iterable, Mapping
@@ -23,11 +23,11 @@ Write = Callable[[FormDocument, IO[bytes]], None]
 
 @dataclass(frozen=True)
 class Form:
-    """`title` for people, `suffix` of a file's name. `pictures`: made of the pages' pictures too,
-    so it takes long and only who has them can make it; the others are UTF-8 text.
+    """An output form: its `title` for people, and the `suffix` of its files. Forms with `pictures`
+    need the pages' pictures too and take long; the others are UTF-8 text.
 
-    `write` is given a new file that has a name, in a folder with room. Raises EngineUnavailable for
-    missing packages, StorageError, and what documents raise.
+    `write` gets a new file that has a name, in a folder with room. It raises EngineUnavailable for
+    missing packages, StorageError, and the errors of documents.
     """
 
     title: str
@@ -75,22 +75,21 @@ TEXT_FORMS: Mapping[str, Form] = {
 }
 
 FORMATS: Mapping[str, Form] = {form.title: form for form in TEXT_FORMS.values()}
-"""By title: the predictor's output formats."""
+"""The predictor's output formats, by title."""
 
 
 def text_of(form: Form, document: FormDocument) -> str:
-    """A form of text, in memory."""
+    """The document in a text form, as a string."""
     file = io.BytesIO()
     form.write(document, file)
     return file.getvalue().decode()
 
 
 def render_document(result: DocumentResult, output_format: str, *, paged: bool) -> str:
-    """One string in the format asked for, one of FORMATS; `paged` puts a page separator after
-    each page.
+    """The result as one string in `output_format`, one of FORMATS; `paged` puts a page separator
+    after each page.
 
-    A page that cannot be rendered is a failed one in its place. Raises InvalidInput for an unknown
-    format.
+    A page that cannot be rendered becomes a failed page. Raises InvalidInput for an unknown format.
     """
     if output_format not in FORMATS:
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""Text that is found and copied but not seen, laid over the pages of a PDF.
+"""Adds invisible text, which can be searched and copied, to the pages of a PDF.
 
 Runs in a drawing process: it works on files of strangers with MuPDF. The font, `invisible.ttf`, has
 one empty glyph; its ToUnicode map takes every code for the UTF-16 unit of the same number, so any
@@ -21,33 +21,33 @@ from deepocr.render.placed_text import Point
 log = logging.getLogger(__name__)
 
 GLYPH_WIDTH = 0.5
-"""Of every glyph of the font, in parts of its size."""
+"""Width of every glyph of the font, relative to the font size."""
 
 DESCENT = 0.2
-"""How far the baseline lies above a line's lower edge, in parts of its height."""
+"""Distance of the baseline from a line's lower edge, relative to the line's height."""
 
 FONT_NAME = "OcrText"
 
 COVERS = 0.95
-"""Of the page: a picture as large as this hides the text that was drawn before it."""
+"""Share of the page from which a picture hides the text that was drawn before it."""
 
 SAME_BY = 64
-"""Of 255: how far pixels may be apart in two drawings of what looks the same."""
+"""Largest difference of pixels, of 255, between two drawings that look the same."""
 
 NOTE_AT_PT = pymupdf.Point(12, 12)
 
 _SHOWN_TEXT = ("fill-text", "stroke-text", "clip-text", "clip-stroke-text")
 
 Line = tuple[str, Sequence[Point]]
-"""Its text, and its corners in pixels of some picture of the page."""
+"""A line's text, and its corners in pixels of a picture of the page."""
 
 
 def add_text_layer(source: str, pages_file: str, target: str, password: str) -> None:
     """Write the pages of a PDF that `pages_file` names, with the lines it has for them.
 
-    It holds a JSON object a page: `number` (from 1), `size_px`, `lines`, `note`. A page without
-    lines stays as it is but for its note; the others lose what unseen text they had.
-    Raises OSError.
+    The file has one JSON object per line and page: `number` (from 1), `size_px`, `lines`, `note`. A
+    page without lines is unchanged except for its note; the other pages lose the invisible text
+    that they had. Raises OSError.
     """
     with (
         pymupdf.open(source, filetype="pdf") as pdf,
@@ -78,9 +78,9 @@ def add_text_layer(source: str, pages_file: str, target: str, password: str) -> 
 
 
 def remove_unseen_text(pdf: pymupdf.Document, place: int) -> None:
-    """Take away the text layer of a scan: invisible text, and text behind a picture of the page.
+    """Remove the text layer of a scan: invisible text, and text behind a picture of the page.
 
-    What is seen stays: where the page would look different it is left as it was.
+    If the page would look different without it, the page is left as it was.
     """
     page = pdf[place]
     which = _unseen_text(page)
@@ -88,7 +88,7 @@ def remove_unseen_text(pdf: pymupdf.Document, place: int) -> None:
         return
     before = _look(page)
     kept = {key: pdf.xref_get_key(page.xref, key) for key in ("Annots", "Contents", "Resources")}
-    # without its annotations, or the links under the removed text would go with it
+    # annotations are detached, or links over the removed text would be removed with it
     pdf.xref_set_key(page.xref, "Annots", "null")
     page = pdf.reload_page(page)
     page.add_redact_annot(page.rect, fill=False, cross_out=False)
@@ -105,7 +105,7 @@ def remove_unseen_text(pdf: pymupdf.Document, place: int) -> None:
 
 
 def _unseen_text(page: pymupdf.Page) -> int | None:
-    """Which text MuPDF is to remove; None where all of it is seen."""
+    """Which text MuPDF has to remove; None if all of it is visible."""
     kinds = [(kind, abs(pymupdf.Rect(box))) for kind, box in page.get_bboxlog()]
     shown = [place for place, (kind, _) in enumerate(kinds) if kind in _SHOWN_TEXT]
     least = COVERS * abs(page.rect)
@@ -118,7 +118,7 @@ def _unseen_text(page: pymupdf.Page) -> int | None:
 
 
 def _add_note(pdf: pymupdf.Document, place: int, text: str) -> None:
-    """A sticky note in the upper left corner; a damaged page may take none."""
+    """Add a sticky note in the upper left corner. A failure on a damaged page is only logged."""
     try:
         page = pdf[place]
         page.add_text_annot(NOTE_AT_PT * page.derotation_matrix, text)
@@ -139,7 +139,7 @@ class TextLayer:
         self._font_xref = _add_font(pdf)
 
     def add(self, page: pymupdf.Page, lines: Iterable[Line], size_px: Sequence[int]) -> None:
-        """Put `lines` on a page; their corners are pixels of the page as it is shown, drawn with
+        """Add `lines` to a page. Their corners are pixels of the page as it is shown, drawn with
         `size_px`."""
         to_points = pymupdf.Matrix(page.rect.width / size_px[0], page.rect.height / size_px[1])
         to_pdf = to_points * page.derotation_matrix * _unrotated_to_pdf(page)
@@ -159,11 +159,11 @@ class TextLayer:
         self._pdf.xref_set_key(page.xref, "Contents", f"[{streams}]")
 
     def _name_font(self, page: pymupdf.Page) -> None:
-        """Enter the font in the page's resources, wherever these stand."""
+        """Add the font to the page's resources, wherever these are stored."""
         pdf, xref, path = self._pdf, page.xref, "Resources"
         kind, value = pdf.xref_get_key(xref, path)
         if kind == "null":
-            # resources may come from a node above: the page gets a copy of its own
+            # resources may be inherited from a parent node: the page gets its own copy
             kind, value = _inherited(pdf, xref, path)
             pdf.xref_set_key(xref, path, value if kind in ("dict", "xref") else "<<>>")
         if kind == "xref":
@@ -176,18 +176,19 @@ class TextLayer:
 
 
 def _unrotated_to_pdf(page: pymupdf.Page) -> pymupdf.Matrix:
-    """From the page before /Rotate, its crop box's upper left corner being 0, to the PDF's own
-    space, where y goes upward. (`page.transformation_matrix` forgets the crop box under /Rotate.)
+    """Maps the page before /Rotate, with its origin at the crop box's upper left corner, to the
+    PDF's own space, where y points up. (`page.transformation_matrix` ignores the crop box under
+    /Rotate.)
     """
     crop, media = page.cropbox, page.mediabox
     sideways = page.rotation % 180 != 0
-    # other than 1 where the page has a UserUnit
+    # differs from 1 if the page has a UserUnit
     unit = crop.width / (page.rect.height if sideways else page.rect.width)
     return pymupdf.Matrix(unit, 0, 0, -unit, crop.x0, media.y1 - crop.y0)
 
 
 def _inherited(pdf: pymupdf.Document, xref: int, key: str) -> tuple[str, str]:
-    """A key of the nearest node above a page that has it; ("null", "null") when none does."""
+    """The value of a key in the nearest parent node that has it; ("null", "null") if none has."""
     for _ in range(64):
         kind, value = pdf.xref_get_key(xref, "Parent")
         if kind != "xref":
@@ -200,14 +201,15 @@ def _inherited(pdf: pymupdf.Document, xref: int, key: str) -> tuple[str, str]:
 
 
 def _show(line: Line, to_pdf: pymupdf.Matrix) -> str | None:
-    """The commands that write a line: its size, stretch, place and direction, and its codes."""
+    """The PDF commands that write a line: its size, stretch, position and direction, and its codes.
+    None for an empty line."""
     text, corners = " ".join(line[0].split()), line[1]
     top_start, _, bottom_end, bottom_start = (pymupdf.Point(*corner) * to_pdf for corner in corners)
     along, up = bottom_end - bottom_start, top_start - bottom_start
     length, height = abs(along), abs(up)
     if not text or length < 0.1 or height < 0.1:
         return None
-    # a word of space at the end keeps words of neighboring lines apart
+    # a space at the end keeps words of neighboring lines apart
     codes = f"{text} ".encode("utf-16-be", "replace")
     stretch = 100 * length / (len(codes) / 2 * GLYPH_WIDTH * height)
     base = bottom_start + up * DESCENT
@@ -217,7 +219,7 @@ def _show(line: Line, to_pdf: pymupdf.Matrix) -> str | None:
 
 
 def _add_font(pdf: pymupdf.Document) -> int:
-    """The font's objects; returns the number of the one that pages name."""
+    """Add the font's objects; returns the number of the object that pages refer to."""
     font = resources.files("deepocr.render").joinpath("invisible.ttf").read_bytes()
     file = _add(pdf, f"<</Length1 {len(font)}>>", font)
     descriptor = _add(
@@ -225,7 +227,7 @@ def _add_font(pdf: pymupdf.Document) -> int:
         "<</Type/FontDescriptor/FontName/Invisible/Flags 4/FontBBox[0 -200 500 800]"
         f"/ItalicAngle 0/Ascent 800/Descent -200/CapHeight 700/StemV 80/FontFile2 {file} 0 R>>",
     )
-    # every code is drawn with the one glyph
+    # every code maps to the only glyph
     glyphs = _add(pdf, "<<>>", bytes(2 * 65536))
     descendant = _add(
         pdf,
@@ -251,7 +253,7 @@ def _add(pdf: pymupdf.Document, dictionary: str, stream: bytes | None = None) ->
 
 
 def _unicode_map() -> bytes:
-    """A CMap that takes each code for itself; a range may not cross a code's first byte."""
+    """A CMap that maps each code to itself. A range may not span different first bytes."""
     ranges = [f"<{high:02x}00> <{high:02x}ff> <{high:02x}00>" for high in range(256)]
     blocks = [ranges[i : i + 100] for i in range(0, 256, 100)]
     body = "".join(
