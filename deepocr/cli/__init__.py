@@ -1,8 +1,8 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command `deepocr`: a module of this package for each of its words.
+"""The command `deepocr`, with a module of this package for each subcommand.
 
-Each module has `add_arguments(parser)` and `run(options)`, which returns the exit status; only the
-one that is asked for is imported.
+Each module has `add_arguments(parser)` and `run(options)`, which returns the exit status. Only the
+module of the chosen subcommand is imported.
 """
 
 import argparse
@@ -33,13 +33,14 @@ EXTRAS: Mapping[str, str] = {
     "check": "ppocr",
     "evaluate": "ppocr",
 }
-"""What to install for a command, where the package alone does not do."""
+"""What to install for a command that needs more than the package alone."""
 
 EXIT_PIPE = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command's exit status; argparse ends the program where the command line is wrong."""
+    """Run a command and return its exit status; argparse ends the program if the command line is
+    wrong."""
     completing = "_ARGCOMPLETE" in os.environ
     if completing:
         arguments = os.environ["COMP_LINE"].split()[1:]
@@ -63,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parser.parse_args(given)
         status: int = options.run(options)
     except BrokenPipeError:
-        # who reads our output has seen enough; Python would complain at its end
+        # the reader of our output has closed the pipe; Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
-    except DeepOCRError as error:  # where a command does not tell it itself
+    except DeepOCRError as error:  # for commands that do not report it themselves
         parser.exit(2, f"deepocr: {error}\n")
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(given[0])

@@ -1,4 +1,5 @@
-"""`deepocr bench`: how fast an engine reads on this machine. The project's own are in measure/."""
+"""`deepocr bench`: how fast an engine reads on this machine. The project's benchmarks are in
+measure/."""
 
 import argparse
 import asyncio
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 when every page was read, 1 when some failed, 2 when nothing could be tried."""
+    """Returns 0 if every page was read, 1 if some failed, 2 if nothing could be tried."""
     try:
         engine = with_engine(load_settings(), options.engine).engine
         figures = asyncio.run(_measure(AsyncReader(engine, environment=True), options))
@@ -69,7 +70,7 @@ async def _measure(reader: AsyncReader, options: argparse.Namespace) -> dict[str
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The least value that so many percent of them do not exceed."""
+    """The smallest value that is not exceeded by `percent` percent of the values."""
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 

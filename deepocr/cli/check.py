@@ -1,4 +1,4 @@
-"""`deepocr check`: any text against the document it was read from, whoever made it."""
+"""`deepocr check`: checks a text by any program against the document from which it was read."""
 
 import argparse
 import asyncio
@@ -18,13 +18,13 @@ from deepocr.settings import Settings, load_settings
 from deepocr.types import PageCheck
 
 SHOWN = 20
-"""Findings of a page that are printed."""
+"""Most findings of a page that are printed."""
 
 CONFIRMED, BAD_INPUT, FINDINGS = 0, 2, 3
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 when all pages are confirmed, 3 with findings, 2 when nothing could be checked."""
+    """Returns 0 if all pages are confirmed, 3 with findings, 2 if nothing could be checked."""
     try:
         checks = asyncio.run(_check(options, load_settings()))
         if options.json:

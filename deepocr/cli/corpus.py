@@ -25,7 +25,7 @@ OK, ERROR, BAD_INPUT, PAGES_FAILED, ENGINE_BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """Read the corpus; the exit status."""
+    """Read the corpus and return the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         return _run(chosen)

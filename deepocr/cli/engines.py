@@ -1,4 +1,4 @@
-"""Which engine a command reads with."""
+"""Chooses the engine of a command."""
 
 import argparse
 import sys
@@ -8,8 +8,8 @@ from deepocr.settings import Settings
 
 
 def with_engine(settings: Settings, named: str | None) -> Settings:
-    """The engine that the command line names, or DEEPOCR_ENGINE, or the one that suits this
-    machine: then a line says which, and why. Raises EngineUnavailable."""
+    """The settings with the engine that the command line or DEEPOCR_ENGINE names, or else the one
+    that suits this machine; in that case, a line says which and why. Raises EngineUnavailable."""
     if named is None and "engine" in settings.model_fields_set:
         return settings
     if named is None:

@@ -20,7 +20,7 @@ from deepocr.tasks import PRESETS, TASKS, find_task, make_job
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 when every page was read, 1 when some failed, 2 when nothing could be tried."""
+    """Returns 0 if every page was read, 1 if some failed, 2 if nothing could be tried."""
     try:
         settings = with_engine(load_settings(), options.engine)
         labeled = load_set(options.checks, options.documents, options.references)

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 when the agent has gone; standard output is the protocol's alone."""
+    """Returns 0 when the agent disconnects. Only the protocol uses standard output."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     folders = options.folders or [Path()]
     try:

@@ -18,11 +18,12 @@ _FIGURE = re.compile(r"!\[([^\]\n]*)\]\(images/page_\d+_\d+\.png\)")
 PRINTED = {name: f"document{form.suffix}" for name, form in TEXT_FORMS.items() if name != "raw"} | {
     "markdown": "document.mmd"
 }
-"""Forms that are one file of text in a document's folder."""
+"""Files of the forms that are a single text file in a document's folder."""
 
 
 def keep_input(folder: Path, max_bytes: int) -> Path:
-    """Standard input as a file: documents are read from any place. Raises DocumentTooLarge."""
+    """Save standard input as a file, because reading a document needs seeking. Raises
+    DocumentTooLarge."""
     path = folder / "stdin"
     num_bytes = 0
     with path.open("wb") as file:
@@ -37,7 +38,7 @@ def keep_input(folder: Path, max_bytes: int) -> Path:
 
 
 def refuse_files(forms: Sequence[str], **options: object) -> None:
-    """Without a folder there is one form of text and nothing else. Raises InvalidInput."""
+    """Allow only one text form if there is no output folder. Raises InvalidInput."""
     asked = [f"--{name}" for name, value in options.items() if value]
     if len(forms) > 1 or not PRINTED.keys() >= set(forms):
         asked.append(f"--format {','.join(forms)}")
@@ -49,9 +50,9 @@ def refuse_files(forms: Sequence[str], **options: object) -> None:
 
 
 def print_document(folder: Path, forms: Sequence[str]) -> None:
-    """A document's text; its figures, which are files, are only named. The folder is removed."""
+    """Print a document's text and remove its folder. Figures, which are files, are only named."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # Windows has another in pipes
+        sys.stdout.reconfigure(encoding="utf-8")  # Windows uses another encoding in pipes
     form = forms[0] if forms else "markdown"
     with (folder / PRINTED[form]).open(encoding="utf-8") as file:
         for line in file:

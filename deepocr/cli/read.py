@@ -70,7 +70,7 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _log_with_names() -> None:
-    """Warnings for the person at the terminal; many documents are read at once."""
+    """Show warnings to the user with the document's name, as many documents are read at once."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(source)s%(message)s"))
 
@@ -151,7 +151,7 @@ FORM_SWITCHES = {
     "--html": ("html", "document.html: pages beside their text, one file"),
     "--docx": ("docx", "document.docx, for word processors"),
 }
-"""Forms that have options of their own beside `--format`."""
+"""Forms that also have options of their own besides `--format`."""
 
 
 def _add_writing_arguments(group: argparse._ArgumentGroup) -> None:
@@ -227,13 +227,13 @@ async def _run(
         finally:
             if reader is not None:
                 await reader.close()
-            # first: a thread may wait for a page that takes for ever
+            # first, as a thread may wait for a page that never ends
             processes.close()
             await keeper.close()
 
 
 async def _start_reader(settings: Settings, options: RunOptions, engine: Engine) -> Engine | None:
-    """The CPU reader as a witness; it cannot be its own. Raises EngineUnavailable."""
+    """The CPU reader as a witness, unless it is the engine itself. Raises EngineUnavailable."""
     if options.reading.check != "all" or engine.capabilities.engine.startswith("ppocr"):
         return None
     plain = settings.model_copy(update={"engine": "ppocr", "ppocr_text_layer": False})
@@ -249,7 +249,8 @@ async def _read_all(
     chosen: argparse.Namespace,
     reader: Engine | None,
 ) -> int:
-    """All documents; a bad one does not stop those after it. The last line counts the pages."""
+    """Read all documents; a bad one does not stop the others. The last line printed counts the
+    pages."""
     counts: Counter[PageStatus] = Counter()
     verdicts: Counter[Verdict] = Counter()
     worst = EXIT_OK

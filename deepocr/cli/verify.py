@@ -31,7 +31,7 @@ HEAD = (
 
 
 def run(chosen: argparse.Namespace) -> int:
-    """0 sound, 1 not, 2 when nothing could be read at all."""
+    """Returns 0 if the installation is sound, 1 if not, 2 if nothing could be read at all."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         settings = with_engine(load_settings(), chosen.engine)
@@ -83,7 +83,7 @@ async def verify(settings: Settings, chosen: argparse.Namespace) -> int:
 
 
 def line_of(outcome: TrialOutcome) -> str:
-    """One row of the table."""
+    """A check's outcome as a row of the table."""
     check = outcome.check
     rate = "-" if outcome.error_rate is None else f"{outcome.error_rate:.3f}"
     gpu = outcome.peak_bytes.get("gpu")
@@ -97,7 +97,7 @@ def line_of(outcome: TrialOutcome) -> str:
 
 
 def summary(outcome: TrialOutcome) -> dict[str, object]:
-    """The same for machines."""
+    """A check's outcome in plain types, for programs."""
     check = outcome.check
     named = {"sample": check.sample.path.name, "task": check.task, "preset": check.preset}
     figures = {key: value for key, value in asdict(outcome).items() if key != "check"}

@@ -1,8 +1,8 @@
-"""`deepocr weights`: fetches the published weights, or says that whole ones are there already.
+"""`deepocr weights`: downloads the published weights, or says that they are already complete.
 
-FOLDER is where checkpoints live; the weights land in FOLDER/DeepSeek-OCR. Everything else comes
-from the environment (DEEPOCR_CHECKPOINTS, DEEPOCR_WEIGHTS_URL, ...). Interrupt it at will: half a
-download is never taken for weights, and the next run resumes or removes it.
+FOLDER holds the checkpoints; the weights are put into FOLDER/DeepSeek-OCR. Everything else comes
+from the environment (DEEPOCR_CHECKPOINTS, DEEPOCR_WEIGHTS_URL, ...). It may be interrupted at any
+time: an incomplete download is never used as weights, and the next run resumes or removes it.
 """
 
 import argparse
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 when whole weights are in place, 1 with the reason on stderr otherwise."""
+    """Returns 0 if complete weights are in place, else 1, with the reason on stderr."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         settings = load_settings()

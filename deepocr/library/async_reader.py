@@ -24,11 +24,11 @@ from deepocr.tasks import DEFAULT_NEW_TOKENS, make_job, refuse_unchecked_task
 from deepocr.types import Event, Job, PageResult, TextDelta
 
 AnySource = str | PathLike[str] | bytes | Image.Image
-"""A file's path, its content, or a picture."""
+"""What a reader reads: a file's path, its content, or a picture."""
 
 
 class Asked(TypedDict, total=False):
-    """What can be asked of a reading. `task` and `resolution` are titles or short names."""
+    """The options of a reading. `task` and `resolution` are titles or short names."""
 
     pages: str
     password: str
@@ -57,15 +57,15 @@ class _Ready:
 class AsyncReader:
     """Reads documents with one engine, many at once if asked to.
 
-    `engine` is ppocr, deepseek or remote; without one, the engine that suits this machine.
-    Settings are arguments, by the names that the README's DEEPOCR_ variables have; the variables
-    themselves count only with `environment=True`. Use it in an `async with`, or close it.
+    `engine` is ppocr, deepseek or remote; by default, the engine that suits this machine. Settings
+    are arguments, named like the DEEPOCR_ variables in the README; the variables themselves are
+    read only with `environment=True`. Use it in an `async with`, or close it.
     """
 
     def __init__(
         self, engine: str | None = None, *, environment: bool = False, **settings: Any
     ) -> None:
-        """Raises SettingsError; EngineUnavailable where no engine is named and none can read."""
+        """Raises SettingsError; EngineUnavailable if no engine is named and none is available."""
         if engine is not None:
             settings["engine"] = engine
         self.settings = make_settings(environment, **settings)
@@ -86,10 +86,10 @@ class AsyncReader:
         await self.close()
 
     async def read(self, source: AnySource, **asked: Unpack[Asked]) -> Result:
-        """The whole document; a page that failed stands in its place with its reason.
+        """Read the whole document. A page that failed is included, with the reason.
 
-        Raises InvalidInput (the document or what is asked), and EngineError when not a single page
-        could be read or the engine cannot be had.
+        Raises InvalidInput (the document or the options), and EngineError if not a single page
+        could be read or the engine cannot be loaded.
         """
         request = _request(**asked)
         content, name = await asyncio.to_thread(_content, source)
@@ -115,7 +115,7 @@ class AsyncReader:
     async def stream(
         self, source: AnySource, **asked: Unpack[Asked]
     ) -> AsyncGenerator[Text | ResultPage, None]:
-        """Text as it is written, and each page when it is done.
+        """Yields text as it is written, and each page when it is finished.
 
         Pages come in order; several are read at once, so their texts come mixed, each with its
         page. Close the iterator to stop. Raises as `read` does, but not for pages that failed.
@@ -175,7 +175,7 @@ class AsyncReader:
             await ready.engine.close()
 
     async def _ready(self) -> _Ready:
-        """Loaded by the first who needs it; tried again by the next after it failed."""
+        """The engine, loaded by the first call. After a failure, the next call tries again."""
         if self._closed:
             raise EngineError("the reader is closed; make a new one")
         if self._starting is None or (
@@ -223,7 +223,7 @@ def _request(
 
 
 def _content(source: AnySource) -> tuple[bytes | Path, str]:
-    """What to open, and its name. Blocking. Raises InvalidInput."""
+    """The document to open, and its name. Blocking. Raises InvalidInput."""
     if isinstance(source, bytes):
         return source, ""
     if isinstance(source, Image.Image):

@@ -14,8 +14,8 @@ Answer = TypeVar("Answer")
 
 
 class Reader:
-    """As AsyncReader, with methods that wait. An event loop of its own runs in a thread, so it
-    may be called from any thread, and where another loop is running."""
+    """Like AsyncReader, but its methods block. Its own event loop runs in a thread, so it may be
+    called from any thread, even where another loop is running."""
 
     def __init__(
         self, engine: str | None = None, *, environment: bool = False, **settings: Any
@@ -35,7 +35,7 @@ class Reader:
 
     @property
     def settings(self) -> Settings:
-        """What it reads with."""
+        """The settings of the reader."""
         return self._reader.settings
 
     def __enter__(self) -> Self:
@@ -69,7 +69,7 @@ class Reader:
             self._thread.join()
 
     def _wait(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """Interrupted (Ctrl-C), the work is canceled."""
+        """Wait for the work, and cancel it if interrupted (Ctrl-C)."""
         if not self._thread.is_alive():
             work.close()
             raise EngineError("the reader is closed; make a new one")

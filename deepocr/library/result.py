@@ -1,4 +1,4 @@
-"""What a reader answers: pages and everything that can be made of them."""
+"""The result of a reader: pages, and all the forms that can be made of them."""
 
 from dataclasses import dataclass, field, fields
 from os import PathLike
@@ -22,7 +22,7 @@ class Text:
 
 @dataclass(frozen=True)
 class ResultPage(PageResult):
-    """A page that was read: `status`, `regions` with their boxes in pixels, `raw`, `error`."""
+    """A page that was read, with its `status`, `regions` (boxes in pixels), `raw` and `error`."""
 
     task: str = ""
 
@@ -32,13 +32,13 @@ class ResultPage(PageResult):
 
     @property
     def markdown(self) -> str:
-        """The page without tags; a failed one is a comment with the reason."""
+        """The page as Markdown, without tags; a failed page is a comment with the reason."""
         return render_markdown(self, task=self.task)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a result came from; what is drawn for an output is drawn from it once more."""
+    """Where a result came from. Outputs with pictures draw it once more."""
 
     document: bytes | Path
     password: str
@@ -48,58 +48,59 @@ class Source:
 
 @dataclass(frozen=True)
 class Result(DocumentResult):
-    """A document that was read. `pages` are in order; a page that failed stands in its place."""
+    """A document that was read. `pages` are in order and include those that failed."""
 
     pages: tuple[ResultPage, ...]
     source: Source = field(repr=False)
 
     @property
     def markdown(self) -> str:
-        """The text without tags; each page of a PDF or TIFF is followed by the page separator."""
+        """The text as Markdown, without tags. The page separator follows each page of a PDF or
+        TIFF."""
         return self._text("Markdown")
 
     @property
     def raw(self) -> str:
-        """As the engine wrote it, boxes in tags."""
+        """The text as the engine wrote it, with boxes in tags."""
         return self._text("Raw")
 
     @property
     def hocr(self) -> str:
-        """hOCR, as archives ask for: boxes of blocks and, where the engine knows them, lines."""
+        """hOCR, for archives: boxes of blocks and, if the engine knows them, of lines."""
         return self._text("hOCR")
 
     @property
     def alto(self) -> str:
-        """ALTO 4, as libraries ask for."""
+        """ALTO 4, for libraries."""
         return self._text("ALTO")
 
     @property
     def chunks(self) -> str:
-        """Pieces for retrieval, a JSON object a line (docs/forms.md)."""
+        """Chunks for retrieval, one JSON object per line (docs/forms.md)."""
         return self._text("Chunks")
 
     def json(self, *, indent: int | None = 2) -> str:
-        """Everything that is known, in the form of docs/json.md."""
+        """Everything known about the document, in the form of docs/json.md."""
         return render_json(self, indent=indent)
 
     def save_searchable_pdf(self, path: str | PathLike[str]) -> None:
-        """The pages as they were, with text that is found but not seen.
+        """Save the original pages with invisible text that can be searched.
 
-        These methods draw the document once more: one that was given as a file must still be
-        there. They raise StorageError, and what reading the document raises.
+        This and the following methods draw the document once more: a document given as a file must
+        still exist. They raise StorageError, and the errors of reading the document.
         """
         self._save("pdf", path)
 
     def save_html(self, path: str | PathLike[str]) -> None:
-        """One file that shows pages beside their text; needs deepocr[books]."""
+        """Save one file that shows pages beside their text; needs deepocr[books]."""
         self._save("html", path)
 
     def save_docx(self, path: str | PathLike[str]) -> None:
-        """For word processors; needs deepocr[books]."""
+        """Save a document for word processors; needs deepocr[books]."""
         self._save("docx", path)
 
     def save_overlay(self, path: str | PathLike[str]) -> None:
-        """A PDF of the pages with their regions drawn on them."""
+        """Save a PDF of the pages with their regions drawn on them."""
         from deepocr.library.saving import save_overlay
 
         save_overlay(self, Path(path))

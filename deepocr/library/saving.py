@@ -1,4 +1,4 @@
-"""Outputs of a result that need the document itself: they are made as a book's are."""
+"""Saves outputs of a result that need the document itself, in the same way as a book's."""
 
 import shutil
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ from deepocr.types import PageResult
 
 
 def save(result: Result, form: str, path: Path) -> None:
-    """The form `form` of FORMS as a file, whole or not at all. Raises DeepOCRError."""
+    """Save the form `form` of FORMS as a file, whole or not at all. Raises DeepOCRError."""
     with _material(result) as material, new_file(path) as file:
         FORMS[form].write(BookDocument.of(material), file)
 
 
 def save_overlay(result: Result, path: Path) -> None:
-    """overlay.pdf of a book. Raises DeepOCRError."""
+    """Save a PDF like overlay.pdf of a book. Raises DeepOCRError."""
     with _material(result) as material, new_file(path) as file:
         write_overlay_pdf(material)
         with (material.workspace.folder / "overlay.pdf").open("rb") as made:
@@ -37,7 +37,7 @@ def save_overlay(result: Result, path: Path) -> None:
 
 @contextmanager
 def _material(result: Result) -> Iterator[Material]:
-    """The result as a book's folder, which is gone afterwards."""
+    """The result as a book in a temporary folder."""
     given = result.source
     with TemporaryDirectory(prefix="deepocr-") as place:
         folder = Path(place)
@@ -58,7 +58,7 @@ def _material(result: Result) -> Iterator[Material]:
 
 
 def _record(document: Document, page: PageResult, folder: Path) -> PageRecord:
-    """With its figures cut out into the folder."""
+    """The page's record, with its figures cut out into the folder."""
     if not figures_of(page):
         return PageRecord(page)
     drawn = document.page(page.number)
