@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from datetime import timedelta
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self, TextIO, get_args
 
 from tqdm import tqdm
 
@@ -14,15 +14,7 @@ from deepocr.types import PageStatus, Verdict
 LINE_EVERY_S = 5.0
 """Least time in seconds between plain lines."""
 
-STATUSES: tuple[PageStatus, ...] = (
-    "ok",
-    "retried",
-    "contradicted",
-    "truncated",
-    "repetition",
-    "blank",
-    "failed",
-)
+STATUSES: tuple[PageStatus, ...] = get_args(PageStatus)
 
 
 def describe(counts: Counter[PageStatus]) -> str:

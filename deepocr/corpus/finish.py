@@ -26,7 +26,7 @@ def finish_shard(store: CorpusStore, shard: int, options: CorpusOptions) -> None
     """Finish a shard. Blocking, with one part in memory at a time. Raises StorageError."""
     found: dict[int, dict[str, Any]] = {}
     failures: list[dict[str, Any]] = []
-    rows = _rows(store, shard, [*COLUMNS, "text"] if options.markdown else COLUMNS)
+    rows = _rows(store, shard, [*COLUMNS, "verdict", "text"] if options.markdown else COLUMNS)
     for document_id, pages in groupby(rows, key=lambda row: int(row["document_id"])):
         counts: dict[str, Any] = dict.fromkeys(("read", "output_tokens", *STATUSES), 0)
         counted = _counted(pages, counts, failures)
@@ -89,8 +89,10 @@ def _write_markdown(store: CorpusStore, document_id: int, pages: Iterator[dict[s
 
 
 def _write_page(file: IO[bytes], row: dict[str, Any]) -> None:
-    """As in the book helper's document.mmd."""
-    text, note = row["text"].strip(), STATUS_NOTES.get(row["status"])
+    """As in the book helper's document.mmd, but without the number of findings."""
+    text = row["text"].strip()
+    doubt = "contradicted by its witness" if row["verdict"] == "contradicted" else None
+    note = "; ".join(filter(None, (STATUS_NOTES.get(row["status"]), doubt)))
     if row["status"] == "failed":
         text = failure_comment(PageResult(row["page"], "failed", (0, 0), error=row["error"]))
     elif note:

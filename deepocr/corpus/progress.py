@@ -159,7 +159,7 @@ def report_of(store: CorpusStore, listed: Listed, progress: Progress) -> Report:
     failed = tokens = 0
     for shard in range(listed.shards):
         for row in store.manifest(shard, "documents"):
-            pages.update({status: row[status] for status in STATUSES if row[status]})
+            pages.update({status: row[status] for status in STATUSES if row.get(status)})
             failed += row["error"] is not None
             tokens += row["output_tokens"]
         reasons.update(kind_of(row["error"]) for row in store.manifest(shard, "failures"))

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +14,7 @@ from deepocr.book.page_reading import ReadPage
 from deepocr.parsing.text import encodable
 from deepocr.render.json import page_to_dict
 from deepocr.render.markdown import render_markdown
-from deepocr.types import Job, Region
+from deepocr.types import Job, PageStatus, Region
 
 REGIONS: TypeAdapter[tuple[Region, ...]] = TypeAdapter(tuple[Region, ...])
 """Parses the column `regions`, which has the form of the JSON output."""
@@ -31,7 +31,7 @@ PAGE = pa.schema([
 """Columns of `pages/`, one row per page; columns of the documents' list follow. All values but
 `seconds` are determined by the page, the engine and the settings."""
 
-STATUSES = ("ok", "retried", "truncated", "repetition", "blank", "failed")
+STATUSES: tuple[PageStatus, ...] = get_args(PageStatus)
 
 DOCUMENT = pa.schema([
     ("document_id", pa.int64()), ("document", pa.string()), ("pages", pa.string()),

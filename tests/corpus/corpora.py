@@ -72,7 +72,7 @@ class Here:
             EngineKeeper(self.engine, start),
             processes,
             copies,
-            CheckOptions(False),
+            CheckOptions(self.options.reading.check != "none"),
         )
         return await reader.read(shard, part)
 

@@ -4,6 +4,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from deepocr.corpus.store import CorpusStore, Listed, ShardDone
 from deepocr.engines.scripted import Reply, Script, ScriptedEngine
 from deepocr.errors import EngineError
 from deepocr.storage import DiskFolder
+from tests.book.test_check import OTHER, book
 from tests.corpus.corpora import SCRIPTED, Here, all_rows, options_for, write_pdf
 
 
@@ -140,6 +142,23 @@ def test_pages_that_fail_are_rows_with_a_reason(corpus: Path, tmp_path: Path) ->
     assert json.loads(rows[0, 4]["regions"])[0]["text"] == "? odd"
     assert sum(progress.reasons.values()) == 2
     assert [row["page"] for row in store.manifest(0, "failures")] == [2]
+
+
+def test_a_page_that_its_witness_contradicts_is_counted_and_marked(tmp_path: Path) -> None:
+    book(tmp_path / "book.pdf")
+    options = options_for(tmp_path / "book.pdf", markdown=True)
+    options = replace(options, reading=replace(options.reading, check="layer"))
+    store = CorpusStore(DiskFolder(tmp_path / "out"), options)
+    store.claim(SCRIPTED)
+    listed = store.keep_listing(*_chosen(options))
+    here = Here(store, options, ScriptedEngine(Script(default=Reply(text=OTHER))))
+    progress = Progress(listed, None, io.StringIO())
+    read_all(store, listed, progress, here)
+    (document,) = store.manifest(0, "documents")
+    assert (document["read"], document["contradicted"]) == (1, 1)
+    assert report_of(store, listed, progress).pages == {"contradicted": 1}
+    markdown = (tmp_path / "out" / document["markdown"]).read_text()
+    assert markdown.startswith(f"<!-- page 1: contradicted by its witness -->\n\n{OTHER}")
 
 
 def test_an_engine_that_breaks_is_started_again(corpus: Path, tmp_path: Path) -> None:
