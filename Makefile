@@ -7,8 +7,9 @@ ENGINE ?= deepseek
 
 # files side by side; each worker has one core, or their threads would wait for one another
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+TEST_PACKAGES := 'pytest>=8,<10' 'pytest-asyncio>=1,<2' 'pytest-timeout>=2.3,<3' 'pytest-xdist>=3.6,<4'
 
-.PHONY: help demo test test-slow test-wheel test-gpu test-container gpu-report gpu-wheels check-requirements lint types verify serve clean
+.PHONY: help demo test test-slow test-wheel test-gpu test-engine test-container gpu-report gpu-wheels check-requirements lint types verify serve clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -54,19 +55,27 @@ test-gpu: $(VENV)/.dev  ## what only a CUDA device shows
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
 # flash-attn's wheel (the https line) only loads where CUDA is
-$(CONTAINER_VENV)/.dev: requirements.txt pyproject.toml
+$(CONTAINER_VENV)/.engine: requirements.txt
 	$(PYTHON) -m venv $(CONTAINER_VENV)
 	grep -v '^https://' requirements.txt > $(CONTAINER_VENV)/versions.txt
 	$(CONTAINER_VENV)/bin/pip install --quiet -r $(CONTAINER_VENV)/versions.txt
+	$(CONTAINER_VENV)/bin/pip install --quiet -c $(CONTAINER_VENV)/versions.txt $(TEST_PACKAGES) 'httpx>=0.27,<1'
+	@touch $@
+
+$(CONTAINER_VENV)/.dev: $(CONTAINER_VENV)/.engine pyproject.toml
 	$(CONTAINER_VENV)/bin/pip install --quiet -c $(CONTAINER_VENV)/versions.txt -e '.[dev]'
 	@touch $@
+
+test-engine: $(CONTAINER_VENV)/.engine  ## kernels, engine and parity on the container's torch and Triton
+	OMP_NUM_THREADS=1 $(CONTAINER_VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" \
+	  tests/unit/deepseek tests/unit/test_deepseek_engine.py tests/parity/test_reference.py
 
 test-container: $(CONTAINER_VENV)/.dev  ## the CPU tests on the container's own versions
 	$(CONTAINER_VENV)/bin/python -m pytest -m "not slow and not gpu"
 
 GPU_PYTHON := 3.11 3.12
 GPU_PACKAGES := 'pydantic-settings>=2.6,<3' 'pillow>=11,<14' 'numpy>=1.26,<3' \
-  'safetensors>=0.5,<1' 'pytest>=8,<10' 'pytest-asyncio>=1,<2' 'pytest-timeout>=2.3,<3'
+  'safetensors>=0.5,<1' $(filter-out 'pytest-xdist%,$(TEST_PACKAGES))
 GPU_PLATFORMS := manylinux_2_28_x86_64 manylinux_2_17_x86_64 manylinux2014_x86_64
 
 gpu-report:  ## what a GPU shows, in 8 minutes; PYTHON with a torch of its own; needs no network

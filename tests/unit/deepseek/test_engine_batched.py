@@ -111,7 +111,9 @@ async def test_closing_the_iterator_frees_the_page_and_leaves_the_others(
 async def test_canceling_the_task_frees_the_page(engine: DeepSeekEngine) -> None:
     long = make_job("free", preset="tiny", max_new_tokens=8000)
     tasks = [asyncio.create_task(read(engine, page(i), long)) for i in range(6)]
-    await asyncio.sleep(1)
+    async with asyncio.timeout(60):
+        while engine._worker.reader.num_readings < len(tasks):
+            await asyncio.sleep(0.01)
     for task in tasks:
         task.cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
