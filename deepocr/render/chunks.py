@@ -6,6 +6,7 @@ chunk's boxes.
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ class Chunk:
         self.parts.append(text)
         self.num_chars += len(text)
         self.boxes_px += region.boxes_px
-        if region.confidence is not None:
+        if region.confidence is not None and math.isfinite(region.confidence):
             self.num_judged += len(text)
             self.sureness += region.confidence * len(text)
         if region.label == "table":

@@ -6,6 +6,7 @@ boxes, only if the engine knows them.
 
 import html
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from deepocr import __version__
@@ -69,7 +70,9 @@ def _page(result: PageResult, name: str, task: str) -> str:
     title += f'; image "{image}"' if image else ""
     parts = [f'<div class="ocr_page" id="page_{number}" title="{html.escape(title)}">\n']
     if result.status == "failed":
-        parts.append(f"{in_xml(failure_comment(result))}\n")
+        # first, as a character less between two hyphens would join them
+        told = replace(result, error=in_xml(result.error or ""))
+        parts.append(f"{failure_comment(told)}\n")
     for index, region in enumerate(one_by_one(result.regions), start=1):
         parts.append(_region(region, f"{number}_{index}", task))
     return "".join((*parts, "</div>\n"))

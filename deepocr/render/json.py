@@ -28,7 +28,7 @@ def document_to_dict(result: DocumentResult) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "name": encodable(result.name),
-        "engine": result.engine,
+        "engine": encodable(result.engine),
         "job": _fields(result.job),
         "pages": [render_or_tell(page_to_dict, page, "JSON") for page in result.pages],
     }

@@ -38,7 +38,9 @@ class Form:
 
 
 def _text(pieces: Callable[[FormDocument], Iterable[str]]) -> Write:
-    return lambda document, file: file.writelines(piece.encode() for piece in pieces(document))
+    return lambda document, file: file.writelines(
+        piece.encode("utf-8", "replace") for piece in pieces(document)
+    )
 
 
 def _markdown(document: FormDocument) -> Iterable[str]:

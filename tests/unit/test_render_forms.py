@@ -16,7 +16,7 @@ from deepocr.engines.registry import create_engine
 from deepocr.pipeline import read_document
 from deepocr.render.chunks import MAX_CHARS, split
 from deepocr.render.forms import FORMS
-from deepocr.render.text_forms import render_document
+from deepocr.render.text_forms import FORMATS, render_document
 from deepocr.settings import Settings
 from deepocr.types import DocumentResult, Job, Line, PageResult, Region
 
@@ -204,6 +204,23 @@ def test_what_was_found_at_several_places(title: str, alto_schema: Any) -> None:
     else:
         tree = check_alto(text, alto_schema)
         assert [b.get("HPOS") for b in tree.iter(f"{ALTO}TextBlock")] == ["1", "50"]
+
+
+def test_what_xml_lacks_does_not_join_hyphens() -> None:
+    failed = PageResult(1, "failed", (0, 0), error="torn -\x07- and ---\x00> mended")
+    check_hocr(written("hOCR", (failed,)))
+
+
+def test_an_unknown_confidence_does_not_fail_a_page() -> None:
+    regions = tuple(replace(Region("text", "four"), confidence=c) for c in (float("nan"), 0.5))
+    (chunk,) = chunks_of(written("Chunks", (PageResult(1, "ok", (9, 9), regions=regions),)))
+    assert (chunk["text"], chunk["metadata"]["confidence"]) == ("four\n\nfour", 0.5)
+
+
+@pytest.mark.parametrize("title", FORMATS)
+def test_an_engine_whose_name_is_no_text(title: str) -> None:
+    result = DocumentResult("a\udcff", "scripted \ud800", Job(reference_text="\ud800"), PAGES)
+    assert "\ud800" not in render_document(result, title, paged=True)
 
 
 def test_long_texts_are_split_where_a_sentence_ends() -> None:
