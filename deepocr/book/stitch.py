@@ -112,7 +112,7 @@ def write_markdown(path: Path, book: Book, records: Records, options: RunOptions
     tasks = (task_of(record, job) for record in records())
     with new_file(path) as file:
         if options.writing.front_matter:
-            file.write(_front_matter(book).encode("utf-8"))
+            file.write(_front_matter(book).encode("utf-8", "replace"))
         for result, task in zip(shown_pages(book, records, options), tasks, strict=True):
             text = page_markdown(result, task)
             notes = [STATUS_NOTES.get(result.status), _doubt(result.check)]
@@ -148,7 +148,7 @@ def write_json(path: Path, book: Book, records: Records, options: RunOptions) ->
         "timings": TIMINGS_NAME,
     }
     with new_file(path) as file:
-        file.write(_dump(head)[:-2].encode() + b',\n  "pages": [')
+        file.write(_dump(head)[:-2].encode("utf-8", "replace") + b',\n  "pages": [')
         for place, record in enumerate(records()):
             page = _dump(record_to_dict(record, book.running))
             file.write(("," if place else "").encode() + b"\n" + page.encode("utf-8", "replace"))

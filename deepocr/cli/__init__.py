@@ -7,6 +7,7 @@ module of the chosen subcommand is imported.
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ EXIT_PIPE = 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; argparse ends the program if the command line is
     wrong."""
+    _prepare_streams()
     completing = "_ARGCOMPLETE" in os.environ
     if completing:
         arguments = os.environ["COMP_LINE"].split()[1:]
@@ -75,3 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         parser.exit(2, f"deepocr: {error.name} is missing; pip install 'deepocr[{extra}]'\n")
     return status
+
+
+def _prepare_streams() -> None:
+    """A file name may be no text, and standard output must take it too, as standard error does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

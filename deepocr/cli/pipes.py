@@ -50,13 +50,16 @@ def refuse_files(forms: Sequence[str], **options: object) -> None:
 
 
 def print_document(folder: Path, forms: Sequence[str]) -> None:
-    """Print a document's text and remove its folder. Figures, which are files, are only named."""
+    """Print a document's text, if it was written, and remove its folder. Figures, which are files,
+    are only named."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # Windows uses another encoding in pipes
     form = forms[0] if forms else "markdown"
-    with (folder / PRINTED[form]).open(encoding="utf-8") as file:
-        for line in file:
-            named = _FIGURE.sub(r"<!-- \1: a file, with -o -->", line)
-            sys.stdout.write(named if form == "markdown" else line)
-    sys.stdout.flush()
+    path = folder / PRINTED[form]
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                named = _FIGURE.sub(r"<!-- \1: a file, with -o -->", line)
+                sys.stdout.write(named if form == "markdown" else line)
+        sys.stdout.flush()
     shutil.rmtree(folder)

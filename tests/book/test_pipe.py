@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from deepocr.book.options import RunOptions
+from deepocr.book.stitch import Book, Records, write_json
 from deepocr.cli import main
 from tests.book import helper
 from tests.book.helper import ROOT, environment, write_script
-from tests.book.papers import numbered_pdf
+from tests.book.papers import numbered_pdf, text_page
 
 FIGURE = "<|ref|>image<|/ref|><|det|>[[100, 300, 900, 800]]<|/det|>\n"
 TEXT = "<|ref|>text<|/ref|><|det|>[[100, 100, 900, 200]]<|/det|>\nfive hives \u2713\n\n"
@@ -85,6 +87,37 @@ def test_one_form_of_text_goes_to_standard_output(tmp_path: Path, script: Path) 
     book = numbered_pdf(tmp_path / "book.pdf", 1)
     ended = helper.run(book, "--format", "json", "--engine", "scripted", script=script)
     assert json.loads(ended.stdout)["num_pages"] == 1
+
+
+def test_a_name_that_is_no_text(tmp_path: Path, script: Path) -> None:
+    """Linux takes any bytes as a name."""
+    odd, plain = tmp_path / "bad\udcff.png", numbered_pdf(tmp_path / "plain.pdf", 1)
+    text_page("odd").save(odd)
+    ended = read(script, str(odd), str(plain), "--format", "json")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count(b'"num_pages": 1') == 2
+    assert b'"name": "bad?.png"' in ended.stdout
+    ended = read(script, str(odd), str(plain), "--front-matter", "-o", str(tmp_path / "out"))
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "out" / "bad_" / "document.mmd").exists()
+
+
+def test_a_form_that_is_not_written_does_not_stop_the_others(
+    tmp_path: Path,
+    script: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def write(path: Path, book: Book, records: Records, options: RunOptions) -> None:
+        if book.name == "bad":
+            raise OSError("no luck")
+        write_json(path, book, records, options)
+
+    monkeypatch.setattr("deepocr.book.outputs.write_json", write)
+    books = [numbered_pdf(tmp_path / f"{name}.pdf", 1) for name in ("bad", "good")]
+    ended = helper.run(*books, "--format", "json", "--engine", "scripted", script=script)
+    assert ended.returncode == 1
+    assert "bad.pdf: document.json is not written" in ended.stderr
+    assert json.loads(ended.stdout)["name"] == "good"
 
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path: Path, script: Path) -> None:
