@@ -30,8 +30,8 @@ AnySource = str | PathLike[str] | bytes | Image.Image
 class Asked(TypedDict, total=False):
     """The options of a reading. `task` and `resolution` are titles or short names."""
 
-    pages: str
-    password: str
+    pages: str | int | None
+    password: str | None
     task: str
     reference_text: str
     resolution: str
@@ -207,8 +207,8 @@ class AsyncReader:
 
 def _request(
     *,
-    pages: str = "",
-    password: str = "",
+    pages: str | int | None = None,
+    password: str | None = None,
     task: str = "markdown",
     reference_text: str = "",
     resolution: str = "gundam",
@@ -219,7 +219,13 @@ def _request(
     job = make_job(task, reference_text, resolution, max_new_tokens, may_join_pages=True)
     if check:
         refuse_unchecked_task(job)
-    return _Request(job, pages, password, check)
+    if isinstance(pages, int):
+        pages = str(pages)
+    if not isinstance(pages, str | None):
+        raise InvalidInput(f"pages is {pages!r}; give a page's number or text such as '1-3,7'")
+    if not isinstance(password, str | None):
+        raise InvalidInput(f"the password is of type {type(password).__name__}; give text")
+    return _Request(job, pages or "", password or "", check)
 
 
 def _content(source: AnySource) -> tuple[bytes | Path, str]:

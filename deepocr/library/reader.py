@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
 from typing import Any, Self, TypeVar, Unpack
 
 from deepocr.errors import EngineError
@@ -23,9 +24,13 @@ class Reader:
         """Loads the engine. Raises SettingsError and EngineError."""
         self._reader = AsyncReader(engine, environment=environment, **settings)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=_run, args=(self._loop,), name="deepocr-reader", daemon=True
-        )
+        self._stop = asyncio.Event()
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._streams: set[AsyncGenerator[Text | ResultPage, None]] = set()
+        # a signal handler may close the reader while this thread holds the lock
+        self._lock = threading.RLock()
+        self._ended: Future[None] | None = None
+        self._thread = threading.Thread(target=self._run, name="deepocr-reader", daemon=True)
         self._thread.start()
         try:
             self._wait(self._reader.__aenter__())
@@ -51,6 +56,7 @@ class Reader:
     def stream(self, source: AnySource, **asked: Unpack[Asked]) -> Iterator[Text | ResultPage]:
         """See AsyncReader.stream."""
         events = self._reader.stream(source, **asked)
+        self._streams.add(events)
 
         async def following() -> Text | ResultPage | None:
             return await anext(events, None)
@@ -59,32 +65,66 @@ class Reader:
             while (event := self._wait(following())) is not None:
                 yield event
         finally:
-            self._wait(events.aclose())
+            if self._ended is None:  # else `close` ends it
+                self._wait(events.aclose())
+                self._streams.discard(events)
 
     def close(self) -> None:
-        """End the engine and the thread; a second call does nothing."""
-        if self._thread.is_alive():
-            self._wait(self._reader.close())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        """End the engine and the thread; what is under way raises EngineError.
+
+        May be called from any thread, and again: each call returns when all has ended.
+        """
+        with self._lock:
+            if self._ended is None and self._thread.is_alive():
+                self._ended = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        self._thread.join()
+        if self._ended is not None:
+            self._ended.result()
+
+    async def _end(self) -> None:
+        try:
+            for task in self._under_way:
+                task.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+            # one after another, and before the loop's own end: that would close the generators
+            # within a stream at the same time as the stream does
+            for events in list(self._streams):
+                await events.aclose()
+            await self._reader.close()
+        finally:
+            self._stop.set()
 
     def _wait(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """Wait for the work, and cancel it if interrupted (Ctrl-C)."""
-        if not self._thread.is_alive():
-            work.close()
-            raise EngineError("the reader is closed; make a new one")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Wait for the work, and cancel it if interrupted (Ctrl-C). Raises EngineError if the
+        reader is closed before it is done."""
+        with self._lock:
+            if self._ended is not None or not self._thread.is_alive():
+                work.close()
+                raise _closed()
+            future = asyncio.run_coroutine_threadsafe(self._known(work), self._loop)
         try:
             return future.result()
+        except CancelledError as error:
+            if self._ended is None:
+                raise
+            raise _closed() from error
         except BaseException:
             future.cancel()
             raise
 
+    async def _known(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """The work, which `_end` can cancel from its first step on."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await work
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        loop.run_forever()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-    finally:
-        loop.close()
+    def _run(self) -> None:
+        # at its end it cancels what is left and waits for the loop's threads
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._stop.wait())
+
+
+def _closed() -> EngineError:
+    return EngineError("the reader is closed; make a new one")

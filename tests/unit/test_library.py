@@ -6,6 +6,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,14 @@ def run(code: str, **environment: str) -> str:
     return done.stdout
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited for 20 s in vain")
+
+
 def test_a_document_is_three_lines(script: Path, book: Path) -> None:
     with deepocr.Reader("scripted", script=script, dpi=144) as reader:
         result = reader.read(book)
@@ -92,6 +103,10 @@ def test_what_a_document_may_be(script: Path, tmp_path: Path, form: str) -> None
         (None, {"pages": "9"}, "PageRangeError", "3 pages"),
         (None, {"task": "sing"}, "InvalidInput", "unknown task 'sing'"),
         (None, {"pages": "2"}, "EngineError", "out of luck"),
+        (None, {"pages": 9}, "PageRangeError", "3 pages"),
+        (None, {"pages": [1]}, "InvalidInput", "pages is [1]; give"),
+        (None, {"pages": b"1"}, "InvalidInput", "pages is b'1'; give"),
+        (None, {"password": b"x"}, "InvalidInput", "the password is of type bytes; give text"),
     ],
 )
 def test_errors_are_typed(
@@ -102,6 +117,12 @@ def test_errors_are_typed(
         pytest.raises(getattr(deepocr, kind), match=re.escape(said)),
     ):
         reader.read(source or book, **asked)
+
+
+def test_a_page_may_be_a_number_and_none_is_no_choice(script: Path, book: Path) -> None:
+    with deepocr.Reader("scripted", script=script) as reader:
+        assert [page.number for page in reader.read(book, pages=3).pages] == [3]
+        assert len(reader.read(book, pages=None, password=None).pages) == 3
 
 
 def test_settings_are_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +195,50 @@ async def test_the_plain_reader_works_where_a_loop_runs(script: Path, book: Path
     reader.close()
     with pytest.raises(deepocr.EngineError, match="the reader is closed"):
         reader.read(book)
+
+
+def test_close_ends_what_is_under_way(
+    tmp_path: Path, book: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = tmp_path / "hang.json"
+    script.write_text(json.dumps({"default": {"text": LINE, "fault": "hang", "times": 9}}))
+    reader = deepocr.Reader("scripted", script=script)
+    events = iter(reader.stream(book, pages="1"))
+    assert isinstance(next(events), deepocr.Text)
+    told: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            reader.read(book, pages="3")
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            told.append(error)
+
+    reading = threading.Thread(target=read, daemon=True)
+    reading.start()
+    wait_for(lambda: (tmp_path / "hang.json.page3").exists())
+    closing = [threading.Thread(target=reader.close, daemon=True) for _ in range(3)]
+    for thread in closing:
+        thread.start()
+    for thread in (*closing, reading):
+        thread.join(20)
+        assert not thread.is_alive()
+    assert [(type(error), str(error)) for error in told] == [
+        (deepocr.EngineError, "the reader is closed; make a new one")
+    ]
+    with pytest.raises(deepocr.EngineError, match="the reader is closed"):
+        for _ in events:
+            pass
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+def test_a_stream_that_is_left_open_ends_with_the_reader(
+    script: Path, book: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with deepocr.Reader("scripted", script=script) as reader:
+        events = iter(reader.stream(book))
+        next(events)
+    del events
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 def test_an_engine_that_cannot_be_had_is_told_at_once(tmp_path: Path) -> None:
