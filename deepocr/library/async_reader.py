@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,10 +14,11 @@ from typing import Any, Self, TypedDict, Unpack
 from PIL import Image
 
 from deepocr.check.beside import Checking
-from deepocr.documents import Document, DocumentProcesses
+from deepocr.documents import Document, DocumentProcesses, Limits
+from deepocr.documents.document import check_size
 from deepocr.engines.base import Engine
 from deepocr.engines.registry import best_here, create_engine
-from deepocr.errors import EngineError, InvalidInput
+from deepocr.errors import EngineError, InvalidInput, UnreadableDocument, reason
 from deepocr.library.result import Result, ResultPage, Source, Text
 from deepocr.pipeline import read_document, read_pages
 from deepocr.settings import make_settings
@@ -92,7 +94,7 @@ class AsyncReader:
         could be read or the engine cannot be loaded.
         """
         request = _request(**asked)
-        content, name = await asyncio.to_thread(_content, source)
+        content, name = await asyncio.to_thread(_content, source, self.settings)
         ready = await self._ready()
         async with self._opened(ready, content, request) as document:
             found = await read_document(
@@ -121,7 +123,7 @@ class AsyncReader:
         page. Close the iterator to stop. Raises as `read` does, but not for pages that failed.
         """
         request = _request(**asked)
-        content, _ = await asyncio.to_thread(_content, source)
+        content, _ = await asyncio.to_thread(_content, source, self.settings)
         ready = await self._ready()
         said: deque[Text] = deque()
         something = asyncio.Event()
@@ -228,22 +230,35 @@ def _request(
     return _Request(job, pages or "", password or "", check)
 
 
-def _content(source: AnySource) -> tuple[bytes | Path, str]:
+def _content(source: AnySource, limits: Limits) -> tuple[bytes | Path, str]:
     """The document to open, and its name. Blocking. Raises InvalidInput."""
     if isinstance(source, bytes):
         return source, ""
     if isinstance(source, Image.Image):
-        file = io.BytesIO()
-        source.convert("RGB").save(file, "PNG", compress_level=1)
-        return file.getvalue(), ""
+        return _png_of(source, limits), ""
     if not isinstance(source, str | PathLike):
         raise InvalidInput(
             f"a document is a path, bytes or a PIL picture, not {type(source).__name__}"
         )
-    path = Path(source)
-    if not path.is_file():
-        raise InvalidInput(f"{str(path)!r} is no file; check the path")
+    path = Path(os.fsdecode(source))
+    # not Path.is_file, which raises for a name that is too long
+    if not os.path.isfile(path):  # noqa: PTH113
+        raise InvalidInput(f"{str(path)[:200]!r} is no file; check the path")
     return path, path.name
+
+
+def _png_of(picture: Image.Image, limits: Limits) -> bytes:
+    """Raises DocumentTooLarge before the pixels are decoded, and UnreadableDocument."""
+    check_size("the picture", *picture.size, limits)
+    file = io.BytesIO()
+    try:
+        picture.convert("RGB").save(file, "PNG", compress_level=1)
+    except Exception as error:  # Pillow's decoders raise nearly anything
+        raise UnreadableDocument(
+            f"the picture is damaged, closed or of a kind that cannot be decoded ({reason(error)}"
+            "); open it again, or give its file"
+        ) from error
+    return file.getvalue()
 
 
 async def _next(pages: AsyncGenerator[PageResult, None]) -> PageResult | None:

@@ -103,7 +103,7 @@ class Result(DocumentResult):
         """Save a PDF of the pages with their regions drawn on them."""
         from deepocr.library.saving import save_overlay
 
-        save_overlay(self, Path(path))
+        save_overlay(self, path)
 
     def _text(self, form: str) -> str:
         return render_document(self, form, paged=self.source.is_paged)
@@ -111,4 +111,4 @@ class Result(DocumentResult):
     def _save(self, form: str, path: str | PathLike[str]) -> None:
         from deepocr.library.saving import save
 
-        save(self, form, Path(path))
+        save(self, form, path)

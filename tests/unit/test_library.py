@@ -100,6 +100,8 @@ def test_what_a_document_may_be(script: Path, tmp_path: Path, form: str) -> None
         ("/nowhere.pdf", {}, "InvalidInput", "'/nowhere.pdf' is no file; check the path"),
         (b"nothing", {}, "UnreadableDocument", "no picture or PDF"),
         (7, {}, "InvalidInput", "not int"),
+        ("x" * 5000, {}, "InvalidInput", "is no file; check the path"),
+        ("a\0b", {}, "InvalidInput", "is no file; check the path"),
         (None, {"pages": "9"}, "PageRangeError", "3 pages"),
         (None, {"task": "sing"}, "InvalidInput", "unknown task 'sing'"),
         (None, {"pages": "2"}, "EngineError", "out of luck"),
@@ -117,6 +119,55 @@ def test_errors_are_typed(
         pytest.raises(getattr(deepocr, kind), match=re.escape(said)),
     ):
         reader.read(source or book, **asked)
+
+
+def broken_picture(kind: str, folder: Path) -> Image.Image:
+    if kind == "empty":
+        return Image.new("RGB", (0, 10))
+    picture = Image.effect_noise((200, 200), 90)
+    if kind == "closed":
+        picture.close()
+        return picture
+    path = folder / "whole.png"
+    picture.save(path)
+    path.write_bytes(path.read_bytes()[:9000])
+    return Image.open(path)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "closed", "empty"])
+def test_a_picture_that_cannot_be_read(script: Path, tmp_path: Path, kind: str) -> None:
+    picture = broken_picture(kind, tmp_path)
+    with (
+        deepocr.Reader("scripted", script=script) as reader,
+        pytest.raises(deepocr.UnreadableDocument, match="the picture"),
+    ):
+        reader.read(picture)
+
+
+def test_a_picture_that_is_too_large_is_not_decoded(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = Image.new("1", (400, 400))
+    monkeypatch.setattr(picture, "convert", None)
+    with (
+        deepocr.Reader("scripted", script=script, max_pixels=90_000) as reader,
+        pytest.raises(deepocr.DocumentTooLarge, match="400 x 400 pixels"),
+    ):
+        reader.read(picture)
+
+
+class BytesPath(os.PathLike[bytes]):
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __fspath__(self) -> bytes:
+        return os.fsencode(self._path)
+
+
+def test_a_path_may_be_made_of_bytes(script: Path, book: Path) -> None:
+    source: Any = BytesPath(book)
+    with deepocr.Reader("scripted", script=script) as reader:
+        assert reader.read(source).name == "book.pdf"
 
 
 def test_a_page_may_be_a_number_and_none_is_no_choice(script: Path, book: Path) -> None:
@@ -258,8 +309,28 @@ def test_what_is_made_of_a_result(script: Path, book: Path, tmp_path: Path) -> N
     result.save_overlay(tmp_path / "overlay.pdf")
     with pymupdf.open(tmp_path / "overlay.pdf") as pdf:
         assert len(pdf) == 2
-    with pytest.raises(deepocr.StorageError, match="cannot be written"):
-        result.save_overlay(tmp_path / "no" / "overlay.pdf")
+    with pytest.raises(deepocr.StorageError, match="name too long; make room or choose another"):
+        result.save_overlay(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "'' is no file's name"),
+        ("a\0b", "is no file's name"),
+        ("{folder}", "it is a folder; add a file's name"),
+        ("{folder}/no/out.pdf", "its folder is missing; make it first"),
+    ],
+)
+def test_where_a_result_cannot_be_saved(
+    script: Path, book: Path, tmp_path: Path, name: str, said: str
+) -> None:
+    with deepocr.Reader("scripted", script=script) as reader:
+        result = reader.read(book)
+    book.unlink()  # the path is looked at before the document
+    for save in (result.save_overlay, result.save_searchable_pdf):
+        with pytest.raises(deepocr.StorageError, match=re.escape(said)):
+            save(name.format(folder=tmp_path))
 
 
 def test_a_reader_that_is_not_closed_does_not_hold_the_program(script: Path, book: Path) -> None:
