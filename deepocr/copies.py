@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
 
 from deepocr.errors import DocumentTooLarge, UnreadableDocument
+from deepocr.parsing.text import encodable
 from deepocr.storage import asked, connect, is_remote
 
 COPIES = "deepocr-copies-"
+
+NOT_UTF8 = "file:"
+"""Before a quoted path; other paths are absolute, and addresses of stores have `://`."""
 
 
 class Copies:
@@ -39,6 +44,10 @@ class Copies:
         Raises DocumentTooLarge, UnreadableDocument where this one cannot be had, StorageError where
         its store does not answer.
         """
+        if address.startswith(NOT_UTF8):
+            with self._link(unquote_to_bytes(address.removeprefix(NOT_UTF8))) as link:
+                yield link
+            return
         if not is_remote(address):
             yield Path(address)
             return
@@ -62,6 +71,17 @@ class Copies:
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    @contextmanager
+    def _link(self, path: bytes) -> Iterator[Path]:
+        """MuPDF opens only names that are UTF-8."""
+        with self._changing:
+            link = self._folder / str(next(self._numbers))
+        link.symlink_to(os.fsdecode(path))
+        try:
+            yield link
+        finally:
+            link.unlink()
+
     def _drop_oldest(self) -> None:
         kept = sum(copy.num_bytes for copy in self._copies.values())
         for address, copy in list(self._copies.items()):
@@ -69,6 +89,11 @@ class Copies:
                 del self._copies[address]
                 copy.path.unlink(missing_ok=True)
                 kept -= copy.num_bytes
+
+
+def address_of(path: str) -> str:
+    """A local path as text that UTF-8 can encode: a name of other bytes becomes `file:/…%FF…`."""
+    return path if encodable(path) == path else f"{NOT_UTF8}{quote(os.fsencode(path))}"
 
 
 def _remove_copies_of_the_dead() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import sys
 
 from deepocr.book.engine_choice import PAGE_TIMEOUT_S, in_range, positive, seconds
@@ -145,12 +146,21 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     add("--tries", type=positive, default=2, metavar="N", help=text)
 
 
+def _amount(text: str) -> float:
+    try:
+        if 0 <= (value := float(text)) < math.inf:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text} is no number from 0")
+
+
 def _add_cluster(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     text = "of a Ray cluster (RAY_ADDRESS); a Ray of this machine alone when there is none"
     add("--address", metavar="HOST:PORT", help=text)
     add("--readers", type=positive, metavar="N", help="engines at once (as many as fit)")
-    add("--cpus", type=float, metavar="N", help="of a reader (deepseek 4, ppocr 2, others 1)")
-    add("--gpus", type=float, metavar="N", help="of a reader (deepseek 1 unless on the CPU)")
+    add("--cpus", type=_amount, metavar="N", help="of a reader (deepseek 4, ppocr 2, others 1)")
+    add("--gpus", type=_amount, metavar="N", help="of a reader (deepseek 1 unless on the CPU)")
     text = "what the whole cluster costs an hour; progress and report tell what is spent"
     add("--price-per-hour", type=seconds, metavar="X", help=text)

@@ -3,9 +3,8 @@
 import glob
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from deepocr.book.inputs import SUFFIXES
+from deepocr.copies import address_of
 from deepocr.corpus.rows import OWN_COLUMNS
-from deepocr.errors import InvalidInput, StorageError
+from deepocr.errors import DeepOCRError, InvalidInput, StorageError, reason
+from deepocr.parsing.text import encodable
 from deepocr.storage import connect, is_remote
 
 LISTS = (".txt", ".csv", ".parquet")
@@ -42,10 +43,13 @@ def find_entries(sources: Sequence[str]) -> Iterator[Entry]:
     with closing(sqlite3.connect("")) as seen:  # a temporary file
         seen.execute("CREATE TABLE seen (entry TEXT PRIMARY KEY) WITHOUT ROWID")
         for source in sources:
+            entry = None
             for entry in _expand(source):
                 key = f"{entry.document}\n{entry.pages}"
                 if seen.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount:
                     yield entry
+            if entry is None:
+                raise InvalidInput(f"{source} has no documents ({', '.join(sorted(SUFFIXES))})")
 
 
 def carried_schema(sources: Sequence[str]) -> pa.Schema:
@@ -54,7 +58,8 @@ def carried_schema(sources: Sequence[str]) -> pa.Schema:
     schemas = []
     for source in sources:
         if source.lower().endswith(LISTS[1:]):
-            schema = next(_batches(source)).schema
+            with _told(source):
+                schema = next(_batches(source)).schema
             own = [name for name in ("path", "pages") if name in schema.names]
             schemas.append(pa.schema([f for f in schema if f.name not in own]))
     try:
@@ -70,12 +75,13 @@ def carried_schema(sources: Sequence[str]) -> pa.Schema:
 
 def _expand(source: str) -> Iterator[Entry]:
     ending = Path(source).suffix.lower()
-    if ending == ".txt":
-        yield from _lines(source)
-    elif ending in LISTS:
-        yield from _table(source)
-    else:
-        yield from (Entry(document) for document in _documents(source))
+    with _told(source):
+        if ending == ".txt":
+            yield from _lines(source)
+        elif ending in LISTS:
+            yield from _table(source)
+        else:
+            yield from (Entry(document) for document in _documents(source))
 
 
 def _documents(source: str) -> Iterator[str]:
@@ -90,16 +96,13 @@ def _documents(source: str) -> Iterator[str]:
     elif files.isfile(path):
         names = iter([path])
     else:
-        raise InvalidInput(f"{source} is not there; check the path")
-    first = next(names, None)
-    if first is None:
-        raise InvalidInput(f"{source} has no documents ({', '.join(sorted(SUFFIXES))})")
-    for name in chain([first], names):
-        yield files.unstrip_protocol(name) if is_remote(source) else name
+        raise FileNotFoundError(source)
+    for name in names:
+        yield files.unstrip_protocol(name) if is_remote(source) else address_of(name)
 
 
 def _walk(files: Any, path: str) -> Iterator[str]:
-    for folder, folders, names in files.walk(path):
+    for folder, folders, names in files.walk(path, on_error="raise"):
         folders.sort()
         for name in sorted(names):
             if Path(name).suffix.lower() in SUFFIXES and name[0] != ".":
@@ -151,14 +154,26 @@ def _checked(
 
 def _opened(source: str) -> Any:
     files, path = connect(source)
+    return files.open(path, "rb")
+
+
+@contextmanager
+def _told(source: str) -> Iterator[None]:
+    """Stores fail with errors of their packages' own. Raises InvalidInput and StorageError."""
     try:
-        return files.open(path, "rb")
+        yield
+    except DeepOCRError:
+        raise
     except FileNotFoundError as error:
         raise InvalidInput(f"{source} is not there; check the path") from error
-    except OSError as error:
-        raise StorageError(f"{source} cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        if not (isinstance(error, OSError) or is_remote(source)):
+            raise
+        raise StorageError(
+            f"{source} cannot be read: {reason(error)}; check the address and the rights to it"
+        ) from error
 
 
 def _address(text: str) -> str:
     """Makes a path absolute: workers on other machines have another current folder."""
-    return text if is_remote(text) else str(Path(text).absolute())
+    return encodable(text) if is_remote(text) else address_of(str(Path(text).absolute()))

@@ -9,6 +9,7 @@ from deepocr.corpus.plan import OpenedDocument, Part, choose_pages
 from deepocr.corpus.store import CorpusStore
 from deepocr.documents import DocumentProcesses
 from deepocr.errors import InvalidInput, StorageError, reason
+from deepocr.parsing.text import encodable
 from deepocr.pipeline import log
 
 
@@ -50,5 +51,5 @@ def _look(
     except Exception as error:  # noqa: BLE001 - kept with the document
         if not isinstance(error, InvalidInput):
             log.exception("%s could not be opened", document.document)
-        return replace(document, error=reason(error))
+        return replace(document, error=encodable(reason(error)))
     return replace(document, num_pages=num_pages)

@@ -5,6 +5,7 @@ from typing import Any
 
 from deepocr.book.options import ReadingOptions
 from deepocr.book.workspace import Identity
+from deepocr.copies import address_of
 from deepocr.settings import Settings
 
 PART_PAGES = 128
@@ -43,7 +44,8 @@ class CorpusOptions:
         }
         reading = self.reading.identity(settings.engine)
         changes = {name: getattr(settings, name) for name in CHANGES_PAGES}
-        return Identity({"sources": list(self.sources), **source}, {**reading, **changes})
+        sources = [address_of(source) for source in self.sources]
+        return Identity({"sources": sources, **source}, {**reading, **changes})
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,13 @@ class CorpusStore:
 
     def listed(self) -> Listed | None:
         content = self.folder.read("_run/listed.json")
-        return None if content is None else Listed(**json.loads(content))
+        try:
+            return None if content is None else Listed(**json.loads(content))
+        except (ValueError, TypeError) as error:
+            raise WorkspaceError(
+                f"_run/listed.json of {self.folder.address} is damaged; begin again with another "
+                "--out"
+            ) from error
 
     def listing(self, shard: int) -> list[OpenedDocument]:
         """A shard's documents, not opened yet."""

@@ -92,3 +92,15 @@ def test_slurm_script_starts_a_cluster_and_ends_with_the_run(tmp_path: Path) -> 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_slurm_script_is_clean() -> None:
     subprocess.run(["shellcheck", str(DEPLOY / "corpus-slurm.sh")], check=True)
+
+
+@pytest.mark.parametrize("option", ["--cpus", "--gpus"])
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "two"])
+def test_a_reader_takes_no_odd_number(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["scans", "--out", "out", option, value])
+    assert f"argument {option}: {value} " in capsys.readouterr().err

@@ -1,13 +1,15 @@
 """Sources to documents."""
 
 from pathlib import Path
+from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from deepocr.corpus.listing import Entry, carried_schema, find_entries
-from deepocr.errors import InvalidInput
+from deepocr.errors import InvalidInput, StorageError
 
 
 def documents(*sources: Path | str) -> list[str]:
@@ -65,6 +67,8 @@ def test_one_document_may_be_listed_with_several_ranges(tmp_path: Path) -> None:
     ("name", "content", "told"),
     [
         ("gone", None, "is not there"),
+        ("empty.txt", "\n", "has no documents"),
+        ("empty.csv", "path\n", "has no documents"),
         ("gone.txt", None, "is not there"),
         ("no*match", None, "has no documents"),
         ("list.csv", "file,pages\na.pdf,1\n", "no column `path`"),
@@ -79,6 +83,20 @@ def test_bad_sources(tmp_path: Path, name: str, content: str | None, told: str) 
     sources = [str(tmp_path / name)]
     with pytest.raises(InvalidInput, match=told):
         _ = carried_schema(sources), list(find_entries(sources))
+
+
+@pytest.mark.parametrize("name", ["scan.pdf", "scans", "*.pdf", "list.csv", "list.txt"])
+def test_a_store_that_lets_nobody_in(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    class Refusing(MemoryFileSystem):
+        def info(self, *_: object, **__: object) -> NoReturn:
+            raise RuntimeError("Unable to locate credentials")
+
+        ls = isdir = isfile = open = info
+
+    monkeypatch.setattr("deepocr.corpus.listing.connect", lambda source: (Refusing(), source))
+    source = f"s3://bucket/{name}"
+    with pytest.raises(StorageError, match=r"cannot be read: .* locate credentials"):
+        _ = carried_schema([source]), list(find_entries([source]))
 
 
 def test_lists_that_disagree_on_a_column(tmp_path: Path) -> None:

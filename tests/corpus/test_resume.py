@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -116,6 +117,36 @@ def test_a_listing_that_was_not_ended_is_made_again(corpus: Path, tmp_path: Path
     _, listed, _, _ = begin(tmp_path, corpus)
     assert listed == Listed(6, 3)
     assert len(store.listing(1)) == 2
+
+
+def test_a_damaged_listing_is_told(corpus: Path, tmp_path: Path) -> None:
+    store, *_ = begin(tmp_path, corpus)
+    for damaged in (b"", b"{", b"[]", b'{"documents": 6}'):
+        store.folder.write("_run/listed.json", damaged)
+        with pytest.raises(WorkspaceError, match=r"listed\.json .* is damaged"):
+            store.listed()
+
+
+def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for name, num_pages in {b"a\xff.pdf": 1, b"a\xfe.pdf": 2, b"a%FF.pdf": 3}.items():
+        write_pdf(folder / "made.pdf", num_pages).rename(folder / os.fsdecode(name))
+    (folder / os.fsdecode(b"broken\xff.pdf")).write_bytes(b"%PDF-1.7")
+    (tmp_path / "list.txt").write_bytes(b"%b/a\xff.pdf\n" % bytes(folder))
+    source = folder / os.fsdecode(b"a\xff.pdf")
+    options = options_for(folder, tmp_path / "list.txt", source, markdown=True)
+    store = CorpusStore(DiskFolder(tmp_path / "out"), options)
+    store.claim(SCRIPTED)
+    listed = store.keep_listing(*_chosen(options))
+    read_all(store, listed, Progress(listed, None, io.StringIO()), Here(store, options))
+    found = {row["document"]: (row["ok"], row["error"]) for row in store.manifest(0, "documents")}
+    broken = found.pop(f"file:{folder}/broken%FF.pdf")
+    assert "damaged" in broken[1]
+    assert found == {
+        f"file:{folder}/a%FF.pdf": (1, None),
+        f"file:{folder}/a%FE.pdf": (2, None),
+        f"{folder}/a%FF.pdf": (3, None),
+    }
 
 
 def test_other_settings_are_refused(corpus: Path, tmp_path: Path) -> None:
