@@ -65,7 +65,7 @@ class Reader:
             while (event := self._wait(following())) is not None:
                 yield event
         finally:
-            if self._ended is None:  # else `close` ends it
+            if not self._is_closed:  # else `close` ends it
                 self._wait(events.aclose())
                 self._streams.discard(events)
 
@@ -80,6 +80,11 @@ class Reader:
         self._thread.join()
         if self._ended is not None:
             self._ended.result()
+
+    @property
+    def _is_closed(self) -> bool:
+        with self._lock:  # `_end` may be at work before `close` has noted it
+            return self._ended is not None
 
     async def _end(self) -> None:
         try:
@@ -98,14 +103,14 @@ class Reader:
         """Wait for the work, and cancel it if interrupted (Ctrl-C). Raises EngineError if the
         reader is closed before it is done."""
         with self._lock:
-            if self._ended is not None or not self._thread.is_alive():
+            if self._is_closed or not self._thread.is_alive():
                 work.close()
                 raise _closed()
             future = asyncio.run_coroutine_threadsafe(self._known(work), self._loop)
         try:
             return future.result()
         except CancelledError as error:
-            if self._ended is None:
+            if not self._is_closed:
                 raise
             raise _closed() from error
         except BaseException:

@@ -249,7 +249,10 @@ async def test_the_plain_reader_works_where_a_loop_runs(script: Path, book: Path
 
 
 def test_close_ends_what_is_under_way(
-    tmp_path: Path, book: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    book: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     script = tmp_path / "hang.json"
     script.write_text(json.dumps({"default": {"text": LINE, "fault": "hang", "times": 9}}))
@@ -267,6 +270,14 @@ def test_close_ends_what_is_under_way(
     reading = threading.Thread(target=read, daemon=True)
     reading.start()
     wait_for(lambda: (tmp_path / "hang.json.page3").exists())
+    submit = asyncio.run_coroutine_threadsafe
+
+    def submit_slowly(*work: Any) -> Any:
+        future = submit(*work)
+        time.sleep(0.2)  # the reading is canceled before `close` knows that it has begun
+        return future
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", submit_slowly)
     closing = [threading.Thread(target=reader.close, daemon=True) for _ in range(3)]
     for thread in closing:
         thread.start()
