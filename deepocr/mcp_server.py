@@ -180,6 +180,7 @@ def make_server(reader: AsyncReader, folders: Sequence[Path]) -> MCPServer[None]
             str, Field(max_length=MAX_TEXT_CHARS, description="Markdown or plain text of the page")
         ],
         page: PageNumber = 1,
+        password: Password = "",
     ) -> TextCheck:
         """Hold a text against what a page shows: what is missing, invented or different, where."""
         file = _allowed(path, roots)
@@ -187,7 +188,7 @@ def make_server(reader: AsyncReader, folders: Sequence[Path]) -> MCPServer[None]
             written = Path(folder) / "text.md"
             written.write_text(text, "utf-8", "replace")
             (check,) = await check_document(
-                file, written, reader.settings, page=page, reader=witness
+                file, written, reader.settings, page=page, reader=witness, password=password
             )
         told = [finding for finding in check.findings if finding.kind != "furniture"]
         findings = [

@@ -22,13 +22,14 @@ async def check_document(
     page: int | None = None,
     reader: Engine | None = None,
     strictness: float = 1.0,
+    password: str = "",
 ) -> list[PageCheck]:
     """Check every page of `file`, or only `page`, against its text in `text` (see `load_texts`).
     One text of many pages is divided. A page without a text is contradicted. Raises InvalidInput.
     """
     with (
         DocumentProcesses.of(settings) as processes,
-        processes.open(file, dpi=settings.dpi, with_words=True) as document,
+        processes.open(file, dpi=settings.dpi, password=password, with_words=True) as document,
     ):
         numbers = range(1, document.num_pages + 1)
         texts = load_texts(text, document.num_pages, page)

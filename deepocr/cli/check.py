@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deepocr.book.progress import pages
 from deepocr.check.documents import check_document
+from deepocr.cli.arguments import path
 from deepocr.engines.registry import create_engine
 from deepocr.errors import DeepOCRError, InvalidInput
 from deepocr.render.json import check_to_dict
@@ -55,6 +56,7 @@ async def _check(options: argparse.Namespace, settings: Settings) -> list[PageCh
             page=options.page,
             reader=reader,
             strictness=options.strict,
+            password=options.password,
         )
     finally:
         if reader is not None:
@@ -94,15 +96,16 @@ def _strictness(text: str) -> float:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit code: 0 confirmed, 3 findings, 2 bad input or nothing could be checked."
-    parser.add_argument("document", type=Path, help="PDF or picture")
+    parser.add_argument("document", type=path, help="PDF or picture")
     parser.add_argument(
         "--text",
-        type=Path,
+        type=path,
         required=True,
         help="Markdown, plain text or raw output with tags; or a folder with a file a page",
     )
     parser.add_argument("--page", type=int, help="check this page only")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings there")
+    parser.add_argument("--password", default="", help="of an encrypted PDF")
+    parser.add_argument("--json", type=path, metavar="FILE", help="write all findings there")
     text = "2 tells of half as much (0.1 to 10)"
     parser.add_argument("--strict", type=_strictness, default=1.0, help=text)
     parser.add_argument("--no-reader", action="store_true", help="only the PDF's own text layer")

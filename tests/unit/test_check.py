@@ -393,3 +393,13 @@ def test_texts_that_do_not_fit(
         (tmp_path / "mixed" / other).write_text("text", "utf-8")
     with pytest.raises(InvalidInput, match=why):
         load_texts(tmp_path / name, num_pages, page)
+
+
+def test_a_password(tmp_path: Path) -> None:
+    document, text = tmp_path / "book.pdf", tmp_path / "book.md"
+    with pymupdf.open(LABELED / "footnotes.pdf") as pdf:
+        pdf.save(document, encryption=pymupdf.PDF_ENCRYPT_AES_256, user_pw="open")
+    text.write_text((LABELED / "footnotes.txt").read_text("utf-8"), "utf-8")
+    call = ["check", str(document), "--text", str(text), "--no-reader"]
+    assert main(call) == 2
+    assert main([*call, "--password", "open"]) == 0

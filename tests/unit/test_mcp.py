@@ -109,6 +109,16 @@ async def test_does_a_text_say_what_the_page_shows(folder: Path) -> None:
     assert "no page 9" in beyond
 
 
+async def test_a_text_of_an_encrypted_document(folder: Path) -> None:
+    with pymupdf.open(folder / "book.pdf") as document:
+        document.save(folder / "locked.pdf", encryption=pymupdf.PDF_ENCRYPT_AES_256, user_pw="open")
+    asked = {"path": "locked.pdf", "page": 3, "text": "\n".join(LINES)}
+    async with connected(folder) as client:
+        assert "encrypted" in await call(client, "check_text", **asked)
+        answer = await call(client, "check_text", **asked, password="open")
+    assert answer["verdict"] == "confirmed"
+
+
 @pytest.mark.parametrize(
     "path",
     [
