@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,19 +14,23 @@ SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", 
 
 MAX_NAME_CHARS = 100
 
+NO_NAMES: Mapping[str, str] = {}
+
 
 @dataclass(frozen=True)
 class InputFile:
-    """A document to read and the name of its folder."""
+    """A document to read, the name of its folder, and what messages call it."""
 
     path: Path
     name: str
+    shown: str
 
 
-def find_sources(inputs: Sequence[str]) -> list[InputFile]:
+def find_sources(inputs: Sequence[str], shown: Mapping[str, str] = NO_NAMES) -> list[InputFile]:
     """The files to read, each once: files as given, the documents directly in a folder, sorted by
     name, and the matches of a pattern with *, ? or [ that the shell did not expand. Two of the same
-    name get the folders `name` and `name-2`. Raises InvalidInput for an input without documents."""
+    name get the folders `name` and `name-2`. `shown` has the names of those that the user did not
+    name by path. Raises InvalidInput for an input without documents."""
     paths: dict[Path, Path] = {}
     for text in inputs:
         for path in _expand(text):
@@ -37,7 +41,7 @@ def find_sources(inputs: Sequence[str]) -> list[InputFile]:
         name = _free_name(folder_name(path), taken)
         # on some disks, folders whose names differ only by case are the same
         taken.add(name.casefold())
-        sources.append(InputFile(path, name))
+        sources.append(InputFile(path, name, shown.get(str(path), str(path))))
     return sources
 
 
@@ -95,8 +99,10 @@ def _expand(text: str) -> list[Path]:
         if not found:
             raise InvalidInput(f"folder {text} has no documents ({', '.join(sorted(SUFFIXES))})")
         return found
-    if path.exists():
+    if path.is_file():
         return [path]
+    if path.exists():
+        raise InvalidInput(f"{text} is no regular file; send it to standard input and name -")
     if glob.has_magic(text):
         found = sorted(Path(match) for match in glob.glob(text, recursive=True))  # noqa: PTH207 - absolute too
         files = [file for file in found if file.is_file()]

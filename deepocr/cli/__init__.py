@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from deepocr import __version__
 from deepocr.errors import DeepOCRError
@@ -63,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import argcomplete
 
             argcomplete.autocomplete(parser)  # ends the process
+        for word in given:
+            if word.startswith("--") and word.endswith("=--"):  # argparse would make it a list
+                parser.error(f"{word}: -- is no value")
         options = parser.parse_args(given)
         status: int = options.run(options)
     except BrokenPipeError:
@@ -80,6 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """A file name may be no text, and standard output must take it too, as standard error does."""
+    """Standard streams that are closed are empty, and the output takes file names that are no
+    text, as standard error does."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - until the end
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

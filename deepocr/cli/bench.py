@@ -8,8 +8,8 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
+from deepocr.cli.arguments import path
 from deepocr.cli.engines import add_engine_argument, with_engine
 from deepocr.errors import DeepOCRError
 from deepocr.library.async_reader import AsyncReader
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "others where the engine reads several at once."
     )
     text = "PDFs and pictures (the report of three pages that comes with the package)"
-    parser.add_argument("documents", nargs="*", type=Path, metavar="FILE", help=text)
+    parser.add_argument("documents", nargs="*", type=path, metavar="FILE", help=text)
     add_engine_argument(parser)
     parser.add_argument("--task", default="markdown", help="as of deepocr read")
     parser.add_argument("--resolution", default="gundam", help="as of deepocr read")

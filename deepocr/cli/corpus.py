@@ -9,6 +9,7 @@ from deepocr.book.engine_choice import PAGE_TIMEOUT_S, in_range, positive, secon
 from deepocr.book.options import ReadingOptions
 from deepocr.book.progress import say
 from deepocr.book.stopping import STOPPED
+from deepocr.cli.arguments import some_text
 from deepocr.corpus.options import PART_PAGES, SHARD_DOCUMENTS, ClusterOptions, CorpusOptions
 from deepocr.corpus.run import read_corpus
 from deepocr.corpus.samples import estimate_of
@@ -96,12 +97,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources",
         nargs="+",
+        type=some_text,
         metavar="SOURCE",
         help="folders with all below them, patterns, documents; lists: .txt with a path a line, "
         ".csv or .parquet with path, pages and columns to carry along. Paths or s3://, gs://",
     )
     parser.add_argument(
-        "--out", required=True, metavar="DEST", help="folder for the results, or s3://, gs://"
+        "--out",
+        type=some_text,
+        required=True,
+        metavar="DEST",
+        help="folder for the results, or s3://, gs://",
     )
     _add_what(parser.add_argument_group("what is read"))
     _add_how(parser.add_argument_group("how"))

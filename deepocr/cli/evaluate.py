@@ -8,8 +8,8 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from deepocr.cli.arguments import path
 from deepocr.cli.engines import add_engine_argument, with_engine
 from deepocr.engines.registry import create_engine
 from deepocr.errors import DeepOCRError
@@ -50,13 +50,13 @@ async def _evaluate_all(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checks", nargs="+", type=Path, help="JSONL files of checks")
-    parser.add_argument("--documents", type=Path, help="folder (default: that of the checks)")
-    parser.add_argument("--references", type=Path, help="folder of NAME.txt reference texts")
+    parser.add_argument("checks", nargs="+", type=path, help="JSONL files of checks")
+    parser.add_argument("--documents", type=path, help="folder (default: that of the checks)")
+    parser.add_argument("--references", type=path, help="folder of NAME.txt reference texts")
     add_engine_argument(parser)
     tasks = [task.slug for task in TASKS.values() if not task.needs_reference]
     parser.add_argument("--task", nargs="+", choices=tasks, default=[find_task("markdown").slug])
     presets = [preset.slug for preset in PRESETS.values()]
     parser.add_argument("--resolution", nargs="+", choices=presets, default=["gundam"])
-    parser.add_argument("--json", type=Path, help="write the scores there too")
+    parser.add_argument("--json", type=path, help="write the scores there too")
     parser.add_argument("--failed", action="store_true", help="list the checks that failed")

@@ -6,6 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
+from deepocr.cli.arguments import path
 from deepocr.cli.engines import add_engine_argument, with_engine
 from deepocr.errors import DeepOCRError, InvalidInput
 from deepocr.library.async_reader import AsyncReader
@@ -17,7 +18,7 @@ MAX_PAGES = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "whose documents may be read (the current one)"
-    parser.add_argument("folders", nargs="*", metavar="FOLDER", type=Path, help=text)
+    parser.add_argument("folders", nargs="*", metavar="FOLDER", type=path, help=text)
     add_engine_argument(parser)
     text = f"that one call may read ({MAX_PAGES})"
     parser.add_argument("--max-pages", type=int, default=MAX_PAGES, metavar="N", help=text)

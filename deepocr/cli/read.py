@@ -19,6 +19,7 @@ from deepocr.book.options import ReadingOptions, RunOptions, WritingOptions
 from deepocr.book.progress import describe, describe_verdicts, pages, say
 from deepocr.book.run import SOURCE_NAME, read_documents
 from deepocr.book.stopping import STOPPED, cancel_on_signals
+from deepocr.cli.arguments import path, some_text
 from deepocr.cli.engines import with_engine
 from deepocr.cli.pipes import STANDARD_INPUT, keep_input, print_document, refuse_files
 from deepocr.documents import DocumentProcesses
@@ -52,11 +53,12 @@ def run(chosen: argparse.Namespace) -> int:
             def new_folder() -> Path:
                 return Path(stack.enter_context(TemporaryDirectory(prefix="deepocr-")))
 
-            inputs = chosen.inputs
+            inputs, shown = chosen.inputs, {}
             if STANDARD_INPUT in inputs:
-                kept = keep_input(new_folder(), settings.max_bytes)
-                inputs = [str(kept) if text == STANDARD_INPUT else text for text in inputs]
-            sources = find_sources(inputs)
+                kept = str(keep_input(new_folder(), settings.max_bytes))
+                inputs = [kept if text == STANDARD_INPUT else text for text in inputs]
+                shown[kept] = "standard input"
+            sources = find_sources(inputs, shown)
             if not engine_choice.is_elsewhere(chosen):
                 settings = with_engine(settings, chosen.engine)
             out = chosen.out or new_folder()
@@ -99,9 +101,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "stopped."
     )
     text = "PDFs, pictures, folders of them, patterns; - is standard input"
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=text)
+    parser.add_argument("inputs", nargs="+", type=some_text, metavar="INPUT", help=text)
     text = "folder for the results; without it the text goes to standard output"
-    parser.add_argument("-o", "--out", type=Path, help=text)
+    parser.add_argument("-o", "--out", type=path, help=text)
     engine_choice.add_arguments(parser.add_argument_group("where it reads"))
     _add_reading_arguments(parser.add_argument_group("what is read, and how"))
     _add_writing_arguments(parser.add_argument_group("what is written"))
@@ -269,7 +271,7 @@ async def _read_all(
                 if chosen.out is None and outcome.folder is not None:
                     print_document(outcome.folder, chosen.forms)
                 else:
-                    say(f"{outcome.source.path} -> {outcome.folder}/document.mmd")
+                    say(f"{outcome.source.shown} -> {outcome.folder}/document.mmd")
     except DeepOCRError:
         say(_last_line(counts, verdicts), news)
         raise
@@ -288,6 +290,6 @@ def _last_line(counts: Counter[PageStatus], verdicts: Counter[Verdict]) -> str:
 
 
 def _complain(error: Exception, code: int, source: InputFile | None = None) -> int:
-    where = f"{source.path}: " if source else ""
+    where = f"{source.shown}: " if source else ""
     say(f"error: {where}{error}", sys.stderr)
     return code

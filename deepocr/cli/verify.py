@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
+from deepocr.cli.arguments import path
 from deepocr.cli.engines import add_engine_argument, with_engine
 from deepocr.engines.base import Engine
 from deepocr.engines.registry import create_engine
@@ -50,10 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     slugs = ", ".join(task.slug for task in TASKS.values())
     presets = ", ".join(preset.slug for preset in PRESETS.values())
     add_engine_argument(parser)
-    parser.add_argument("--samples", type=Path, default=SAMPLES, help="documents with NAME.txt")
+    parser.add_argument("--samples", type=path, default=SAMPLES, help="documents with NAME.txt")
     parser.add_argument("--task", action="append", default=[], help=f"only these: {slugs}")
     parser.add_argument("--resolution", action="append", default=[], help=f"only: {presets}")
-    parser.add_argument("--json", type=Path, help="write every outcome to this file too")
+    parser.add_argument("--json", type=path, help="write every outcome to this file too")
 
 
 async def verify(settings: Settings, chosen: argparse.Namespace) -> int:

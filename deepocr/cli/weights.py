@@ -8,15 +8,15 @@ time: an incomplete download is never used as weights, and the next run resumes 
 import argparse
 import logging
 import sys
-from pathlib import Path
 
+from deepocr.cli.arguments import path
 from deepocr.errors import DeepOCRError
 from deepocr.settings import load_settings
 from deepocr.weights.download import ensure_weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", nargs="?", type=Path, help="default: DEEPOCR_CHECKPOINTS")
+    parser.add_argument("folder", nargs="?", type=path, help="default: DEEPOCR_CHECKPOINTS")
     parser.add_argument("--source", choices=["auto", "pget", "hub"], help="how to fetch them")
 
 

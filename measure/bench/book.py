@@ -192,7 +192,9 @@ async def _read(pdf: Path, out: Path, url: str, slots: int) -> tuple[float, dict
         cpu_s, started_s = time.process_time(), time.perf_counter()
         with DocumentProcesses.of(load_settings()) as processes:
             keeper = EngineKeeper(engine, _not_again)
-            outcomes = read_documents(keeper, [InputFile(pdf, "book")], out, options, processes)
+            outcomes = read_documents(
+                keeper, [InputFile(pdf, "book", str(pdf))], out, options, processes
+            )
             (outcome,) = [outcome async for outcome in outcomes]
         wall_s = time.perf_counter() - started_s
         if outcome.error is not None:

@@ -40,6 +40,24 @@ def test_files_folders_and_patterns(tmp_path: Path) -> None:
         find_sources([str(tmp_path / "empty")])
 
 
+def test_a_pipe_with_a_name_is_no_document(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pdf")
+    with pytest.raises(InvalidInput, match=r"pipe\.pdf is no regular file; send it to standard"):
+        find_sources([str(tmp_path / "pipe.pdf")])
+
+
+@pytest.mark.parametrize("given", [("-o", ""), ("--out=--",), ("--pages=--",), ("",)])
+def test_values_that_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...]
+) -> None:
+    book = numbered_pdf(tmp_path / "book.pdf", 1)
+    monkeypatch.chdir(tmp_path)
+    ended = helper.run(book, *given, *ENGINE)
+    assert ended.returncode == 2
+    assert "it is empty" in ended.stderr or "-- is no value" in ended.stderr
+    assert list(tmp_path.iterdir()) == [book]
+
+
 @pytest.mark.parametrize(
     ("name", "folder"),
     [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_markdown_goes_to_standard_output_and_all_else_does_not(
 def test_what_is_no_document_is_told(script: Path) -> None:
     ended = read(script, "-", given=b"nothing")
     assert (ended.returncode, ended.stdout) == (2, b"")
-    assert b"no picture or PDF" in ended.stderr
+    assert ended.stderr.startswith(b"error: standard input: the file is no picture or PDF")
 
 
 def test_standard_input_has_a_bound(tmp_path: Path, script: Path) -> None:
@@ -118,6 +119,26 @@ def test_a_form_that_is_not_written_does_not_stop_the_others(
     assert ended.returncode == 1
     assert "bad.pdf: document.json is not written" in ended.stderr
     assert json.loads(ended.stdout)["name"] == "good"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_empty(tmp_path: Path, script: Path, closed: str) -> None:
+    book = numbered_pdf(tmp_path / "book.pdf", 1)
+    source = "-" if closed == "<&-" else str(book)
+    words = [sys.executable, "-m", "deepocr", "read", source, "--engine", "scripted", "--no-check"]
+    ended = subprocess.run(
+        f"{shlex.join(words)} {closed}",
+        shell=True,
+        env=environment(script),
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in ended.stderr
+    if source == "-":
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("error: standard input: the file is empty")
+    else:
+        assert ended.returncode == 0
 
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path: Path, script: Path) -> None:
