@@ -40,7 +40,7 @@ demo: $(VENV)/.ppocr  ## read a sample picture and a sample PDF on the CPU
 	@echo; echo "--- demo-output/invoice/document.mmd"; cat demo-output/invoice/document.mmd
 	@echo; echo "--- demo-output/report/document.mmd"; cat demo-output/report/document.mmd
 	@echo; echo "Now your own file:"
-	@echo "  $(BIN)/python scripts/ocr_pdf.py YOUR.pdf -o out --engine ppocr"
+	@echo "  $(BIN)/deepocr read YOUR.pdf -o out --engine ppocr"
 
 test: $(VENV)/.dev  ## all tests that need no GPU and less than a quarter of an hour
 	$(PYTEST) -m "not slow and not gpu"
