@@ -3,7 +3,9 @@
 import argparse
 import logging
 import math
+import os
 import signal
+import stat
 import sys
 
 from deepocr.errors import EngineBroken, EngineUnavailable, SettingsError
@@ -32,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         settings = load_settings_as(ServiceSettings)
-        settings.local_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_local_dir(settings)
     except SettingsError as error:
         log.error("%s", error)
         return EXIT_CANNOT_START
@@ -41,6 +43,24 @@ def run(options: argparse.Namespace) -> int:
     if options.part == "worker":
         return _worker(settings)
     return _serve(settings, options.host, options.port, with_worker=options.part == "all")
+
+
+def _make_local_dir(settings: ServiceSettings) -> None:
+    """Raises SettingsError when it cannot be made, or is a temporary one of somebody else."""
+    folder, is_temporary = settings.local_dir, isinstance(settings.data_dir, str)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise SettingsError(
+            f"DEEPOCR_DATA_DIR is {settings.data_dir}, and the folder {folder} cannot be made: "
+            f"{error.strerror}; choose another one"
+        ) from error
+    own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    if is_temporary and not own:
+        raise SettingsError(
+            f"{folder} is not a folder of this user alone; remove it, or set TMPDIR to one of yours"
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,6 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from deepocr.settings import PREFIX, Settings
-from deepocr.storage import is_remote
 
 
 class ServiceSettings(Settings):
@@ -82,7 +82,14 @@ class ServiceSettings(Settings):
     @classmethod
     def _keep_addresses(cls, value: object, as_path: Callable[[object], Path]) -> Path | str:
         """A path would make one slash of two."""
-        return value if isinstance(value, str) and is_remote(value) else as_path(value)
+        if not isinstance(value, str) or not re.match(r"[a-z][a-z0-9+.-]+:/", value):
+            return as_path(value)
+        scheme, _, bucket = value.partition("://")
+        if not bucket.strip("/") or scheme in ("http", "https"):
+            raise ValueError(
+                f"{value!r} is no address of a bucket; give one like s3://bucket/folder"
+            )
+        return value
 
     @field_validator("redis_url")
     @classmethod
