@@ -21,7 +21,9 @@ FAKES = {
     # without its own options: --nodes=1 --ntasks=1 --overlap -w NODE
     "srun": 'echo "$5: ${*:6}" >> "$LOG"; shift 5; exec "$@"',
     "ray": 'test "$1" = start && exec sleep 600; exit 0',
-    "deepocr": 'echo "deepocr with $RAY_ADDRESS"',
+    # ends when all nodes have been started: its end ends them
+    "deepocr": 'until [ "$(grep -c "ray start" "$LOG")" = 3 ]; do sleep 0.05; done\n'
+    'echo "deepocr with $RAY_ADDRESS"',
 }
 
 
